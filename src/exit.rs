@@ -1,0 +1,66 @@
+//! The exit codes: the one place that knows them.
+//!
+//! They are the contract with the pipeline that waits for the task: small, documented, stable and below 126 (from there on a shell and a container
+//! runtime use the numbers for themselves).
+
+/// What the process ends with. The number of each variant is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// Up to date, or applied.
+    Success = 0,
+    /// An unexpected error: a bug in this program.
+    Unexpected = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// `status`: migrations are pending.
+    Pending = 10,
+    /// A migration failed and was rolled back: the database is as before it.
+    RolledBack = 20,
+    /// A migration failed and part of it is committed, or may be; also every later run until it is resolved.
+    PartiallyCommitted = 21,
+    /// A failed migration of Prisma's blocks (P3009).
+    FailedMigration = 22,
+    /// The history does not fit (P3005, P3008, P3011, P3012, P3017, P3019, `--strict`).
+    History = 23,
+    /// The migration lock was not free in time.
+    MigrationLock = 30,
+    /// Table locks were not free in time; nothing changed.
+    TableLock = 31,
+    /// The artifact is missing or invalid (P3015 too).
+    Artifact = 40,
+    /// The database is unreachable, refuses us, or is not writable.
+    Database = 50,
+    /// Interrupted; nothing half-done.
+    Interrupted = 60,
+    /// Interrupted while something could not be rolled back.
+    InterruptedPartially = 61,
+    /// The migrations are done, the report could not be delivered.
+    Report = 70,
+}
+
+impl Exit {
+    /// Every code with its meaning, in ascending order: what `--help` prints and the README holds.
+    pub const TABLE: &[(Exit, &str)] = &[
+        (Exit::Success, "up to date, or applied"),
+        (Exit::Unexpected, "unexpected error (a bug)"),
+        (Exit::Usage, "usage or configuration"),
+        (Exit::Pending, "status: migrations are pending"),
+        (Exit::RolledBack, "a migration failed and was rolled back: the database is as before it"),
+        (Exit::PartiallyCommitted, "a migration failed and part of it is committed, or may be: a person must look"),
+        (Exit::FailedMigration, "a failed migration of Prisma's blocks (P3009)"),
+        (Exit::History, "the history does not fit (P3005, P3008, P3011, P3012, P3017, P3019, --strict)"),
+        (Exit::MigrationLock, "the migration lock was not free in time: retry later"),
+        (Exit::TableLock, "table locks were not free in time, nothing changed: retry later"),
+        (Exit::Artifact, "the artifact is missing or invalid (P3015 too)"),
+        (Exit::Database, "the database is unreachable, refuses us, or is not writable"),
+        (Exit::Interrupted, "interrupted; nothing half-done: start again"),
+        (Exit::InterruptedPartially, "interrupted while something could not be rolled back: a person must look"),
+        (Exit::Report, "the migrations are done, the report could not be delivered"),
+    ];
+
+    /// The number that the process exits with.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}

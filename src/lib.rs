@@ -1,0 +1,3 @@
+//! The parts of `prisma-migrate-task`. The program is the product: this library has no stable interface of its own.
+
+pub mod exit;
