@@ -46,17 +46,41 @@ impl Exit {
         (Exit::Unexpected, "unexpected error (a bug)"),
         (Exit::Usage, "usage or configuration"),
         (Exit::Pending, "status: migrations are pending"),
-        (Exit::RolledBack, "a migration failed and was rolled back: the database is as before it"),
-        (Exit::PartiallyCommitted, "a migration failed and part of it is committed, or may be: a person must look"),
+        (
+            Exit::RolledBack,
+            "a migration failed and was rolled back: the database is as before it",
+        ),
+        (
+            Exit::PartiallyCommitted,
+            "a migration failed and part of it is committed, or may be: a person must look",
+        ),
         (Exit::FailedMigration, "a failed migration of Prisma's blocks (P3009)"),
-        (Exit::History, "the history does not fit (P3005, P3008, P3011, P3012, P3017, P3019, --strict)"),
-        (Exit::MigrationLock, "the migration lock was not free in time: retry later"),
-        (Exit::TableLock, "table locks were not free in time, nothing changed: retry later"),
+        (
+            Exit::History,
+            "the history does not fit (P3005, P3008, P3011, P3012, P3017, P3019, --strict)",
+        ),
+        (
+            Exit::MigrationLock,
+            "the migration lock was not free in time: retry later",
+        ),
+        (
+            Exit::TableLock,
+            "table locks were not free in time, nothing changed: retry later",
+        ),
         (Exit::Artifact, "the artifact is missing or invalid (P3015 too)"),
-        (Exit::Database, "the database is unreachable, refuses us, or is not writable"),
+        (
+            Exit::Database,
+            "the database is unreachable, refuses us, or is not writable",
+        ),
         (Exit::Interrupted, "interrupted; nothing half-done: start again"),
-        (Exit::InterruptedPartially, "interrupted while something could not be rolled back: a person must look"),
-        (Exit::Report, "the migrations are done, the report could not be delivered"),
+        (
+            Exit::InterruptedPartially,
+            "interrupted while something could not be rolled back: a person must look",
+        ),
+        (
+            Exit::Report,
+            "the migrations are done, the report could not be delivered",
+        ),
     ];
 
     /// The number that the process exits with.
