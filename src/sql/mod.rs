@@ -1,0 +1,3 @@
+//! What must be known of SQL as text: quoting, and a script's statements.
+
+pub mod script;

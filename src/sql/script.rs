@@ -1,0 +1,545 @@
+//! A script's statements: where each begins and ends, and what it means for the protocol.
+//!
+//! PostgreSQL's tokens come from `squawk-lexer`; the rule for where a statement ends is psql's own (`psqlscan.l`): a `;` outside parentheses and
+//! outside the `BEGIN ATOMIC … END` body of an SQL function. There is no parser behind it, so a script costs no memory beyond its statements' places,
+//! and SQL that is newer than this program is split as well as old SQL. What is read off the first words only chooses how a script is sent: the
+//! server has the last word on whether it can be so.
+
+use squawk_lexer::{LiteralKind, Token, TokenKind, tokenize};
+use std::ops::Range;
+
+/// One statement of a script, without its `;`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Bytes from the first token to the end of the last one, comments between statements left out.
+    pub range: Range<usize>,
+    /// What it means for the protocol.
+    pub kind: Kind,
+}
+
+/// What a statement means for the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Runs in any transaction.
+    Ordinary,
+    /// `SET`, `RESET` of a session's setting.
+    Setting,
+    /// `BEGIN` or `START TRANSACTION`; `modes` where it sets the isolation level or the like.
+    Begin {
+        /// Something follows that must come before the transaction's first query.
+        modes: bool,
+    },
+    /// `SET TRANSACTION …`: must come before the transaction's first query.
+    SetTransaction,
+    /// `COMMIT` or `END`; `chain` where it opens the next transaction at once.
+    Commit {
+        /// `AND CHAIN`.
+        chain: bool,
+    },
+    /// `ROLLBACK`, `ABORT`, `PREPARE TRANSACTION`: takes back what came before it, our bookkeeping too.
+    Rollback,
+    /// `COPY … FROM STDIN`: its data cannot travel in a script.
+    CopyFromStdin,
+    /// Cannot run inside a transaction block.
+    Alone(Alone),
+}
+
+/// A statement that cannot run inside a transaction block, by what the catalogue can say of it afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// `CREATE [UNIQUE] INDEX CONCURRENTLY`.
+    CreateIndex {
+        /// The index's name as written, unqualified by grammar; absent where the server makes it.
+        index: Option<String>,
+        /// The table's name as written, qualified or not.
+        table: String,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// `DROP INDEX CONCURRENTLY`: its name as written.
+    DropIndex(String),
+    /// `ALTER TABLE parent DETACH PARTITION partition CONCURRENTLY` (or `FINALIZE`): both names as written.
+    DetachPartition {
+        /// The partitioned table.
+        parent: String,
+        /// The partition.
+        partition: String,
+    },
+    /// `CREATE` or `DROP` of a `DATABASE` or `TABLESPACE`.
+    Global {
+        /// `CREATE`, not `DROP`.
+        create: bool,
+        /// `DATABASE`, not `TABLESPACE`.
+        database: bool,
+        /// Its name as written.
+        name: String,
+    },
+    /// Does no harm when run once more: `VACUUM`, `REINDEX`, `CLUSTER`, `ALTER SYSTEM`, `DISCARD ALL`.
+    Repeatable {
+        /// `REINDEX … CONCURRENTLY` waits for old snapshots, as all of its family.
+        concurrently: bool,
+    },
+    /// Anything else: whether it has run cannot be read off the catalogue.
+    Opaque,
+}
+
+impl Alone {
+    /// Whether it belongs to the CONCURRENTLY family, which waits for old snapshots: `lock_timeout` is off for it, and a deadlock with a waiting
+    /// session is retried.
+    pub fn is_concurrent(&self) -> bool {
+        matches!(
+            self,
+            Alone::CreateIndex { .. }
+                | Alone::DropIndex(_)
+                | Alone::DetachPartition { .. }
+                | Alone::Repeatable { concurrently: true }
+        )
+    }
+}
+
+/// How the script as a whole is to be sent, as far as its text tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One message with the bookkeeping around it; `head` is the byte where the head goes: 0, or after the statements that must come first in
+    /// their transaction.
+    Atomic {
+        /// Where the head goes, in bytes.
+        head: usize,
+    },
+    /// As `Atomic`, but the script may take our row back: it is committed beforehand.
+    Undecidable,
+    /// A single statement that cannot run inside a transaction block.
+    Alone,
+    /// Several statements of which at least one cannot run inside a transaction block.
+    StepByStep,
+}
+
+/// A script's statements, in order; empty ones are left out.
+pub fn statements(script: &str) -> Vec<Statement> {
+    let mut found = Vec::new();
+    let mut splitter = Splitter::default();
+    let mut at = 0;
+    for token in tokenize(script) {
+        let range = at..at + token.len as usize;
+        at = range.end;
+        if let Some(range) = splitter.take(token, range, script) {
+            found.push(Statement { kind: kind(&script[range.clone()]), range });
+        }
+    }
+    if let Some(range) = splitter.current.take() {
+        found.push(Statement { kind: kind(&script[range.clone()]), range });
+    }
+    found
+}
+
+/// How the script with these statements is to be sent.
+pub fn shape(statements: &[Statement]) -> Shape {
+    if statements.iter().any(|s| s.kind == Kind::Rollback) {
+        return Shape::Undecidable;
+    }
+    if statements.iter().any(|s| matches!(s.kind, Kind::Alone(_))) {
+        return if statements.len() == 1 { Shape::Alone } else { Shape::StepByStep };
+    }
+    // SET TRANSACTION and the modes of BEGIN must precede the transaction's first query, and the head is one: it goes behind them.
+    let opening = statements
+        .iter()
+        .take_while(|s| matches!(s.kind, Kind::Begin { .. } | Kind::SetTransaction | Kind::Setting))
+        .filter(|s| matches!(s.kind, Kind::Begin { modes: true } | Kind::SetTransaction))
+        .last();
+    Shape::Atomic { head: opening.map_or(0, |s| s.range.end) }
+}
+
+/// Whether the only transaction control is a leading `BEGIN` and one `COMMIT` with nothing after it: then a row that the script's own commit made
+/// visible proves that all of the script is in.
+pub fn is_enclosed(statements: &[Statement]) -> bool {
+    let Some(([first, middle @ ..], last)) = statements.split_last().map(|(last, rest)| (rest, last)) else {
+        return false;
+    };
+    matches!(first.kind, Kind::Begin { .. })
+        && last.kind == (Kind::Commit { chain: false })
+        && middle.iter().all(|s| matches!(s.kind, Kind::Ordinary | Kind::Setting | Kind::SetTransaction))
+}
+
+/// psql's rule for where a statement ends.
+#[derive(Default)]
+struct Splitter {
+    current: Option<Range<usize>>,
+    parentheses: usize,
+    /// The first words of the statement, as far as they tell a function's definition from the rest.
+    words: Vec<String>,
+    /// How many of BEGIN and CASE are open in a function's body.
+    bodies: usize,
+}
+
+impl Splitter {
+    /// Takes the next token; the statement's place when this token ended it.
+    fn take(&mut self, token: Token, range: Range<usize>, script: &str) -> Option<Range<usize>> {
+        match token.kind {
+            TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. } => return None,
+            TokenKind::Semi if self.parentheses == 0 && self.bodies == 0 => {
+                self.words.clear();
+                return self.current.take();
+            }
+            TokenKind::OpenParen => self.parentheses += 1,
+            TokenKind::CloseParen => self.parentheses = self.parentheses.saturating_sub(1),
+            TokenKind::Ident => self.word(&script[range.clone()]),
+            _ => {}
+        }
+        match &mut self.current {
+            Some(current) => current.end = range.end,
+            none => *none = Some(range),
+        }
+        None
+    }
+
+    fn word(&mut self, word: &str) {
+        if self.words.len() < 4 {
+            self.words.push(word.to_ascii_lowercase());
+        }
+        if self.parentheses > 0 || !self.defines_routine() {
+            return;
+        }
+        if word.eq_ignore_ascii_case("begin") || (self.bodies > 0 && word.eq_ignore_ascii_case("case")) {
+            self.bodies += 1;
+        } else if word.eq_ignore_ascii_case("end") {
+            self.bodies = self.bodies.saturating_sub(1);
+        }
+    }
+
+    fn defines_routine(&self) -> bool {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        matches!(
+            words.as_slice(),
+            ["create", "function" | "procedure", ..] | ["create", "or", "replace", "function" | "procedure"]
+        )
+    }
+}
+
+/// The significant tokens of a statement, as text.
+struct Words<'a> {
+    words: Vec<&'a str>,
+}
+
+/// Enough of a statement to know its kind by; the places of names in `ALTER TABLE … DETACH PARTITION` lie well within it.
+const WORDS_READ: usize = 48;
+
+impl<'a> Words<'a> {
+    fn of(statement: &'a str) -> Self {
+        let mut at = 0;
+        let words = tokenize(statement)
+            .filter_map(|token| {
+                let range = at..at + token.len as usize;
+                at = range.end;
+                let blank =
+                    matches!(token.kind, TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. });
+                (!blank).then(|| &statement[range])
+            })
+            .take(WORDS_READ)
+            .collect();
+        Words { words }
+    }
+
+    fn is(&self, at: usize, any_of: &[&str]) -> bool {
+        self.words.get(at).is_some_and(|word| any_of.iter().any(|w| word.eq_ignore_ascii_case(w)))
+    }
+
+    fn find(&self, word: &str) -> Option<usize> {
+        self.words.iter().position(|w| w.eq_ignore_ascii_case(word))
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.find(word).is_some()
+    }
+
+    /// The possibly qualified name that begins at a word, and the place after it.
+    fn name(&self, at: usize) -> Option<(String, usize)> {
+        let mut name = (*self.words.get(at)?).to_owned();
+        let mut next = at + 1;
+        while self.words.get(next) == Some(&".") {
+            name.push('.');
+            name.push_str(self.words.get(next + 1)?);
+            next += 2;
+        }
+        Some((name, next))
+    }
+
+    /// The place after `IF [NOT] EXISTS`, and whether it was there.
+    fn skip_if_exists(&self, at: usize) -> (usize, bool) {
+        if !self.is(at, &["if"]) {
+            (at, false)
+        } else if self.is(at + 1, &["not"]) {
+            (at + 3, true)
+        } else {
+            (at + 2, true)
+        }
+    }
+}
+
+fn kind(statement: &str) -> Kind {
+    let words = Words::of(statement);
+    let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
+    match first.as_str() {
+        "begin" | "start" => Kind::Begin { modes: words.has("isolation") || words.has("only") || words.has("deferrable") },
+        "commit" | "end" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque),
+        "commit" | "end" => Kind::Commit { chain: words.has("chain") && !words.has("no") },
+        "rollback" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque),
+        "rollback" | "abort" if words.has("to") => Kind::Ordinary,
+        "rollback" | "abort" => Kind::Rollback,
+        "prepare" if words.is(1, &["transaction"]) => Kind::Rollback,
+        "set" if words.is(1, &["transaction", "transaction_isolation", "transaction_read_only", "transaction_deferrable"]) => {
+            Kind::SetTransaction
+        }
+        "set" if words.is(1, &["local"]) && words.is(2, &["transaction_isolation", "transaction_read_only"]) => {
+            Kind::SetTransaction
+        }
+        "set" if words.is(1, &["constraints", "local"]) => Kind::Ordinary,
+        "set" | "reset" => Kind::Setting,
+        "copy" if copies_from_stdin(&words) => Kind::CopyFromStdin,
+        _ => alone(&first, &words).map_or(Kind::Ordinary, Kind::Alone),
+    }
+}
+
+/// `COPY table [(columns)] FROM STDIN`; a query in parentheses can only be copied out.
+fn copies_from_stdin(words: &Words<'_>) -> bool {
+    let mut depth = 0usize;
+    words.words.windows(2).any(|pair| {
+        match pair[0] {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && pair[0].eq_ignore_ascii_case("from") && pair[1].eq_ignore_ascii_case("stdin")
+    })
+}
+
+/// The statements that PostgreSQL refuses inside a transaction block (PreventInTransactionBlock in its sources), as far as their words tell.
+fn alone(first: &str, words: &Words<'_>) -> Option<Alone> {
+    match first {
+        "create" => {
+            let index = if words.is(1, &["unique"]) { 2 } else { 1 };
+            if words.is(index, &["index"]) && words.is(index + 1, &["concurrently"]) {
+                return Some(create_index(words, index + 2));
+            }
+            if words.is(1, &["database", "tablespace"]) {
+                let (name, _) = words.name(2)?;
+                return Some(Alone::Global { create: true, database: words.is(1, &["database"]), name });
+            }
+            words.is(1, &["subscription"]).then_some(Alone::Opaque)
+        }
+        "drop" => {
+            if words.is(1, &["index"]) && words.is(2, &["concurrently"]) {
+                let (at, _) = words.skip_if_exists(3);
+                return Some(words.name(at).map_or(Alone::Opaque, |(name, _)| Alone::DropIndex(name)));
+            }
+            if words.is(1, &["database", "tablespace"]) {
+                let (at, _) = words.skip_if_exists(2);
+                let (name, _) = words.name(at)?;
+                return Some(Alone::Global { create: false, database: words.is(1, &["database"]), name });
+            }
+            words.is(1, &["subscription"]).then_some(Alone::Opaque)
+        }
+        "alter" if words.is(1, &["system"]) => Some(Alone::Repeatable { concurrently: false }),
+        "alter" if words.is(1, &["database"]) && words.is(3, &["set"]) && words.is(4, &["tablespace"]) => Some(Alone::Opaque),
+        "alter" if words.is(1, &["table"]) => detach_partition(words),
+        "reindex" if words.has("concurrently") => Some(Alone::Repeatable { concurrently: true }),
+        "reindex" if words.is(1, &["schema", "database", "system"]) => Some(Alone::Repeatable { concurrently: false }),
+        "vacuum" => Some(Alone::Repeatable { concurrently: false }),
+        "cluster" if words.words.len() == 1 => Some(Alone::Repeatable { concurrently: false }),
+        "discard" if words.is(1, &["all"]) => Some(Alone::Repeatable { concurrently: false }),
+        _ => None,
+    }
+}
+
+fn create_index(words: &Words<'_>, at: usize) -> Alone {
+    let (at, if_not_exists) = words.skip_if_exists(at);
+    let (index, at) = if words.is(at, &["on"]) {
+        (None, at)
+    } else {
+        (words.words.get(at).map(|w| (*w).to_owned()), at + 1)
+    };
+    let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
+    match words.name(at) {
+        Some((table, _)) => Alone::CreateIndex { index, table, if_not_exists },
+        None => Alone::Opaque,
+    }
+}
+
+fn detach_partition(words: &Words<'_>) -> Option<Alone> {
+    let detach = words.find("detach")?;
+    if !words.is(detach + 1, &["partition"]) {
+        return None;
+    }
+    let (partition, next) = words.name(detach + 2)?;
+    if !words.is(next, &["concurrently", "finalize"]) {
+        return None;
+    }
+    let (at, _) = words.skip_if_exists(2);
+    let at = if words.is(at, &["only"]) { at + 1 } else { at };
+    let (parent, _) = words.name(at)?;
+    Some(Alone::DetachPartition { parent, partition })
+}
+
+/// Whether the text ends inside a quote or a comment that nothing closes.
+pub fn is_unterminated(script: &str) -> bool {
+    tokenize(script).any(|token| match token.kind {
+        TokenKind::BlockComment { terminated } | TokenKind::QuotedIdent { terminated, .. } => !terminated,
+        TokenKind::Literal { kind } => match kind {
+            LiteralKind::Str { terminated }
+            | LiteralKind::NationalStr { terminated }
+            | LiteralKind::ByteStr { terminated }
+            | LiteralKind::BitStr { terminated }
+            | LiteralKind::DollarQuotedString { terminated }
+            | LiteralKind::UnicodeEscStr { terminated }
+            | LiteralKind::EscStr { terminated } => !terminated,
+            LiteralKind::Int { .. } | LiteralKind::Numeric { .. } => false,
+        },
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(script: &str) -> Vec<&str> {
+        statements(script).into_iter().map(|s| &script[s.range]).collect()
+    }
+
+    fn kinds(script: &str) -> Vec<Kind> {
+        statements(script).into_iter().map(|s| s.kind).collect()
+    }
+
+    #[test]
+    fn statements_end_where_psql_ends_them() {
+        let cases: &[(&str, &[&str])] = &[
+            ("", &[]),
+            (" ;; -- nothing\n/* ; */ ;", &[]),
+            ("SELECT 1; SELECT 2", &["SELECT 1", "SELECT 2"]),
+            ("-- a;b\nSELECT ';' -- ;\n;SELECT \";\";", &["SELECT ';'", "SELECT \";\""]),
+            ("SELECT E'\\';' ; SELECT 'it''s;'", &["SELECT E'\\';'", "SELECT 'it''s;'"]),
+            ("DO $a$ BEGIN; $$ ; $b$ END $a$; SELECT 1", &["DO $a$ BEGIN; $$ ; $b$ END $a$", "SELECT 1"]),
+            ("/* /* ; */ ; */ SELECT 1;", &["SELECT 1"]),
+            (
+                "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); SELECT 3",
+                &["CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)", "SELECT 3"],
+            ),
+            (
+                "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END; SELECT 3",
+                &[
+                    "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END",
+                    "SELECT 3",
+                ],
+            ),
+            ("SELECT $1;SELECT a$b$c;SELECT 1", &["SELECT $1", "SELECT a$b$c", "SELECT 1"]),
+            ("\u{feff}SELECT 'é'; SELECT 2", &["SELECT 'é'", "SELECT 2"]),
+        ];
+        for (script, expected) in cases {
+            assert_eq!(texts(script), *expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_told_by_the_first_words() {
+        use Kind::*;
+        let create = |index: Option<&str>, table: &str, if_not_exists| {
+            Alone(super::Alone::CreateIndex { index: index.map(str::to_owned), table: table.into(), if_not_exists })
+        };
+        let repeatable = |concurrently| Alone(super::Alone::Repeatable { concurrently });
+        let cases: &[(&str, Kind)] = &[
+            ("begin", Begin { modes: false }),
+            ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", Begin { modes: true }),
+            ("BEGIN READ ONLY", Begin { modes: true }),
+            ("commit", Commit { chain: false }),
+            ("END TRANSACTION", Commit { chain: false }),
+            ("COMMIT AND CHAIN", Commit { chain: true }),
+            ("COMMIT AND NO CHAIN", Commit { chain: false }),
+            ("COMMIT PREPARED 'x'", Alone(super::Alone::Opaque)),
+            ("ROLLBACK", Rollback),
+            ("ROLLBACK TO SAVEPOINT a", Ordinary),
+            ("ROLLBACK WORK TO a", Ordinary),
+            ("ABORT", Rollback),
+            ("PREPARE TRANSACTION 'x'", Rollback),
+            ("PREPARE p AS SELECT 1", Ordinary),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", SetTransaction),
+            ("SET LOCAL lock_timeout = 1", Ordinary),
+            ("SET lock_timeout = '5s'", Setting),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Setting),
+            ("RESET ALL", Setting),
+            ("COPY t (a, \"from\") FROM STDIN", CopyFromStdin),
+            ("copy t from stdin with (format csv)", CopyFromStdin),
+            ("COPY (SELECT a FROM stdin) TO '/tmp/x'", Ordinary),
+            ("COPY t FROM '/tmp/x'", Ordinary),
+            ("CREATE INDEX CONCURRENTLY i ON ONLY s.\"T\" (a)", create(Some("i"), "s.\"T\"", false)),
+            ("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS \"I\" ON t (a)", create(Some("\"I\""), "t", true)),
+            ("create index /* x */ concurrently on t (a)", create(None, "t", false)),
+            ("CREATE INDEX concurrently_named ON t (a)", Ordinary),
+            ("DROP INDEX CONCURRENTLY IF EXISTS s.i", Alone(super::Alone::DropIndex("s.i".into()))),
+            ("DROP INDEX i", Ordinary),
+            ("REINDEX (VERBOSE, CONCURRENTLY) TABLE t", repeatable(true)),
+            ("REINDEX TABLE t", Ordinary),
+            ("REINDEX SCHEMA s", repeatable(false)),
+            ("VACUUM ANALYZE t", repeatable(false)),
+            ("CREATE DATABASE d", Alone(super::Alone::Global { create: true, database: true, name: "d".into() })),
+            ("DROP DATABASE IF EXISTS d", Alone(super::Alone::Global { create: false, database: true, name: "d".into() })),
+            (
+                "ALTER TABLE IF EXISTS ONLY s.p DETACH PARTITION s.c CONCURRENTLY",
+                Alone(super::Alone::DetachPartition { parent: "s.p".into(), partition: "s.c".into() }),
+            ),
+            ("ALTER TABLE p DETACH PARTITION c", Ordinary),
+            ("ALTER SYSTEM SET work_mem = '1MB'", repeatable(false)),
+            ("DISCARD ALL", repeatable(false)),
+            ("DISCARD TEMP", Ordinary),
+            ("CREATE TABLE begin_here (a int)", Ordinary),
+            ("CALL p()", Ordinary),
+        ];
+        for (statement, expected) in cases {
+            assert_eq!(kinds(statement), std::slice::from_ref(expected), "{statement}");
+        }
+    }
+
+    #[test]
+    fn the_shape_follows_from_the_statements() {
+        let cases: &[(&str, Shape)] = &[
+            ("", Shape::Atomic { head: 0 }),
+            ("CREATE TABLE a (id int); CREATE TABLE b (id int)", Shape::Atomic { head: 0 }),
+            ("BEGIN; SELECT 1; COMMIT", Shape::Atomic { head: 0 }),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1", Shape::Atomic { head: 44 }),
+            ("BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT", Shape::Atomic { head: 33 }),
+            ("SELECT 1; SET TRANSACTION READ WRITE", Shape::Atomic { head: 0 }),
+            ("BEGIN; SELECT 1; ROLLBACK", Shape::Undecidable),
+            ("VACUUM", Shape::Alone),
+            ("SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON t (a)", Shape::StepByStep),
+        ];
+        for (script, expected) in cases {
+            assert_eq!(shape(&statements(script)), *expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_enclosed_by_one_leading_begin_and_one_last_commit() {
+        let cases = [
+            ("BEGIN; SELECT 1; COMMIT;", true),
+            ("START TRANSACTION; SET x.y = 1; SELECT 1; END -- done", true),
+            ("SET x.y = 1; BEGIN; SELECT 1; COMMIT", false),
+            ("BEGIN; SELECT 1; COMMIT; SELECT 2", false),
+            ("BEGIN; SELECT 1; COMMIT; BEGIN; SELECT 2; COMMIT", false),
+            ("BEGIN; SELECT 1; COMMIT AND CHAIN", false),
+            ("BEGIN; SELECT 1", false),
+            ("COMMIT", false),
+            ("", false),
+        ];
+        for (script, expected) in cases {
+            assert_eq!(is_enclosed(&statements(script)), expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn an_open_quote_or_comment_is_seen() {
+        for script in ["SELECT 'a", "SELECT \"a", "SELECT $x$ a $y$", "/* /* */", "SELECT E'\\'"] {
+            assert!(is_unterminated(script), "{script}");
+        }
+        for script in ["SELECT 'a'", "-- 'a", "SELECT $x$ ' $x$", "/* ' */"] {
+            assert!(!is_unterminated(script), "{script}");
+        }
+    }
+}
