@@ -80,7 +80,10 @@ pub enum Alone {
         concurrently: bool,
     },
     /// Anything else: whether it has run cannot be read off the catalogue.
-    Opaque,
+    Opaque {
+        /// It may commit by itself (`CALL`, `DO`), so that even its failure does not prove that it left nothing.
+        commits: bool,
+    },
 }
 
 impl Alone {
@@ -275,14 +278,19 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Whether a statement may commit by itself: `CALL` and `DO` run code that can; no other statement does.
+pub fn may_commit(statement: &str) -> bool {
+    Words::of(statement).is(0, &["call", "do"])
+}
+
 fn kind(statement: &str) -> Kind {
     let words = Words::of(statement);
     let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
         "begin" | "start" => Kind::Begin { modes: words.has("isolation") || words.has("only") || words.has("deferrable") },
-        "commit" | "end" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque),
+        "commit" | "end" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
         "commit" | "end" => Kind::Commit { chain: words.has("chain") && !words.has("no") },
-        "rollback" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque),
+        "rollback" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
         "rollback" | "abort" if words.has("to") => Kind::Ordinary,
         "rollback" | "abort" => Kind::Rollback,
         "prepare" if words.is(1, &["transaction"]) => Kind::Rollback,
@@ -324,22 +332,22 @@ fn alone(first: &str, words: &Words<'_>) -> Option<Alone> {
                 let (name, _) = words.name(2)?;
                 return Some(Alone::Global { create: true, database: words.is(1, &["database"]), name });
             }
-            words.is(1, &["subscription"]).then_some(Alone::Opaque)
+            words.is(1, &["subscription"]).then_some(Alone::Opaque { commits: false })
         }
         "drop" => {
             if words.is(1, &["index"]) && words.is(2, &["concurrently"]) {
                 let (at, _) = words.skip_if_exists(3);
-                return Some(words.name(at).map_or(Alone::Opaque, |(name, _)| Alone::DropIndex(name)));
+                return Some(words.name(at).map_or(Alone::Opaque { commits: false }, |(name, _)| Alone::DropIndex(name)));
             }
             if words.is(1, &["database", "tablespace"]) {
                 let (at, _) = words.skip_if_exists(2);
                 let (name, _) = words.name(at)?;
                 return Some(Alone::Global { create: false, database: words.is(1, &["database"]), name });
             }
-            words.is(1, &["subscription"]).then_some(Alone::Opaque)
+            words.is(1, &["subscription"]).then_some(Alone::Opaque { commits: false })
         }
         "alter" if words.is(1, &["system"]) => Some(Alone::Repeatable { concurrently: false }),
-        "alter" if words.is(1, &["database"]) && words.is(3, &["set"]) && words.is(4, &["tablespace"]) => Some(Alone::Opaque),
+        "alter" if words.is(1, &["database"]) && words.is(3, &["set"]) && words.is(4, &["tablespace"]) => Some(Alone::Opaque { commits: false }),
         "alter" if words.is(1, &["table"]) => detach_partition(words),
         "reindex" if words.has("concurrently") => Some(Alone::Repeatable { concurrently: true }),
         "reindex" if words.is(1, &["schema", "database", "system"]) => Some(Alone::Repeatable { concurrently: false }),
@@ -360,7 +368,7 @@ fn create_index(words: &Words<'_>, at: usize) -> Alone {
     let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
     match words.name(at) {
         Some((table, _)) => Alone::CreateIndex { index, table, if_not_exists },
-        None => Alone::Opaque,
+        None => Alone::Opaque { commits: false },
     }
 }
 
@@ -453,7 +461,7 @@ mod tests {
             ("END TRANSACTION", Commit { chain: false }),
             ("COMMIT AND CHAIN", Commit { chain: true }),
             ("COMMIT AND NO CHAIN", Commit { chain: false }),
-            ("COMMIT PREPARED 'x'", Alone(super::Alone::Opaque)),
+            ("COMMIT PREPARED 'x'", Alone(super::Alone::Opaque { commits: false })),
             ("ROLLBACK", Rollback),
             ("ROLLBACK TO SAVEPOINT a", Ordinary),
             ("ROLLBACK WORK TO a", Ordinary),

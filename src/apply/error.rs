@@ -1,0 +1,161 @@
+//! What an error of a script means: a refusal, a busy lock, or a failure with its place.
+
+use super::excerpt;
+use super::message::{Message, Place};
+use crate::database::server_error::ServerError;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history;
+use crate::sql::script::Statement;
+
+/// Whether the server refuses to run this in a transaction (or in one with our bookkeeping), although the SQL may be right: SQLSTATE and routine
+/// together, so that a script's own `RAISE … USING ERRCODE = '25001'` (exec_stmt_raise) stays its failure.
+pub fn is_refusal(error: &ServerError) -> bool {
+    let (Some(sqlstate), Some(routine)) = (error.sqlstate.as_deref(), error.routine.as_deref()) else {
+        return false;
+    };
+    match sqlstate {
+        // The isolation hooks were check_XactIsoLevel up to PostgreSQL 15.
+        "25001" => matches!(
+            routine,
+            "PreventInTransactionBlock"
+                | "check_XactIsoLevel"
+                | "check_transaction_isolation"
+                | "check_transaction_read_only"
+                | "check_transaction_deferrable"
+                | "check_XactDeferrable"
+                | "check_XactReadOnly"
+                | "ImportSnapshot"
+        ),
+        "2D000" => matches!(routine, "_SPI_commit" | "_SPI_rollback"),
+        "55P04" => routine == "check_safe_enum_use",
+        "55006" => routine == "CheckTableNotInUse",
+        "25006" => routine == "PreventCommandIfReadOnly",
+        _ => false,
+    }
+}
+
+/// Whether the same script may succeed a moment later: a lock not granted in time, a deadlock, a serialization failure.
+pub fn is_contention(error: &ServerError) -> bool {
+    error.is(&["55P03", "40P01", "40001"])
+}
+
+/// A script and what was sent of it, to find an error's place in.
+pub struct Context<'a> {
+    /// The migration's name.
+    pub migration: &'a str,
+    /// The whole script.
+    pub script: &'a str,
+    /// Its statements.
+    pub statements: &'a [Statement],
+}
+
+impl Context<'_> {
+    /// The failure of a script that was sent as one message, `completed` of whose statements were completed.
+    pub fn failure(&self, error: &ServerError, message: &Message, completed: usize) -> Failure {
+        if history::is_assertion(&error.message) || self.is_ours(error, message) {
+            return self.ledger_failure(error);
+        }
+        let position = match error.position.map(|position| message.place(position)) {
+            Some(Place::Script(at)) => Some(at),
+            Some(Place::Tail) => Some(self.script.chars().count()),
+            _ => self.start_of(completed.saturating_sub(message.head_results)),
+        };
+        self.script_failure(error, position)
+    }
+
+    /// The failure of one statement that was sent by itself, beginning at byte `start` of the script.
+    pub fn statement_failure(&self, error: &ServerError, start: usize) -> Failure {
+        let before = self.script[..start].chars().count();
+        self.script_failure(error, Some(before + error.position.map_or(0, |position| position.saturating_sub(1) as usize)))
+    }
+
+    /// The failure of a step that was sent with its note, beginning at byte `start` of the script.
+    pub fn step_failure(&self, error: &ServerError, message: &Message, start: usize) -> Failure {
+        if history::is_assertion(&error.message) || self.is_ours(error, message) {
+            return self.ledger_failure(error);
+        }
+        let before = self.script[..start].chars().count();
+        let within = match error.position.map(|position| message.place(position)) {
+            Some(Place::Script(at)) => at,
+            _ => 0,
+        };
+        self.script_failure(error, Some(before + within))
+    }
+
+    fn script_failure(&self, error: &ServerError, at: Option<usize>) -> Failure {
+        let mut failure = Failure::new(Exit::RolledBack, error.message.clone(), "").prisma(Some("P3018")).of(self.migration);
+        failure.sqlstate.clone_from(&error.sqlstate);
+        failure.details.clone_from(&error.details);
+        failure.place = at.map(|at| excerpt::place(self.migration, self.script, at));
+        if let Some(hint) = self.hint(error, at) {
+            failure.details.push(hint.to_owned());
+        }
+        failure
+    }
+
+    /// The start of the statement that comes after this many completed ones, in characters.
+    fn start_of(&self, completed: usize) -> Option<usize> {
+        let statement = self.statements.get(completed)?;
+        Some(self.script[..statement.range.start].chars().count())
+    }
+
+    /// Whether the error was raised by our own head.
+    fn is_ours(&self, error: &ServerError, message: &Message) -> bool {
+        error.position.map(|position| message.place(position)) == Some(Place::Head)
+            || (error.is(&["42501"]) && error.message.contains(history::TABLE))
+    }
+
+    fn ledger_failure(&self, error: &ServerError) -> Failure {
+        let mut failure = Failure::new(
+            Exit::Database,
+            format!("the migration's row in {} could not be written: {}", history::TABLE, error.message),
+            "look for a rule, a trigger, row security or missing privileges on the table, or a script that removes or changes its own row",
+        )
+        .of(self.migration);
+        failure.sqlstate.clone_from(&error.sqlstate);
+        failure.details.clone_from(&error.details);
+        failure
+    }
+
+    fn hint(&self, error: &ServerError, at: Option<usize>) -> Option<&'static str> {
+        if !error.is(&["42601"]) {
+            return None;
+        }
+        let line = self.script.chars().skip(at?).take(1).collect::<String>();
+        (line == "\\").then_some(
+            "this is a command of psql, which only psql understands: take it out (a dump made with `pg_dump --inserts` holds plain SQL)",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(sqlstate: &str, routine: &str) -> ServerError {
+        ServerError {
+            sqlstate: Some(sqlstate.into()),
+            routine: Some(routine.into()),
+            message: String::new(),
+            details: Vec::new(),
+            position: None,
+            closed: false,
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_sqlstate_and_routine_together() {
+        let cases = [
+            ("25001", "PreventInTransactionBlock", true),
+            ("25001", "exec_stmt_raise", false),
+            ("2D000", "_SPI_commit", true),
+            ("2D000", "exec_stmt_raise", false),
+            ("55P04", "check_safe_enum_use", true),
+            ("42601", "PreventInTransactionBlock", false),
+        ];
+        for (sqlstate, routine, expected) in cases {
+            assert_eq!(is_refusal(&error(sqlstate, routine)), expected, "{sqlstate} {routine}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The two messages of the protocol: what is sent around a script, and what decides afterwards.
+//!
+//! The server runs one simple-query message as one implicit transaction (PostgreSQL's documentation, "Multiple Statements in a Simple Query"), so
+//! the row that the head inserts, the script and the row's end in the tail commit together. See `docs/architecture.md`.
+
+use crate::database::lock;
+use crate::history::Ledger;
+use crate::sql::quote;
+
+/// The custom setting that carries the run's id, sent as a startup option, so that RESET ALL comes back to it. Where it cannot be read back, a
+/// pooler stands between us and the server.
+pub const RUN_ID_SETTING: &str = "prisma_migrate_task.run_id";
+
+/// A script with our statements around it, and what is needed to find a place of the script in it again.
+#[derive(Debug)]
+pub struct Message {
+    /// What is sent.
+    pub text: String,
+    /// Where the head stands, in characters.
+    head_at: usize,
+    /// How long the head is, in characters.
+    head_length: usize,
+    /// The script's length in characters.
+    script_length: usize,
+    /// How many results the head yields; they come when the script's statements up to it have yielded theirs.
+    pub head_results: usize,
+}
+
+/// Where a position in the message lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In our head.
+    Head,
+    /// In the script: characters from its beginning, counted from 0.
+    Script(usize),
+    /// Behind the script.
+    Tail,
+}
+
+impl Message {
+    /// Puts `head` into the script at byte `at` (a statement's end, or 0), and `tail` behind it. Both are statements without a final `;`; either may
+    /// be empty.
+    pub fn new(script: &str, at: usize, head: &[String], tail: &[String]) -> Message {
+        let (before, after) = script.split_at_checked(at).unwrap_or(("", script));
+        let mut inserted = String::new();
+        if !before.is_empty() && !head.is_empty() {
+            inserted.push_str("; ");
+        }
+        for statement in head {
+            inserted.push_str(statement);
+            inserted.push_str("; ");
+        }
+        // A script may end in a comment without a newline, or without its last `;`.
+        let mut end = String::new();
+        if !tail.is_empty() {
+            end.push_str("\n;");
+        }
+        for statement in tail {
+            end.push_str(statement);
+            end.push(';');
+        }
+        let mut text = String::with_capacity(script.len() + inserted.len() + end.len());
+        text.push_str(before);
+        text.push_str(&inserted);
+        text.push_str(after);
+        text.push_str(&end);
+        Message {
+            head_at: before.chars().count(),
+            head_length: inserted.chars().count(),
+            script_length: script.chars().count(),
+            head_results: head.len(),
+            text,
+        }
+    }
+
+    /// Where the server's `position` (characters, from 1) lies.
+    pub fn place(&self, position: u32) -> Place {
+        let at = (position as usize).saturating_sub(1);
+        if at < self.head_at {
+            Place::Script(at)
+        } else if at < self.head_at + self.head_length {
+            Place::Head
+        } else if at - self.head_length < self.script_length {
+            Place::Script(at - self.head_length)
+        } else {
+            Place::Tail
+        }
+    }
+}
+
+/// What comes before the row is closed: the script may have changed the role and the timeouts.
+pub fn before_close() -> Vec<String> {
+    ["RESET SESSION AUTHORIZATION", "RESET ROLE", "SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.
+///
+/// Never DISCARD ALL, which would drop the migration lock. The last statement yields one row: the migration's row as `finished`, `unfinished` or
+/// nothing, whether we still hold the lock, and the run's id.
+pub fn verdict(ledger: &Ledger, id: &str) -> String {
+    format!(
+        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; {}",
+        read(ledger, id)
+    )
+}
+
+/// The verdict between two steps of one script, which share their session's settings.
+pub fn step_verdict(ledger: &Ledger, id: &str) -> String {
+    format!("ROLLBACK; {}", read(ledger, id))
+}
+
+fn read(ledger: &Ledger, id: &str) -> String {
+    format!(
+        "SELECT (SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' ELSE 'unfinished' END \
+         FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), \
+         EXISTS ({lock}), pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
+         (SELECT applied_steps_count FROM {table} WHERE id OPERATOR(pg_catalog.=) {id})",
+        table = ledger.table(),
+        id = quote::literal(id),
+        lock = lock::held(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_lead_back_to_the_script() {
+        let script = "é1; SELECT x";
+        let message = Message::new(script, 0, &["HEAD".into()], &["TAIL".into()]);
+        assert_eq!(message.text, "HEAD; é1; SELECT x\n;TAIL;");
+        assert_eq!(message.place(1), Place::Head);
+        assert_eq!(message.place(7), Place::Script(0));
+        assert_eq!(message.place(18), Place::Script(11));
+        assert_eq!(message.place(19), Place::Tail);
+    }
+
+    #[test]
+    fn the_head_can_stand_behind_a_first_statement() {
+        let script = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT x";
+        let message = Message::new(script, 34, &["HEAD".into()], &[]);
+        assert_eq!(message.text, "BEGIN ISOLATION LEVEL SERIALIZABLE; HEAD; ; SELECT x");
+        assert_eq!(message.place(1), Place::Script(0));
+        assert_eq!(message.place(35), Place::Head);
+        assert_eq!(message.place(43), Place::Script(34));
+    }
+}

@@ -1,0 +1,377 @@
+//! The protocol: how a script and its row in the ledger come to commit together, and how it is known what became of them.
+//!
+//! Two messages, sent without waiting between them. The first holds the row's beginning, the script, and the row's end; the server runs it as one
+//! transaction unless the script says otherwise. The second leaves whatever transaction is open, and reads the row. What it reads alone decides:
+//! a finished row: applied; none: nothing was committed; an unfinished one: something was. The error that the script may have raised only explains.
+//! What cannot be sent so goes statement by statement ([`steps`]), marked before it runs. `docs/architecture.md` has the whole table.
+
+pub mod alone;
+pub mod error;
+pub mod excerpt;
+pub mod message;
+pub mod steps;
+
+use crate::database::server_error::ServerError;
+use crate::database::session::{Sent, Session};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{Ledger, Mark, Marked};
+use crate::plan::Pending;
+use crate::sql::script::{self, Shape};
+use error::Context;
+use message::Message;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How a migration was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Script and row in one transaction.
+    Atomic,
+    /// One statement by itself.
+    Alone,
+    /// Statement by statement.
+    StepByStep,
+}
+
+/// How an attempt ended that did not fail.
+#[derive(Debug)]
+pub enum End {
+    /// The migration is applied.
+    Applied {
+        /// How it was sent.
+        how: How,
+        /// Whether the session still holds the migration lock: a script may have released it.
+        lock_held: bool,
+    },
+    /// The connection was lost: the row with this id tells what became of the attempt.
+    Lost {
+        /// The attempt's row.
+        id: String,
+        /// What ended the connection.
+        error: ServerError,
+    },
+    /// A session that waits for the migration lock keeps this migration from running. Nothing of it is left: the lock is to be given to the waiter.
+    GiveWay,
+}
+
+/// What the second message read.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    row: RowSeen,
+    lock_held: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum RowSeen {
+    Finished,
+    Unfinished { steps: usize },
+    None,
+}
+
+/// What is needed to apply migrations: the session that holds the migration lock, and the run's terms.
+pub struct Applier<'a> {
+    /// The session that holds the migration lock.
+    pub session: &'a Session,
+    /// Where the rows go.
+    pub ledger: &'a Ledger,
+    /// This run.
+    pub run_id: &'a str,
+    /// How long a migration is tried again while other sessions hold its locks.
+    pub lock_retry_for: Duration,
+}
+
+impl Applier<'_> {
+    /// Applies one migration.
+    ///
+    /// # Errors
+    /// The failure, with what state it left; the ledger has it too.
+    pub async fn apply(&self, pending: &Pending<'_>) -> Result<End, Failure> {
+        self.session.set_subject(Some(pending.name));
+        let end = match pending.shape {
+            _ if pending.resume.is_some() => self.step_by_step(pending).await,
+            Shape::Atomic { head } => self.atomic(pending, head).await,
+            Shape::Undecidable => self.undecidable(pending).await,
+            Shape::Alone | Shape::StepByStep => self.step_by_step(pending).await,
+        };
+        self.session.set_subject(None);
+        end
+    }
+
+    async fn atomic(&self, pending: &Pending<'_>, head: usize) -> Result<End, Failure> {
+        let context = context(pending);
+        let mut retry = Retry::new(self.lock_retry_for);
+        loop {
+            let id = Uuid::new_v4().to_string();
+            let started = Instant::now();
+            let mark = self.mark(Marked::Partial);
+            let begin = self.ledger.begin(&id, pending.name, pending.checksum, &mark);
+            let mut tail = message::before_close();
+            tail.push(self.ledger.close(&id, pending.checksum));
+            let mut message = Message::new(pending.script, head, &[begin], &tail);
+            let (sent, verdict) = self.send(&mut message, &id).await;
+            let verdict = match verdict {
+                Ok(verdict) => verdict,
+                Err(error) if error.closed => return Ok(End::Lost { id, error }),
+                Err(error) => return Err(no_verdict(pending, &error)),
+            };
+            match verdict.row {
+                RowSeen::Finished => return Ok(End::Applied { how: How::Atomic, lock_held: verdict.lock_held }),
+                RowSeen::Unfinished { .. } if script::is_enclosed(&pending.statements) => {
+                    self.write(&self.ledger.close(&id, pending.checksum), pending).await?;
+                    return Ok(End::Applied { how: How::Atomic, lock_held: verdict.lock_held });
+                }
+                RowSeen::Unfinished { .. } => {
+                    let failure = self.explain(&context, sent, &message).await;
+                    return Err(self.partially_committed(pending, &id, failure).await);
+                }
+                RowSeen::None => {}
+            }
+            match &sent.error {
+                Some(error) if error::is_refusal(error) => {
+                    tracing::info!(migration = pending.name, "cannot run in one transaction ({}): runs statement by statement", error.message);
+                    return self.step_by_step(pending).await;
+                }
+                Some(error) if error::is_contention(error) => {
+                    if !retry.again(pending.name, error).await {
+                        return Err(still_locked(pending, error, self.lock_retry_for));
+                    }
+                }
+                _ => {
+                    let failure = self.explain(&context, sent, &message).await;
+                    return Err(self.rolled_back(pending, started, failure).await);
+                }
+            }
+        }
+    }
+
+    /// A script with ROLLBACK in it may take back its own row, so that the row's absence would prove nothing: it is committed beforehand.
+    async fn undecidable(&self, pending: &Pending<'_>) -> Result<End, Failure> {
+        let id = Uuid::new_v4().to_string();
+        let begin = self.ledger.begin(&id, pending.name, pending.checksum, &self.mark(Marked::Undecidable));
+        self.write(&begin, pending).await?;
+        let mut tail = message::before_close();
+        tail.push(self.ledger.close(&id, pending.checksum));
+        let mut message = Message::new(pending.script, 0, &[], &tail);
+        let (sent, verdict) = self.send(&mut message, &id).await;
+        match verdict {
+            Ok(Verdict { row: RowSeen::Finished, lock_held }) => Ok(End::Applied { how: How::Atomic, lock_held }),
+            Ok(_) => {
+                let failure = self.explain(&context(pending), sent, &message).await;
+                Err(self.partially_committed(pending, &id, failure).await)
+            }
+            Err(error) if error.closed => Ok(End::Lost { id, error }),
+            Err(error) => Err(no_verdict(pending, &error)),
+        }
+    }
+
+    /// Sends both messages at once and reads both answers.
+    async fn send(&self, message: &mut Message, id: &str) -> (Sent, Result<Verdict, ServerError>) {
+        let verdict = message::verdict(self.ledger, id);
+        let (sent, rows) =
+            tokio::join!(self.session.script(std::mem::take(&mut message.text)), self.session.rows(&verdict));
+        let rows = match rows {
+            // A cancel that was meant for the script may have hit the verdict: ask again.
+            Err(error) if !error.closed => self.session.rows(&verdict).await,
+            answered => answered,
+        };
+        (sent, rows.and_then(|rows| self.read_verdict(&rows)))
+    }
+
+    fn read_verdict(&self, rows: &[tokio_postgres::SimpleQueryRow]) -> Result<Verdict, ServerError> {
+        let row = rows.last().ok_or_else(|| strange("the verdict came without a row"))?;
+        if row.get(2) != Some(self.run_id) {
+            return Err(strange("another session answered: a pooler in transaction mode stands between this program and the server"));
+        }
+        let steps = row.get(3).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let seen = match row.get(0) {
+            Some("finished") => RowSeen::Finished,
+            Some(_) => RowSeen::Unfinished { steps },
+            None => RowSeen::None,
+        };
+        Ok(Verdict { row: seen, lock_held: row.get(1) == Some("t") })
+    }
+
+    fn mark(&self, state: Marked) -> Mark {
+        Mark { run_id: self.run_id.to_owned(), state }
+    }
+
+    /// Writes to the ledger outside any script.
+    async fn write(&self, sql: &str, pending: &Pending<'_>) -> Result<(), Failure> {
+        self.session.rows(sql).await.map(drop).map_err(|error| {
+            let mut failure = Failure::new(
+                Exit::Database,
+                format!("the migration's row in {} could not be written: {}", self.ledger.table(), error.message),
+                "look for missing privileges, rules, triggers or row security on the table",
+            )
+            .of(pending.name);
+            failure.sqlstate = error.sqlstate;
+            failure
+        })
+    }
+
+    /// The failure that a script's error means, or its silence where nothing was raised and yet it was not applied.
+    async fn explain(&self, context: &Context<'_>, sent: Sent, message: &Message) -> Failure {
+        let Some(error) = sent.error else {
+            return Failure::new(
+                Exit::RolledBack,
+                "the script leaves a transaction open: a BEGIN (or COMMIT AND CHAIN) has no COMMIT",
+                "",
+            )
+            .prisma(Some("P3018"))
+            .of(context.migration);
+        };
+        let in_tail = error.position.map(|at| message.place(at)) == Some(message::Place::Tail);
+        if error.is(&["42601"]) && (in_tail || script::is_unterminated(context.script)) {
+            return self.unterminated(context, error).await;
+        }
+        context.failure(&error, message, sent.completed)
+    }
+
+    /// The script's end swallowed our tail. Asked again with an end that can never be right, the server shows the script's own error and runs
+    /// nothing, since it parses a whole message before it runs any of it.
+    async fn unterminated(&self, context: &Context<'_>, first: ServerError) -> Failure {
+        const NEVER_RIGHT: &str = "\n;)(";
+        let message = Message::new(&format!("{}{NEVER_RIGHT}", context.script), 0, &[], &[]);
+        let again = self.session.script(message.text.clone()).await;
+        let mut error = again.error.filter(|error| error.is(&["42601"])).unwrap_or(first);
+        error.message = error.message.replace(NEVER_RIGHT, "");
+        context.failure(&error, &message, 0)
+    }
+
+    /// Records a failure that left nothing behind as Prisma keeps a migration that was rolled back: nothing blocks, the next deploy tries again.
+    async fn rolled_back(&self, pending: &Pending<'_>, started: Instant, failure: Failure) -> Failure {
+        let failure = rolled_back(failure);
+        let id = Uuid::new_v4().to_string();
+        let seconds = started.elapsed().as_secs_f64();
+        let text = logs(&failure);
+        let sql = self.ledger.record_rolled_back(&id, pending.name, pending.checksum, seconds, &text);
+        if failure.exit == Exit::RolledBack
+            && let Err(error) = self.session.rows(&sql).await
+        {
+            tracing::warn!(migration = pending.name, "the failure could not be recorded in the ledger: {}", error.message);
+        }
+        failure
+    }
+
+    /// Leaves the row unfinished, so that it blocks every deploy until a person has looked, with the error below its mark.
+    async fn partially_committed(&self, pending: &Pending<'_>, id: &str, mut failure: Failure) -> Failure {
+        failure.exit = Exit::PartiallyCommitted;
+        if pending.shape == Shape::Undecidable {
+            failure.state = "the script holds a ROLLBACK of its own, so what it committed before the failure cannot be told from outside".into();
+        } else {
+            failure.state = "the script committed part of itself before it failed: that part is in the database, the rest is not".into();
+        }
+        failure.next = resolve_by_hand(pending.name);
+        if let Err(error) = self.session.rows(&self.ledger.explain(id, &logs(&failure))).await {
+            tracing::warn!(migration = pending.name, "the error could not be added to the ledger: {}", error.message);
+        }
+        failure
+    }
+}
+
+fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
+    Context { migration: pending.name, script: pending.script, statements: &pending.statements }
+}
+
+/// The failure's text as the ledger keeps it.
+fn logs(failure: &Failure) -> String {
+    let mut text = format!("ERROR: {}", failure.what);
+    if let Some(sqlstate) = &failure.sqlstate {
+        text.push_str(&format!(" (SQLSTATE {sqlstate})"));
+    }
+    for detail in &failure.details {
+        text.push_str(&format!("\n{detail}"));
+    }
+    if let Some(place) = &failure.place {
+        text.push_str(&format!("\n{}", place.excerpt));
+    }
+    text
+}
+
+fn rolled_back(mut failure: Failure) -> Failure {
+    failure.state = "everything of this migration was rolled back: the database is as it was before it".into();
+    if failure.next.is_empty() {
+        failure.next = "fix the SQL and deploy again; there is nothing to resolve".into();
+    }
+    failure
+}
+
+/// The two commands that get out of a partially committed migration.
+pub fn resolve_by_hand(migration: &str) -> String {
+    format!(
+        "look at the database, then either complete the migration by hand and run `prisma-migrate-task resolve --applied {migration}`, \
+         or undo it by hand and run `prisma-migrate-task resolve --rolled-back {migration}`"
+    )
+}
+
+fn still_locked(pending: &Pending<'_>, error: &ServerError, budget: Duration) -> Failure {
+    let mut failure = Failure::new(
+        Exit::TableLock,
+        format!("other sessions kept it from its locks for {}: {}", humantime::format_duration(budget), error.message),
+        "end the session that holds the locks or wait for it, then deploy again",
+    )
+    .of(pending.name);
+    failure.sqlstate.clone_from(&error.sqlstate);
+    failure.details.clone_from(&error.details);
+    rolled_back(failure)
+}
+
+fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure {
+    let mut failure = Failure::new(
+        Exit::Database,
+        format!("what became of the migration could not be read from the ledger: {}", error.message),
+        "run `prisma-migrate-task status`, then deploy again: the migration's row decides",
+    )
+    .of(pending.name)
+    .state("the migration is either applied or not; the ledger knows");
+    failure.sqlstate.clone_from(&error.sqlstate);
+    failure
+}
+
+fn strange(message: &str) -> ServerError {
+    ServerError {
+        sqlstate: None,
+        routine: None,
+        message: message.to_owned(),
+        details: Vec::new(),
+        position: None,
+        closed: false,
+    }
+}
+
+/// A growing pause with jitter between two tries, within a budget.
+pub struct Retry {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    /// Tries for this long from now on.
+    pub fn new(budget: Duration) -> Retry {
+        Retry { until: Instant::now() + budget, pause: Duration::from_millis(500) }
+    }
+
+    /// Waits before the next try; false where the budget is spent.
+    pub async fn again(&mut self, migration: &str, error: &ServerError) -> bool {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let pause = self.pause.mul_f64(0.5 + fastrand::f64()).min(left);
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        tracing::warn!(
+            migration,
+            sqlstate = error.sqlstate,
+            "rolled back, because other sessions hold its locks ({}): again in {:.1} s",
+            error.message,
+            pause.as_secs_f64()
+        );
+        tokio::time::sleep(pause).await;
+        true
+    }
+}

@@ -1,0 +1,337 @@
+//! Statement by statement: for what the server refuses as a whole.
+//!
+//! A statement that can run in a transaction shares it with a note in the row of how far the script has come. One that cannot is announced in the
+//! row before it is sent ([`super::alone`]). A later run goes on behind the last committed step if the text before it is unchanged.
+
+use super::alone::{self, AloneEnd};
+use super::error::{self, Context};
+use super::message::{self, Message};
+use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back, still_locked};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::database::lock;
+use crate::history::Marked;
+use crate::plan::Pending;
+use crate::sql::script::{self, Alone, Kind, Shape, Statement};
+use sha2::{Digest, Sha256};
+use std::ops::Range;
+use uuid::Uuid;
+
+/// What is sent as one: a statement, or a transaction of the script's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its bytes in the script.
+    pub range: Range<usize>,
+    /// Where our note goes, in bytes from its beginning.
+    head: usize,
+    /// Set where it cannot run in a transaction.
+    pub alone: Option<Alone>,
+    /// Whether it only changes settings of the session.
+    setting: bool,
+}
+
+/// A script's steps, in order. A script of a single statement is one step, comments and all, as its author wrote it.
+pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
+    if let [only] = statements {
+        let alone = match &only.kind {
+            Kind::Alone(alone) => Some(alone.clone()),
+            _ => None,
+        };
+        return vec![Step { range: 0..script.len(), head: 0, alone, setting: only.kind == Kind::Setting }];
+    }
+    let mut found = Vec::new();
+    let mut rest = statements;
+    while let Some(first) = rest.first() {
+        let length = match first.kind {
+            Kind::Begin { .. } => {
+                rest.iter().position(|s| matches!(s.kind, Kind::Commit { chain: false })).map_or(rest.len(), |at| at + 1)
+            }
+            _ => 1,
+        };
+        let (group, after) = rest.split_at(length);
+        rest = after;
+        let range = first.range.start..group.last().map_or(first.range.end, |last| last.range.end);
+        let head = match script::shape(group) {
+            Shape::Atomic { head } => head.saturating_sub(range.start),
+            _ => 0,
+        };
+        let alone = match &first.kind {
+            Kind::Alone(alone) => Some(alone.clone()),
+            _ => None,
+        };
+        found.push(Step { range, head, alone, setting: first.kind == Kind::Setting });
+    }
+    found
+}
+
+/// SHA-256 of the script up to the end of a number of steps: proves to a later run that the text it skips is the text that ran.
+pub fn prefix(script: &str, steps: &[Step], done: usize) -> String {
+    let end = done.checked_sub(1).and_then(|last| steps.get(last)).map_or(0, |step| step.range.end);
+    format!("{:x}", Sha256::digest(&script.as_bytes()[..end]))
+}
+
+/// The row of a script that goes step by step.
+struct Progress {
+    id: String,
+    /// Whether the row is in the ledger yet.
+    written: bool,
+    done: usize,
+}
+
+impl Applier<'_> {
+    /// Sends a script step by step, from where an earlier run stopped if there was one.
+    pub(super) async fn step_by_step(&self, pending: &Pending<'_>) -> Result<End, Failure> {
+        let steps = steps(pending.script, &pending.statements);
+        let mut progress = match &pending.resume {
+            Some(resume) => Progress { id: resume.id.clone(), written: true, done: resume.done },
+            None => Progress { id: Uuid::new_v4().to_string(), written: false, done: 0 },
+        };
+        // What the steps before the interruption set, the session of this run does not have.
+        for step in steps.iter().take(progress.done).filter(|step| step.setting) {
+            self.write(&pending.script[step.range.clone()], pending).await?;
+        }
+        let mut lock_held = true;
+        for (at, step) in steps.iter().enumerate().skip(progress.done) {
+            let end = match &step.alone {
+                Some(alone) => self.alone_step(pending, &steps, at, alone, &mut progress).await?,
+                None => self.step(pending, &steps, at, &mut progress).await?,
+            };
+            match end {
+                StepEnd::Done { lock_held: held } => lock_held = held,
+                StepEnd::Lost(end) | StepEnd::GiveWay(end) => return Ok(end),
+            }
+            progress.done = at + 1;
+        }
+        if !progress.written {
+            self.write_mark(pending, &steps, &mut progress).await?;
+        }
+        self.write(&self.ledger.close(&progress.id, pending.checksum), pending).await?;
+        // Brings the session back to how it began.
+        let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
+        let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
+        Ok(End::Applied { how, lock_held })
+    }
+
+    /// One step in a transaction with its note.
+    async fn step(
+        &self,
+        pending: &Pending<'_>,
+        steps: &[Step],
+        at: usize,
+        progress: &mut Progress,
+    ) -> Result<StepEnd, Failure> {
+        let step = &steps[at];
+        if !progress.written {
+            self.write_mark(pending, steps, progress).await?;
+        }
+        let mut retry = Retry::new(self.lock_retry_for);
+        loop {
+            let done = at + 1;
+            let mark = self.mark(Marked::Steps { done, prefix: prefix(pending.script, steps, done) });
+            let note = self.ledger.remark(&progress.id, &mark, done);
+            let text = &pending.script[step.range.clone()];
+            let mut message = Message::new(text, step.head, &[note], &[]);
+            let (sent, verdict) = tokio::join!(
+                self.session.script(std::mem::take(&mut message.text)),
+                self.session.rows(&message::step_verdict(self.ledger, &progress.id))
+            );
+            let verdict = match verdict.and_then(|rows| self.read_verdict(&rows)) {
+                Ok(verdict) => verdict,
+                Err(error) if error.closed => {
+                    return Ok(StepEnd::Lost(End::Lost { id: progress.id.clone(), error }));
+                }
+                Err(error) => return Err(super::no_verdict(pending, &error)),
+            };
+            if verdict.row == (RowSeen::Unfinished { steps: done }) {
+                return Ok(StepEnd::Done { lock_held: verdict.lock_held });
+            }
+            match sent.error {
+                Some(error) if error::is_refusal(&error) => {
+                    let alone = Alone::Opaque { commits: script::may_commit(text) };
+                    return self.alone_step(pending, steps, at, &alone, progress).await;
+                }
+                Some(error) if error::is_contention(&error) => {
+                    if !retry.again(pending.name, &error).await {
+                        let failure = still_locked(pending, &error, self.lock_retry_for);
+                        return Err(self.stopped(pending, steps, progress, failure).await);
+                    }
+                }
+                Some(error) => {
+                    let failure = context(pending).step_failure(&error, &message, step.range.start);
+                    return Err(self.stopped(pending, steps, progress, failure).await);
+                }
+                None => {
+                    let failure = Failure::new(Exit::RolledBack, "the script leaves a transaction open", "")
+                        .prisma(Some("P3018"))
+                        .of(pending.name);
+                    return Err(self.stopped(pending, steps, progress, failure).await);
+                }
+            }
+        }
+    }
+
+    /// One step that cannot run in a transaction.
+    async fn alone_step(
+        &self,
+        pending: &Pending<'_>,
+        steps: &[Step],
+        at: usize,
+        alone: &Alone,
+        progress: &mut Progress,
+    ) -> Result<StepEnd, Failure> {
+        let step = &steps[at];
+        let text = &pending.script[step.range.clone()];
+        let mut retry = Retry::new(self.lock_retry_for);
+        loop {
+            let found = alone::look(self.session, alone).await.map_err(|error| super::no_verdict(pending, &error))?;
+            let mark = Marked::Alone { step: at + 1, prefix: prefix(pending.script, steps, at), found };
+            self.announce(pending, progress, mark).await?;
+            let ended = alone::send(self.session, alone, text, found).await;
+            let end = match ended {
+                Ok(end) => end,
+                Err(error) if error.closed => {
+                    return Ok(StepEnd::Lost(End::Lost { id: progress.id.clone(), error }));
+                }
+                Err(error) => return Err(super::no_verdict(pending, &error)),
+            };
+            match end {
+                AloneEnd::Done => {
+                    let done = Marked::Steps { done: at + 1, prefix: prefix(pending.script, steps, at + 1) };
+                    let sql = format!(
+                        "{}; {}",
+                        self.ledger.remark(&progress.id, &self.mark(done), at + 1),
+                        message::step_verdict(self.ledger, &progress.id)
+                    );
+                    let lock_held = match self.session.rows(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
+                        Ok(verdict) => verdict.lock_held,
+                        Err(error) if error.closed => {
+                            return Ok(StepEnd::Lost(End::Lost { id: progress.id.clone(), error }));
+                        }
+                        Err(error) => return Err(super::no_verdict(pending, &error)),
+                    };
+                    return Ok(StepEnd::Done { lock_held });
+                }
+                AloneEnd::Contention(error) => {
+                    let waiters = lock::waiters(self.session).await.unwrap_or_default();
+                    for waiter in &waiters {
+                        tracing::warn!(
+                            migration = pending.name,
+                            "{waiter} waits for the migration lock with an open snapshot, which this statement must outwait"
+                        );
+                    }
+                    if waiters.iter().any(|waiter| waiter.outlasts_prisma()) {
+                        self.take_back(pending, steps, progress).await?;
+                        return Ok(StepEnd::GiveWay(End::GiveWay));
+                    }
+                    if !retry.again(pending.name, &error).await {
+                        let failure = still_locked(pending, &error, self.lock_retry_for);
+                        return Err(self.stopped(pending, steps, progress, failure).await);
+                    }
+                }
+                AloneEnd::Failed(error) => {
+                    let failure = context(pending).statement_failure(&error, step.range.start);
+                    return Err(self.stopped(pending, steps, progress, failure).await);
+                }
+                AloneEnd::Invalid { index, error } => {
+                    let failure = invalid_index(&context(pending), &index, error.as_ref(), step.range.start);
+                    return Err(self.stopped(pending, steps, progress, failure).await);
+                }
+                AloneEnd::Unknown(error) => {
+                    let failure = context(pending).statement_failure(&error, step.range.start);
+                    return Err(self.partially_committed(pending, &progress.id, failure).await);
+                }
+            }
+        }
+    }
+
+    /// Writes the row, or its new mark, before something is sent that cannot share a transaction with it.
+    async fn announce(&self, pending: &Pending<'_>, progress: &mut Progress, mark: Marked) -> Result<(), Failure> {
+        let mark = self.mark(mark);
+        let sql = if progress.written {
+            self.ledger.remark(&progress.id, &mark, progress.done)
+        } else {
+            self.ledger.begin(&progress.id, pending.name, pending.checksum, &mark)
+        };
+        self.write(&sql, pending).await?;
+        progress.written = true;
+        Ok(())
+    }
+
+    /// Writes what is done so far.
+    async fn write_mark(&self, pending: &Pending<'_>, steps: &[Step], progress: &mut Progress) -> Result<(), Failure> {
+        let done = progress.done;
+        let mark = Marked::Steps { done, prefix: prefix(pending.script, steps, done) };
+        self.announce(pending, progress, mark).await
+    }
+
+    /// Leaves the row as a later run can go on from: rolled back where nothing is committed, else unfinished behind its last committed step.
+    async fn take_back(&self, pending: &Pending<'_>, steps: &[Step], progress: &mut Progress) -> Result<(), Failure> {
+        if progress.done == 0 {
+            let sql = self.ledger.roll_back(&progress.id, "gave way to another session that waits for the migration lock");
+            return self.write(&sql, pending).await;
+        }
+        self.write_mark(pending, steps, progress).await
+    }
+
+    /// Ends a script at a step that left nothing of itself behind.
+    async fn stopped(
+        &self,
+        pending: &Pending<'_>,
+        steps: &[Step],
+        progress: &mut Progress,
+        mut failure: Failure,
+    ) -> Failure {
+        let done = progress.done;
+        let kept = if done == 0 {
+            failure = rolled_back(failure);
+            self.session.rows(&self.ledger.roll_back(&progress.id, &logs(&failure))).await.map(drop)
+        } else {
+            let line = pending.script[..steps[done - 1].range.end].matches('\n').count() + 1;
+            failure.exit = Exit::PartiallyCommitted;
+            failure.state = format!(
+                "statement by statement: {done} of {} steps are committed (to line {line}), the next one left nothing behind",
+                steps.len()
+            );
+            failure.next = format!(
+                "mend the text behind line {line} and deploy again: it goes on there as long as the text before is unchanged; or {}",
+                super::resolve_by_hand(pending.name)
+            );
+            let mark = self.mark(Marked::Steps { done, prefix: prefix(pending.script, steps, done) });
+            let sql =
+                format!("{}; {}", self.ledger.remark(&progress.id, &mark, done), self.ledger.explain(&progress.id, &logs(&failure)));
+            self.session.rows(&sql).await.map(drop)
+        };
+        if let Err(error) = kept {
+            tracing::warn!(migration = pending.name, "the failure could not be recorded in the ledger: {}", error.message);
+        }
+        let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
+        failure
+    }
+}
+
+enum StepEnd {
+    Done { lock_held: bool },
+    Lost(End),
+    GiveWay(End),
+}
+
+fn invalid_index(
+    context: &Context<'_>,
+    index: &str,
+    error: Option<&crate::database::server_error::ServerError>,
+    start: usize,
+) -> Failure {
+    let mut failure = Failure::new(
+        Exit::RolledBack,
+        match error {
+            Some(error) => error.message.clone(),
+            None => format!("the index {index} was there before, INVALID, and IF NOT EXISTS did not build it"),
+        },
+        format!("drop it with `DROP INDEX CONCURRENTLY {index}` and deploy again"),
+    )
+    .prisma(Some("P3018"))
+    .of(context.migration);
+    failure.details.push(format!("the INVALID index {index} is not of this run and was left as it is"));
+    failure.place = Some(super::excerpt::place(context.migration, context.script, context.script[..start].chars().count()));
+    failure
+}

@@ -1,0 +1,136 @@
+//! The migration lock: Prisma's advisory lock, one for each database.
+//!
+//! It is taken by asking again and again, never by a statement that waits: a waiting statement holds a snapshot, and the holder's CREATE INDEX
+//! CONCURRENTLY, which waits for old snapshots, would deadlock with it.
+
+use super::server_error::ServerError;
+use super::session::Session;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Prisma's key (Prisma 6.19 and 7.10).
+pub const KEY: u32 = 72_707_369;
+
+/// Why the lock was not taken.
+#[derive(Debug)]
+pub enum LockError {
+    /// It was not free in time.
+    Busy(Option<LockSession>),
+    /// The server's error.
+    Server(ServerError),
+}
+
+/// Between two tries, with jitter; a person who watches should see the lock taken at once.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Between two lines that name the holder.
+const SAY_EVERY: Duration = Duration::from_secs(15);
+
+/// Takes the lock, asking for `wait` long; zero: asks once.
+///
+/// # Errors
+/// It was not free in time, or the server's error.
+pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
+    let until = Instant::now() + wait;
+    let mut said: Option<Instant> = None;
+    loop {
+        let rows = session.rows(&format!("SELECT pg_catalog.pg_try_advisory_lock({KEY})")).await.map_err(LockError::Server)?;
+        if rows.first().and_then(|row| row.get(0)) == Some("t") {
+            return Ok(());
+        }
+        let holder = holder(session).await.map_err(LockError::Server)?;
+        if Instant::now() >= until {
+            return Err(LockError::Busy(holder));
+        }
+        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            said = Some(Instant::now());
+            match &holder {
+                Some(holder) => tracing::info!("the migration lock is held by {holder}: waiting"),
+                None => tracing::info!("the migration lock was held a moment ago: trying again"),
+            }
+        }
+        tokio::time::sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+    }
+}
+
+/// Releases the lock, so that the next run need not wait until the server has noticed that this one is gone.
+///
+/// # Errors
+/// The server's.
+pub async fn release(session: &Session) -> Result<(), ServerError> {
+    session.rows(&format!("SELECT pg_catalog.pg_advisory_unlock({KEY})")).await.map(drop)
+}
+
+/// A query with a row where this session holds the lock: a session-level advisory lock with one 64-bit key (PostgreSQL's documentation, `pg_locks`).
+pub fn held() -> String {
+    format!(
+        "SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND granted AND classid OPERATOR(pg_catalog.=) 0 \
+         AND objid OPERATOR(pg_catalog.=) {KEY} AND objsubid OPERATOR(pg_catalog.=) 1"
+    )
+}
+
+/// A session that has to do with the migration lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockSession {
+    /// Its backend.
+    pub pid: String,
+    /// What it calls itself.
+    pub application_name: String,
+    /// Seconds since its statement or its wait began.
+    pub seconds: u64,
+    /// The first line of its statement.
+    pub query: String,
+}
+
+impl LockSession {
+    /// Whether it has waited for longer than Prisma does, which gives up after 10 s (6.19 and 7.10) but does not cancel its wait on the server: a
+    /// backend that still waits after that has no client, and waits until the lock is free.
+    pub fn outlasts_prisma(&self) -> bool {
+        self.seconds >= 15
+    }
+}
+
+impl fmt::Display for LockSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "backend {} ({:?}, {} s: {:?})", self.pid, self.application_name, self.seconds, self.query)
+    }
+}
+
+/// The sessions that wait for the migration lock.
+///
+/// # Errors
+/// The server's.
+pub async fn waiters(session: &Session) -> Result<Vec<LockSession>, ServerError> {
+    sessions(session, false).await
+}
+
+/// The session that holds the migration lock, if any.
+///
+/// # Errors
+/// The server's.
+pub async fn holder(session: &Session) -> Result<Option<LockSession>, ServerError> {
+    Ok(sessions(session, true).await?.pop())
+}
+
+async fn sessions(session: &Session, granted: bool) -> Result<Vec<LockSession>, ServerError> {
+    let granted = if granted { "l.granted" } else { "NOT l.granted" };
+    let rows = session
+        .rows(&format!(
+            "SELECT l.pid, a.application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - \
+             CASE WHEN a.state = 'active' THEN a.query_start ELSE a.state_change END)), \
+             pg_catalog.left(pg_catalog.split_part(a.query, E'\\n', 1), 80) \
+             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) \
+             WHERE l.locktype = 'advisory' AND {granted} AND l.classid = 0 AND l.objid = {KEY} AND l.objsubid = 1 \
+             AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+        ))
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| LockSession {
+            pid: row.get(0).unwrap_or_default().to_owned(),
+            application_name: row.get(1).unwrap_or_default().to_owned(),
+            seconds: row.get(2).and_then(|s| s.parse().ok()).unwrap_or(0),
+            query: row.get(3).unwrap_or_default().to_owned(),
+        })
+        .collect())
+}

@@ -1,0 +1,85 @@
+//! A server's error, read once.
+
+use tokio_postgres::error::ErrorPosition;
+
+/// What the server said, or the driver where the server said nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    /// SQLSTATE; none where the error is not the server's (a lost connection).
+    pub sqlstate: Option<String>,
+    /// The C function in the server that raised it: tells apart errors that share a SQLSTATE.
+    pub routine: Option<String>,
+    /// The message alone.
+    pub message: String,
+    /// DETAIL, HINT, CONTEXT: a line each.
+    pub details: Vec<String>,
+    /// Characters from the beginning of what was sent, from 1.
+    pub position: Option<u32>,
+    /// Whether the connection is gone.
+    pub closed: bool,
+}
+
+impl ServerError {
+    /// Whether its SQLSTATE is one of these.
+    pub fn is(&self, sqlstates: &[&str]) -> bool {
+        self.sqlstate.as_deref().is_some_and(|code| sqlstates.contains(&code))
+    }
+
+    /// Everything that it says, as the ledger keeps it.
+    pub fn text(&self) -> String {
+        let mut text = match &self.sqlstate {
+            Some(code) => format!("ERROR: {} (SQLSTATE {code})", self.message),
+            None => format!("ERROR: {}", self.message),
+        };
+        for detail in &self.details {
+            text.push('\n');
+            text.push_str(detail);
+        }
+        text
+    }
+}
+
+impl From<&tokio_postgres::Error> for ServerError {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            // The driver's Display is a category only; what it wraps says which.
+            let mut message = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                message = format!("{message}: {cause}");
+                source = cause.source();
+            }
+            return ServerError {
+                sqlstate: None,
+                routine: None,
+                message,
+                details: Vec::new(),
+                position: None,
+                closed: true,
+            };
+        };
+        let code = db.code().code();
+        let details = [("DETAIL", db.detail()), ("HINT", db.hint()), ("CONTEXT", db.where_())]
+            .into_iter()
+            .filter_map(|(label, text)| text.map(|text| format!("{label}: {text}")))
+            .collect();
+        ServerError {
+            sqlstate: Some(code.to_owned()),
+            routine: db.routine().map(str::to_owned),
+            message: db.message().to_owned(),
+            details,
+            position: match db.position() {
+                Some(ErrorPosition::Original(position)) => Some(*position),
+                _ => None,
+            },
+            // Class 57P: the server ends the session (admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout).
+            closed: code.starts_with("57P") || error.is_closed(),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for ServerError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        ServerError::from(&error)
+    }
+}

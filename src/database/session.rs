@@ -1,0 +1,108 @@
+//! One session on the server: the one that holds the migration lock and migrates.
+
+use super::server_error::ServerError;
+use futures_util::StreamExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
+
+/// A session and the task that reads from its connection.
+///
+/// Everything goes by the simple query protocol: one round trip a message, nothing prepared, nothing that a pooler would have to keep.
+pub struct Session {
+    client: tokio_postgres::Client,
+    reader: tokio::task::JoinHandle<()>,
+    subject: Arc<Mutex<Option<String>>>,
+}
+
+/// How a message went that may hold many statements.
+#[derive(Debug)]
+pub struct Sent {
+    /// How many of its statements were completed.
+    pub completed: usize,
+    /// Why it stopped, where it did.
+    pub error: Option<ServerError>,
+}
+
+impl Session {
+    /// Begins to read from a connection; the server's notices go to the log from now on.
+    pub fn new(
+        client: tokio_postgres::Client,
+        mut messages: impl futures_util::Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send + Unpin + 'static,
+    ) -> Session {
+        let subject = Arc::new(Mutex::new(None));
+        let about = Arc::clone(&subject);
+        let reader = tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                match message {
+                    Ok(AsyncMessage::Notice(notice)) => log_notice(&about, &notice),
+                    Ok(_) => {}
+                    // Whoever waits for an answer is told by the driver.
+                    Err(_) => break,
+                }
+            }
+        });
+        Session { client, reader, subject }
+    }
+
+    /// Says in every notice from now on which migration it belongs to.
+    pub fn set_subject(&self, migration: Option<&str>) {
+        *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = migration.map(str::to_owned);
+    }
+
+    /// Sends statements of ours and reads all rows of all of them.
+    ///
+    /// # Errors
+    /// What the server answered, or that the connection is gone.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
+        let messages = self.client.simple_query(sql).await?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Sends a script; its results are dropped as they come, so memory stays flat. The text is freed once it is encoded.
+    pub async fn script(&self, text: String) -> Sent {
+        let stream = self.client.simple_query_raw(&text).await;
+        drop(text);
+        let mut completed = 0;
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return Sent { completed, error: Some(error.into()) },
+        };
+        tokio::pin!(stream);
+        while let Some(message) = stream.next().await {
+            match message {
+                Ok(SimpleQueryMessage::CommandComplete(_)) => completed += 1,
+                Ok(_) => {}
+                Err(error) => return Sent { completed, error: Some(error.into()) },
+            }
+        }
+        Sent { completed, error: None }
+    }
+
+    /// Ends the session and waits until our side of the connection is closed.
+    pub async fn close(self) {
+        drop(self.client);
+        // The reader ends by itself once the goodbye is sent; whether it could be sent changes nothing.
+        let _ = self.reader.await;
+    }
+}
+
+fn log_notice(subject: &Mutex<Option<String>>, notice: &tokio_postgres::error::DbError) {
+    // Our own ROLLBACK in the verdict says this wherever the script left no transaction open.
+    if notice.code().code() == "25P01" && notice.routine() == Some("UserAbortTransactionBlock") {
+        return;
+    }
+    let subject = subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let migration = subject.as_deref();
+    let (severity, detail, hint) = (notice.severity(), notice.detail(), notice.hint());
+    match severity {
+        "WARNING" => tracing::warn!(migration, severity, detail, hint, "{}", notice.message()),
+        "DEBUG" | "LOG" => tracing::debug!(migration, severity, detail, hint, "{}", notice.message()),
+        _ => tracing::info!(migration, severity, detail, hint, "{}", notice.message()),
+    }
+}

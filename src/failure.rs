@@ -1,0 +1,117 @@
+//! What went wrong, once, for every reader: a person, a log, a pipeline.
+
+use crate::exit::Exit;
+use serde::Serialize;
+use std::fmt;
+
+/// Everything that a failure has to say: what happened, to what, what state the database is in, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The exit code.
+    #[serde(rename = "exit_code", serialize_with = "exit_code")]
+    pub exit: Exit,
+    /// Prisma's code, since that is what people search for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prisma_code: Option<&'static str>,
+    /// The server's SQLSTATE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    /// The migration that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration: Option<String>,
+    /// What happened, to what: a sentence without a full stop.
+    pub what: String,
+    /// The server's DETAIL, HINT and CONTEXT, and whatever else explains it: a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// Where in `migration.sql`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// What state the database is in.
+    pub state: String,
+    /// What to do next.
+    pub next: String,
+}
+
+/// A place in a migration's script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The file, from the migrations folder.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The line with a caret, ready to print.
+    pub excerpt: String,
+}
+
+/// What a failure says of the database where nothing was touched.
+pub const UNCHANGED: &str = "nothing was changed";
+
+impl Failure {
+    /// A failure that left the database as it was.
+    pub fn new(exit: Exit, what: impl Into<String>, next: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            prisma_code: None,
+            sqlstate: None,
+            migration: None,
+            what: what.into(),
+            details: Vec::new(),
+            place: None,
+            state: UNCHANGED.to_owned(),
+            next: next.into(),
+        }
+    }
+
+    /// With Prisma's code.
+    pub fn prisma(mut self, code: Option<&'static str>) -> Failure {
+        self.prisma_code = code;
+        self
+    }
+
+    /// With the migration that it is about.
+    pub fn of(mut self, migration: &str) -> Failure {
+        self.migration = Some(migration.to_owned());
+        self
+    }
+
+    /// With what state the database is in.
+    pub fn state(mut self, state: impl Into<String>) -> Failure {
+        self.state = state.into();
+        self
+    }
+
+    /// With a line that explains it.
+    pub fn detail(mut self, detail: impl Into<String>) -> Failure {
+        self.details.push(detail.into());
+        self
+    }
+}
+
+/// The failure in one line, as a log line or a reason has it.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(code) = self.prisma_code {
+            write!(f, "{code}: ")?;
+        }
+        if let Some(migration) = &self.migration {
+            write!(f, "migration {migration}: ")?;
+        }
+        write!(f, "{}", self.what)?;
+        if let Some(place) = &self.place {
+            write!(f, " ({}:{}:{})", place.file, place.line, place.column)?;
+        }
+        if let Some(sqlstate) = &self.sqlstate {
+            write!(f, " [SQLSTATE {sqlstate}]")?;
+        }
+        write!(f, "; {}; {}", self.state, self.next)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn exit_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(exit.code())
+}

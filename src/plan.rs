@@ -1,0 +1,225 @@
+//! What a deploy would do: a pure function of the migrations, the history and the policy.
+
+use crate::apply::steps;
+use crate::apply::resolve_by_hand;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{History, Mark, Marked, Row, State};
+use crate::migration::{Migration, order};
+use crate::sql::script::{self, Kind, Shape, Statement};
+use std::collections::{HashMap, HashSet};
+
+/// What a run refuses that Prisma lets pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Late, missing and edited migrations are refused, not only warned of.
+    pub strict: bool,
+}
+
+/// A migration that is to be applied, checked and ready.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    /// Its directory.
+    pub name: &'a str,
+    /// SHA-256 of the file.
+    pub checksum: String,
+    /// The text to send.
+    pub script: &'a str,
+    /// The text's statements.
+    pub statements: Vec<Statement>,
+    /// How it is to be sent.
+    pub shape: Shape,
+    /// Where an earlier run stopped that sent it step by step.
+    pub resume: Option<Resume>,
+}
+
+/// Where an interrupted run is gone on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The row of the interrupted attempt.
+    pub id: String,
+    /// How many steps are committed.
+    pub done: usize,
+}
+
+/// What a deploy would do.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// In the order in which they are applied.
+    pub pending: Vec<Pending<'a>>,
+    /// What is unusual and not refused.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the plan. `migrations` are in the order in which they are applied.
+///
+/// # Errors
+/// What keeps every deploy from running: unfinished rows, scripts that cannot be sent, and what `--strict` refuses. Every pending script is checked,
+/// so that nothing runs when a later one is bad.
+pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: Policy) -> Result<Plan<'a>, Failure> {
+    let unfinished: Vec<&Row> = history.unfinished().collect();
+    let resumable = resumable(migrations, &unfinished)?;
+    let recorded: HashSet<&str> = history
+        .rows
+        .iter()
+        .filter(|row| row.state != State::RolledBack && !resumable.contains_key(row.migration.as_str()))
+        .map(|row| row.migration.as_str())
+        .collect();
+    let warnings = peculiarities(migrations, history, &recorded);
+    if policy.strict && !warnings.is_empty() {
+        let mut failure = Failure::new(
+            Exit::History,
+            "the history is not as --strict demands it",
+            "restore the migrations as they were applied and give new ones newer names, or deploy without --strict",
+        );
+        failure.details = warnings;
+        return Err(failure);
+    }
+    let mut warnings = warnings;
+    warnings.extend(order_warning(migrations, &recorded));
+    let pending = migrations
+        .iter()
+        .filter(|migration| !recorded.contains(migration.name.as_str()))
+        .map(|migration| ready(migration, resumable.get(migration.name.as_str())))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Plan { pending, warnings })
+}
+
+/// Judges the unfinished rows: those of scripts that can be gone on with, by migration; everything else blocks.
+fn resumable<'a>(migrations: &[Migration], unfinished: &[&'a Row]) -> Result<HashMap<&'a str, Resume>, Failure> {
+    let mut resumable = HashMap::new();
+    let mut of_prisma = Vec::new();
+    for &row in unfinished {
+        let Some(mark) = row.mark() else {
+            of_prisma.push(row);
+            continue;
+        };
+        let migration = migrations.iter().find(|migration| migration.name == row.migration);
+        resumable.insert(row.migration.as_str(), resume(row, &mark, migration)?);
+    }
+    if of_prisma.is_empty() { Ok(resumable) } else { Err(failed_migrations(&of_prisma)) }
+}
+
+/// P3009: rows that a run of Prisma's left, and that nobody can interpret.
+fn failed_migrations(rows: &[&Row]) -> Failure {
+    let names: Vec<&str> = rows.iter().map(|row| row.migration.as_str()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let mut failure = Failure::new(
+        Exit::FailedMigration,
+        format!("failed migrations block every deploy: {}", names.join(", ")),
+        format!("what the failed run left is not known: {}", resolve_by_hand(first)),
+    )
+    .prisma(Some("P3009"))
+    .of(first);
+    for row in rows {
+        let logs = row.logs.as_deref().unwrap_or("");
+        let logs = if logs.is_empty() { "without a log: the run was killed or lost its connection" } else { logs };
+        failure.details.push(format!("{} started at {} and did not finish; {logs}", row.migration, row.started_at));
+    }
+    failure
+}
+
+/// Where an unfinished row of ours can be gone on from.
+fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resume, Failure> {
+    let blocked = |what: String, next: Option<String>| {
+        let mut failure = Failure::new(
+            Exit::PartiallyCommitted,
+            what,
+            next.unwrap_or_else(|| resolve_by_hand(&row.migration)),
+        )
+        .prisma(Some("P3009"))
+        .of(&row.migration)
+        .detail(format!("started at {} by run {}", row.started_at, mark.run_id));
+        // Below the mark stands the error that stopped it.
+        if let Some((_, error)) = row.logs.as_deref().and_then(|logs| logs.split_once('\n')) {
+            failure.details.extend(error.lines().map(str::to_owned));
+        }
+        failure.state = "nothing was changed by this run; what the earlier one committed of this migration is still there".into();
+        failure
+    };
+    match &mark.state {
+        Marked::Partial => Err(blocked("an earlier run committed part of this migration, and the rest is not in".into(), None)),
+        Marked::Undecidable => Err(blocked(
+            "an earlier run of this migration was interrupted or failed, and what it committed cannot be told, since the script holds a ROLLBACK".into(),
+            None,
+        )),
+        Marked::Alone { step, .. } => Err(blocked(
+            format!("statement {step} cannot run in a transaction; an earlier run sent it and was interrupted or failed: it may or may not have run"),
+            None,
+        )),
+        Marked::Steps { done, prefix } => {
+            let unchanged = migration.and_then(|migration| migration.script.text().ok()).is_some_and(|script| {
+                let steps = steps::steps(script, &script::statements(script));
+                *done <= steps.len() && steps::prefix(script, &steps, *done) == *prefix
+            });
+            if unchanged {
+                return Ok(Resume { id: row.id.clone(), done: *done });
+            }
+            Err(blocked(
+                format!("an earlier run committed its first {done} steps, and the text of those has changed since (or the migration is gone)"),
+                Some(format!("restore the text of the first {done} steps and deploy again, or {}", resolve_by_hand(&row.migration))),
+            ))
+        }
+    }
+}
+
+/// Late, missing and edited migrations: Prisma says nothing of them.
+fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet<&str>) -> Vec<String> {
+    let mut found = Vec::new();
+    let last_recorded = migrations.iter().rposition(|migration| recorded.contains(migration.name.as_str()));
+    if let Some(last) = last_recorded {
+        let newest = &migrations[last].name;
+        for late in migrations[..last].iter().filter(|migration| !recorded.contains(migration.name.as_str())) {
+            found.push(format!("migration {} is late: {newest} was applied before it", late.name));
+        }
+    }
+    let present: HashMap<&str, &Migration> = migrations.iter().map(|m| (m.name.as_str(), m)).collect();
+    let mut missing = HashSet::new();
+    for row in history.rows.iter().filter(|row| row.state == State::Applied) {
+        match present.get(row.migration.as_str()) {
+            None if missing.insert(row.migration.as_str()) => {
+                found.push(format!("migration {} was applied and is missing from the artifact", row.migration));
+            }
+            Some(migration) if migration.script.matches(&row.checksum) == Some(false) => {
+                found.push(format!("migration {} was edited after it was applied", row.migration));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Names whose place depends on the version of Prisma: bytewise up to 6.5, ICU's order since. Of interest while one of them is pending.
+fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<String> {
+    let names: Vec<&str> =
+        migrations.iter().map(|m| m.name.as_str()).filter(|name| !recorded.contains(name)).collect();
+    let displaced = order::displaced(&names);
+    (!displaced.is_empty()).then(|| {
+        format!("the order of these migrations is Prisma's since 6.6; up to 6.5 it was another: {}", displaced.join(", "))
+    })
+}
+
+fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pending<'a>, Failure> {
+    let refused = |exit, what: String, next: &str, code| {
+        Failure::new(exit, what, next).prisma(code).of(&migration.name).state("nothing was changed; no migration of this run was begun")
+    };
+    let script = migration
+        .text()
+        .map_err(|defect| refused(Exit::Artifact, defect.to_string(), defect.next_step(), defect.prisma_code()))?;
+    let checksum = migration.script.checksum().unwrap_or_default();
+    let statements = script::statements(script);
+    if let Some(copy) = statements.iter().find(|statement| statement.kind == Kind::CopyFromStdin) {
+        let at = script[..copy.range.start].chars().count();
+        let mut failure = refused(
+            Exit::RolledBack,
+            "COPY … FROM STDIN cannot be part of a migration: its data does not travel in a script".into(),
+            "write the rows as INSERT statements (`pg_dump --inserts` makes them)",
+            Some("P3018"),
+        );
+        failure.sqlstate = Some("42601".into());
+        failure.place = Some(crate::apply::excerpt::place(&migration.name, script, at));
+        return Err(failure);
+    }
+    let shape = script::shape(&statements);
+    Ok(Pending { name: &migration.name, checksum, script, statements, shape, resume: resume.cloned() })
+}
