@@ -12,7 +12,9 @@ fn shell(script: &str) -> Call {
 
 #[test]
 fn a_run_has_code_output_and_report() {
-    let run = shell(r#"echo out; echo err >&2; echo '{"outcome": "applied"}' > "$1"; exit 21"#).run().expect(21);
+    let run = shell(r#"echo out; echo err >&2; echo '{"outcome": "applied"}' > "$1"; exit 21"#)
+        .run()
+        .expect(21);
     assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("out\n", "err\n"));
     assert_eq!(run.report.unwrap()["outcome"], "applied");
     assert!(shell("exit 0").run().expect(0).report.is_none());
@@ -38,14 +40,18 @@ fn another_exit_code_is_noticed() {
 #[test]
 #[should_panic(expected = "a secret is in stderr")]
 fn a_password_in_the_output_is_noticed() {
-    shell(r#"echo "cannot parse $DATABASE_URL" >&2"#).database(&Server::shared().database()).run();
+    shell(r#"echo "cannot parse $DATABASE_URL" >&2"#)
+        .database(&Server::shared().database())
+        .run();
 }
 
 #[test]
 #[should_panic(expected = "a secret is in report")]
 fn a_part_of_the_password_in_the_report_is_noticed() {
     let database = Server::shared().database();
-    shell(r#"echo "{\"host\": \"${DB_PASSWORD#*@}\"}" > "$1""#).database_parts(&database).run();
+    shell(r#"echo "{\"host\": \"${DB_PASSWORD#*@}\"}" > "$1""#)
+        .database_parts(&database)
+        .run();
 }
 
 #[test]
