@@ -1,3 +1,6 @@
 //! The parts of `prisma-migrate-task`. The program is the product: this library has no stable interface of its own.
 
+pub mod database;
 pub mod exit;
+pub mod secret;
+pub mod sql;

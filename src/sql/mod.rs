@@ -1,0 +1,3 @@
+//! SQL as text: what must be known of it, and nothing more.
+
+pub mod quote;
