@@ -1,1 +1,46 @@
-//! stub
+//! What the end-to-end tests and the demo stand on. Nothing here is a stand-in for PostgreSQL or Prisma: the servers, the protocols and the programs
+//! are real, and they are gone when the test process is.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`postgres`] | a throw-away cluster, one fresh [`Database`](postgres::Database) a test |
+//! | [`s3`] | an S3 server in this process: signatures, versions, conditions, faults on request |
+//! | [`history`] | Prisma projects on disk and as `prisma.zip` |
+//! | [`tool`] | the binary under test |
+//! | [`prisma`] | the real Prisma CLI, as the oracle and as the rival |
+//! | [`proxy`] | what lies between the binary and the server: counted, delayed, cut |
+//! | [`process`] | a program that runs: its output, signals, time limit |
+//!
+//! A test reads as a sentence:
+//!
+//! ```no_run
+//! use harness::{history::History, postgres::Server, tool::Tool};
+//!
+//! let database = Server::shared().database();
+//! let history = History::new().migration("20240101000000_init", "CREATE TABLE a (id int);");
+//! let tool = Tool::new("target/debug/prisma-migrate-task");
+//!
+//! tool.deploy(history.folder()).database(&database).run().expect(0);
+//!
+//! assert_eq!(database.ledger()[0].name, "20240101000000_init");
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a harness fails by panicking with a sentence: there is nobody to hand an error to"
+)]
+
+pub mod history;
+pub mod postgres;
+pub mod prisma;
+pub mod process;
+pub mod proxy;
+pub mod s3;
+pub mod tool;
+
+pub use process::until;
+
+/// Twelve letters and digits that nothing else is called: no encoding or quoting changes them.
+fn token() -> String {
+    uuid::Uuid::new_v4().simple().to_string().split_off(20)
+}

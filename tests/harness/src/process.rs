@@ -1,0 +1,229 @@
+//! A program run by a test: its output is collected, its time is bounded, and it does not outlive the test.
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
+
+/// A program that runs longer than this is killed, and its test fails.
+pub const LONGEST_RUN: Duration = Duration::from_secs(120);
+
+/// A condition that does not come true in this time fails its test.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Waits until the condition holds; panics after [`LONGEST_WAIT`], naming it: `until("the lock is held", || …)`.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < LONGEST_WAIT,
+            "waited {LONGEST_WAIT:?} in vain until {what}"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How a program ended, and all that it said.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The exit code; 128 + the signal's number when a signal ended it, as shells count.
+    pub code: i32,
+    /// Standard output; bytes that are not UTF-8 are replaced.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+    /// The JSON document of `--report`, where one was asked for and written.
+    pub report: Option<serde_json::Value>,
+    /// From the start to the end.
+    pub took: Duration,
+}
+
+impl Run {
+    /// The run itself if it ended with this code; else a panic that shows everything it said.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Run {
+        assert!(self.code == code, "exit code {} instead of {code}\n{self}", self.code);
+        self
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Run {
+            code,
+            stdout,
+            stderr,
+            report,
+            took,
+        } = self;
+        writeln!(f, "exit code {code} after {took:?}")?;
+        write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}")?;
+        report
+            .as_ref()
+            .map_or(Ok(()), |report| write!(f, "\n--- report\n{report:#}"))
+    }
+}
+
+type Output = Arc<Mutex<Vec<u8>>>;
+
+/// A program that is running. Dropping it kills it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    started: Instant,
+    stdout: Output,
+    stderr: Output,
+    readers: Vec<JoinHandle<()>>,
+    report: Option<(TempDir, PathBuf)>,
+    secrets: Vec<String>,
+}
+
+impl Running {
+    /// `report`: the file to read after the end, and the folder that goes away with it. No secret may be seen in anything the program says.
+    pub(crate) fn start(mut command: Command, report: Option<(TempDir, PathBuf)>, secrets: Vec<String>) -> Running {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
+        let (stdout, stderr) = (Output::default(), Output::default());
+        let readers = vec![
+            collect(child.stdout.take().expect("stdout is piped"), Arc::clone(&stdout)),
+            collect(child.stderr.take().expect("stderr is piped"), Arc::clone(&stderr)),
+        ];
+        Running {
+            child,
+            started: Instant::now(),
+            stdout,
+            stderr,
+            readers,
+            report,
+            secrets,
+        }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, such as [`Signal::TERM`].
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to a process that is gone");
+    }
+
+    /// SIGKILL, and what was said until then.
+    pub fn kill(self) -> Run {
+        self.signal(Signal::KILL);
+        self.wait()
+    }
+
+    /// Waits until this text is in standard error; panics when the program ends without it.
+    #[track_caller]
+    pub fn wait_for_stderr(&mut self, text: &str) {
+        let start = Instant::now();
+        loop {
+            // The end is looked at before the text: what was said between the two looks must count.
+            let over = self.child.try_wait().expect("cannot look at a child").is_some()
+                && self.readers.iter().all(JoinHandle::is_finished);
+            if self.stderr().contains(text) {
+                return;
+            }
+            let said = format!("--- stdout\n{}\n--- stderr\n{}", read(&self.stdout), self.stderr());
+            assert!(!over, "the program ended without saying {text:?}\n{said}");
+            assert!(
+                start.elapsed() < LONGEST_WAIT,
+                "the program does not say {text:?}\n{said}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Standard error so far.
+    pub fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("cannot look at a child").is_none()
+    }
+
+    /// Waits for the end; panics when that takes longer than [`LONGEST_RUN`], or when a secret was said.
+    pub fn wait(mut self) -> Run {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("cannot wait for a child") {
+                break status;
+            }
+            if self.started.elapsed() > LONGEST_RUN {
+                let _ = self.child.kill();
+                let (stdout, stderr) = (read(&self.stdout), read(&self.stderr));
+                panic!("still running after {LONGEST_RUN:?}: killed\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let took = self.started.elapsed();
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader of output panicked");
+        }
+        let report = self
+            .report
+            .as_ref()
+            .and_then(|(_, path)| std::fs::read_to_string(path).ok());
+        let said = [
+            ("stdout", read(&self.stdout)),
+            ("stderr", read(&self.stderr)),
+            ("report", report.clone().unwrap_or_default()),
+        ];
+        for (place, text) in &said {
+            for secret in &self.secrets {
+                assert!(!text.contains(secret), "a secret is in {place}\n{text}");
+            }
+        }
+        let report = report.map(|text| {
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("the report is not JSON: {error}\n{text}"))
+        });
+        let [(_, stdout), (_, stderr), _] = said;
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+        Run {
+            code,
+            stdout,
+            stderr,
+            report,
+            took,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static, to: Output) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut chunk = [0; 8192];
+        while let Ok(length @ 1..) = from.read(&mut chunk) {
+            to.lock()
+                .expect("a reader of output panicked")
+                .extend_from_slice(&chunk[..length]);
+        }
+    })
+}
+
+fn read(output: &Output) -> String {
+    String::from_utf8_lossy(&output.lock().expect("a reader of output panicked")).into_owned()
+}
