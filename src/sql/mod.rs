@@ -1,4 +1,4 @@
 //! What must be known of SQL as text: quoting, and a script's statements.
 
-pub mod script;
 pub mod quote;
+pub mod script;

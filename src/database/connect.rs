@@ -1,0 +1,303 @@
+//! From a [`Target`] to a connected client: one attempt, or as many as a database needs that is waking up.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{ConnectError, Stage};
+use super::target::{Host, Target};
+use super::tls::TlsMode;
+use crate::sql::quote;
+
+/// After how much silence the client's kernel asks whether the server is still there: under the 350 s after which AWS' NAT gateways and load
+/// balancers forget an idle connection, while a long migration sends nothing.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a session is to begin with, so that `RESET ALL` comes back to it.
+#[derive(Clone, Debug, Default)]
+pub struct Startup {
+    /// The session's `application_name`, unless the connection string has one.
+    pub application_name: String,
+    /// Settings, name and value, any text. They come after the connection string's own `options` and win over them.
+    pub options: Vec<(String, String)>,
+}
+
+/// A session on the server.
+pub struct Connected {
+    /// The client. It does nothing until [`Connected::messages`] is polled.
+    pub client: Client,
+    /// The connection itself: polling it moves the bytes; it yields notices and notifications, an error when the connection breaks, and ends after
+    /// the client is dropped.
+    pub messages: BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>,
+    /// Cancels what runs in this session.
+    pub cancel: Cancel,
+    /// The server's version as it names itself (`15.18 (Debian …)`).
+    pub server_version: Option<String>,
+}
+
+/// The way to cancel a session's running statement: a connection of its own, protected as the session's is.
+#[derive(Clone)]
+pub struct Cancel {
+    token: CancelToken,
+    tls: MakeRustlsConnect,
+    target: Target,
+}
+
+impl Cancel {
+    /// Asks the server to cancel what the session runs. The server does not say whether there was something to cancel, nor when it is done.
+    ///
+    /// # Errors
+    /// The server could not be reached within the target's connect timeout.
+    pub async fn send(&self) -> Result<(), ConnectError> {
+        let limit = self.target.connect_timeout;
+        let sent = within(limit, self.token.cancel_query(self.tls.clone())).await;
+        let sent = sent.ok_or_else(|| timed_out(&self.target, Stage::Startup, limit))?;
+        sent.map_err(|error| ConnectError::from_driver(error, &self.target, limit))
+    }
+}
+
+/// Connects once, within the target's connect timeout.
+///
+/// # Errors
+/// See [`ConnectError`]; [`ConnectError::is_waking`] tells what another attempt may cure.
+pub async fn connect(target: &Target, startup: &Startup) -> Result<Connected, ConnectError> {
+    let tls = target.tls.connector()?;
+    attempt(target, startup, &tls, target.connect_timeout).await
+}
+
+/// Connects, and tries again with growing pauses while the database may be waking up, until `budget` has passed; an attempt that is under way then
+/// is cut off. A budget of zero is one attempt.
+///
+/// Every failed attempt is logged, so that whoever waits knows for what.
+///
+/// # Errors
+/// At once for what no retry cures; else [`ConnectError::GaveUp`] with the last attempt's error.
+pub async fn connect_with_retry(
+    target: &Target,
+    startup: &Startup,
+    budget: Duration,
+) -> Result<Connected, ConnectError> {
+    let begin = Instant::now();
+    let tls = target.tls.connector()?;
+    if budget.is_zero() {
+        return attempt(target, startup, &tls, target.connect_timeout).await;
+    }
+    let mut pause = FIRST_PAUSE;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let left = budget.saturating_sub(begin.elapsed());
+        let limit = target.connect_timeout.map_or(left, |one| one.min(left));
+        let error = match attempt(target, startup, &tls, Some(limit)).await {
+            Err(error) if error.is_waking() => error,
+            result => return result,
+        };
+        let waited = begin.elapsed();
+        // Half of the pause is random: tasks that start together must not knock together.
+        let next = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        if waited + next >= budget {
+            return Err(ConnectError::GaveUp {
+                attempts,
+                waited,
+                last: Box::new(error),
+            });
+        }
+        tracing::info!(
+            server = target.describe_server(),
+            attempt = attempts,
+            waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            "waiting for the database: {error}"
+        );
+        sleep(next).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn attempt(
+    target: &Target,
+    startup: &Startup,
+    tls: &MakeRustlsConnect,
+    limit: Option<Duration>,
+) -> Result<Connected, ConnectError> {
+    let begin = Instant::now();
+    let mut config = config(target, startup);
+    let mut left = limit;
+    match &target.host {
+        Host::Socket(directory) => {
+            config.host_path(directory);
+        }
+        Host::Tcp(host) => {
+            let addresses = within(limit, resolve(host, target.port))
+                .await
+                .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
+                .map_err(|cause| ConnectError::Resolve {
+                    server: target.describe_server(),
+                    cause,
+                })?;
+            left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if let Some(left) = left {
+                // One address that swallows everything must not use up the time of the next; a little less than the rest, so that this timer and
+                // not the one around it says that it was TCP that got no answer.
+                config.connect_timeout(left.mul_f64(0.95) / u32::try_from(addresses.len()).unwrap_or(u32::MAX));
+            }
+            for address in addresses {
+                config.host(host).hostaddr(address);
+            }
+        }
+    }
+    let (client, mut connection) = within(left, config.connect(tls.clone()))
+        .await
+        .ok_or_else(|| timed_out(target, Stage::Startup, limit))?
+        .map_err(|error| ConnectError::from_driver(error, target, limit))?;
+
+    let server_version = connection.parameter("server_version").map(str::to_owned);
+    let cancel = Cancel {
+        token: client.cancel_token(),
+        tls: tls.clone(),
+        target: target.clone(),
+    };
+    let messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
+    Ok(Connected {
+        client,
+        messages,
+        cancel,
+        server_version,
+    })
+}
+
+/// The addresses of a host, each once. The driver would look the name up too, but would not say which of the two failed.
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in tokio::net::lookup_host((host, port)).await?.map(|a: SocketAddr| a.ip()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(addresses)
+}
+
+/// Everything but the host.
+fn config(target: &Target, startup: &Startup) -> Config {
+    let mut config = Config::new();
+    config
+        .port(target.port)
+        .dbname(&target.database)
+        .application_name(target.application_name.as_ref().unwrap_or(&startup.application_name))
+        .options(options(target, startup))
+        .channel_binding(target.channel_binding)
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES)
+        .ssl_mode(match target.tls.mode {
+            _ if !target.can_have_tls() => SslMode::Disable,
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+    if !target.user.is_empty() {
+        config.user(&target.user);
+    }
+    if let Some(password) = &target.password {
+        config.password(password.expose());
+    }
+    config
+}
+
+/// The startup packet's `options`: the user's own, then the search path, then ours. The server takes them as a command line in which a backslash
+/// escapes the next character and white space separates (PostgreSQL's `pg_split_opts`).
+fn options(target: &Target, startup: &Startup) -> String {
+    let mut options = target.options.clone().unwrap_or_default();
+    let backslashes = options.len() - options.trim_end_matches('\\').len();
+    if backslashes % 2 == 1 {
+        // The server drops a last backslash with nothing behind it; here it would glue the next option on.
+        options.pop();
+    }
+    let search_path = target
+        .schema
+        .as_deref()
+        .map(|schema| ("search_path", quote::identifier(schema)));
+    let ours = startup
+        .options
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()));
+    for (name, value) in search_path.into_iter().chain(ours) {
+        if !options.is_empty() {
+            options.push(' ');
+        }
+        options.push_str("-c ");
+        for character in name.chars().chain(['=']).chain(value.chars()) {
+            if character == '\\' || character.is_ascii_whitespace() || character == '\u{b}' {
+                options.push('\\');
+            }
+            options.push(character);
+        }
+    }
+    options
+}
+
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
+    match limit {
+        Some(limit) => timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+fn timed_out(target: &Target, stage: Stage, limit: Option<Duration>) -> ConnectError {
+    ConnectError::TimedOut {
+        server: target.describe_server(),
+        stage,
+        after: limit.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn target(query: &str) -> Target {
+        Target::from_url(&Secret::new(format!("postgresql://u:p@h/db?{query}")))
+            .unwrap()
+            .0
+    }
+
+    #[test]
+    fn options_are_the_users_then_the_search_path_then_ours() {
+        let pairs = |pairs: &[(&str, &str)]| Startup {
+            options: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            ..Startup::default()
+        };
+        for (query, ours, expected) in [
+            ("", &[][..], ""),
+            ("", &[("role", "owner")], "-c role=owner"),
+            ("", &[("a.b", "x y\\z\t")], "-c a.b=x\\ y\\\\z\\\t"),
+            ("schema=s", &[], r#"-c search_path="s""#),
+            ("schema=My%20\"s", &[], r#"-c search_path="My\ ""s""#),
+            (
+                "options=-c%20a%3D1&schema=s",
+                &[("b", "2")],
+                r#"-c a=1 -c search_path="s" -c b=2"#,
+            ),
+            (r"options=-c%20a%3D1\", &[("b", "2")], "-c a=1 -c b=2"),
+            (r"options=-c%20a%3D1\\", &[("b", "2")], r"-c a=1\\ -c b=2"),
+        ] {
+            assert_eq!(options(&target(query), &pairs(ours)), expected, "{query}");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Why the database cannot be used: the error of this boundary.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use tokio_postgres::error::{DbError, SqlState};
+
+use super::target::{Host, Target};
+use super::tls::{self, TlsSetupError};
+use crate::exit::Exit;
+
+/// An attempt to reach a database, or to make it, that failed.
+///
+/// `server` is always `host:port`; the messages hold the server's own words and never a secret. Each message is whole: it holds its cause, so there
+/// is no `source` to print after it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The host's name has no address.
+    #[error("cannot reach the database server at {server}: the host name could not be resolved ({cause})")]
+    Resolve {
+        /// Where.
+        server: String,
+        /// The resolver's words.
+        cause: io::Error,
+    },
+    /// The server's machine or network refuses the connection, or the socket's file is missing.
+    #[error("cannot reach the database server at {server}: {cause}")]
+    Unreachable {
+        /// Where.
+        server: String,
+        /// The operating system's words.
+        cause: io::Error,
+    },
+    /// Time ran out.
+    #[error("cannot reach the database server at {server}: {stage} in {}", seconds(*after))]
+    TimedOut {
+        /// Where.
+        server: String,
+        /// What did not happen.
+        stage: Stage,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The connection ended while it was being made.
+    #[error(
+        "the server at {server} closed the connection while it was being made{}",
+        because(cause)
+    )]
+    Closed {
+        /// Where.
+        server: String,
+        /// The operating system's words, if any.
+        cause: Option<io::Error>,
+    },
+    /// The server is starting up, shutting down or recovering (57P03).
+    #[error("the server at {server} does not accept connections yet: {message}")]
+    Starting {
+        /// Where.
+        server: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// No connection is free (53300).
+    #[error("the server at {server} has no connection free: {message}")]
+    TooManyConnections {
+        /// Where.
+        server: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// The password, or the user, is wrong (28P01).
+    #[error("the server at {server} refused the credentials of user {user}: {message}")]
+    Authentication {
+        /// Where.
+        server: String,
+        /// Who.
+        user: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// Client and server found no way to authenticate: no password given, an unknown method, channel binding required and not to be had.
+    #[error("cannot authenticate user {user} at {server}: {reason}")]
+    AuthenticationMethod {
+        /// Where.
+        server: String,
+        /// Who.
+        user: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The database does not exist (3D000).
+    #[error("the database {database} does not exist at {server}: {message}")]
+    DatabaseMissing {
+        /// Where.
+        server: String,
+        /// Which.
+        database: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// The user may not connect to this database, or not from here (28000, 42501).
+    #[error("user {user} was denied access to the database {database} at {server}: {message}")]
+    Denied {
+        /// Where.
+        server: String,
+        /// Who.
+        user: String,
+        /// Which database.
+        database: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// TLS was asked for, and the server has none.
+    #[error("cannot open a TLS connection to {server}: the server has no TLS")]
+    NoTls {
+        /// Where.
+        server: String,
+    },
+    /// The TLS handshake failed, mostly at the server's certificate.
+    #[error("cannot open a TLS connection to {server}: {reason}")]
+    Tls {
+        /// Where.
+        server: String,
+        /// What is wrong.
+        reason: String,
+        /// rustls' own error.
+        cause: rustls::Error,
+    },
+    /// TLS could not be set up on our side.
+    #[error("cannot prepare TLS: {0}")]
+    TlsSetup(TlsSetupError),
+    /// Any other refusal of the server.
+    #[error("the server at {server} refused the connection: {message}")]
+    Refused {
+        /// Where.
+        server: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// What the driver made of an answer that is none of the above: the other end is perhaps no PostgreSQL.
+    #[error("cannot speak with the server at {server}: {reason}")]
+    Protocol {
+        /// Where.
+        server: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// It was tried again and again, until the time was up.
+    #[error("{last} (gave up after {attempts} attempts in {})", seconds(*waited))]
+    GaveUp {
+        /// How often.
+        attempts: u32,
+        /// How long.
+        waited: Duration,
+        /// The last attempt's error.
+        last: Box<ConnectError>,
+    },
+    /// The database is missing, and there is no other database to make it from.
+    #[error("cannot create the database {database} at {server}: none of {tried} admits user {user}")]
+    NoMaintenanceDatabase {
+        /// Where.
+        server: String,
+        /// Who.
+        user: String,
+        /// Which database.
+        database: String,
+        /// The databases that were tried.
+        tried: String,
+    },
+    /// `CREATE DATABASE` failed.
+    #[error("cannot create the database {database} at {server}: {message}")]
+    CreateDatabase {
+        /// Where.
+        server: String,
+        /// Which.
+        database: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+}
+
+/// How far a connection had come when the time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The host's name.
+    Resolve,
+    /// The TCP connection.
+    Connect,
+    /// TLS, authentication, the server's first `ReadyForQuery`.
+    Startup,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "the host name was not resolved",
+            Self::Connect => "no answer to the attempt to connect",
+            Self::Startup => "the connection was accepted, but nothing answered",
+        })
+    }
+}
+
+/// What the server said, on one line and free of control characters.
+#[derive(Clone, Debug)]
+pub struct ServerMessage {
+    /// The five characters by which PostgreSQL's documentation lists errors.
+    pub sqlstate: SqlState,
+    /// Severity, message, detail and hint.
+    pub text: String,
+}
+
+impl From<&DbError> for ServerMessage {
+    fn from(error: &DbError) -> Self {
+        let mut text = format!("{}: {}", error.severity(), error.message());
+        for more in [error.detail(), error.hint()].into_iter().flatten() {
+            text.push_str("; ");
+            text.push_str(more);
+        }
+        Self {
+            sqlstate: error.code().clone(),
+            text: printable(&text),
+        }
+    }
+}
+
+impl fmt::Display for ServerMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.sqlstate.code())
+    }
+}
+
+impl From<TlsSetupError> for ConnectError {
+    fn from(error: TlsSetupError) -> Self {
+        Self::TlsSetup(error)
+    }
+}
+
+impl ConnectError {
+    /// What the driver's error means for this target. Public parts only: the driver's errors hold no password.
+    pub(super) fn from_driver(error: tokio_postgres::Error, target: &Target, timeout: Option<Duration>) -> Self {
+        if let Some(db) = error.as_db_error() {
+            return Self::from_server(db, target);
+        }
+        let server = target.describe_server();
+        // The driver keeps the kind of its error to itself; its `Display` is the kind's fixed text, and the live tests hold these.
+        let kind = error.to_string();
+        let Some(source) = error.into_source() else {
+            return if kind == "connection closed" {
+                Self::Closed { server, cause: None }
+            } else {
+                Self::Protocol { server, reason: kind }
+            };
+        };
+        let source = match source.downcast::<io::Error>() {
+            Ok(io) => return Self::from_io(*io, target, timeout),
+            Err(other) => other,
+        };
+        let reason = printable(&source.to_string());
+        match kind.as_str() {
+            "error performing TLS handshake" if reason == "server does not support TLS" => Self::NoTls { server },
+            "authentication error" | "invalid configuration" => Self::AuthenticationMethod {
+                server,
+                user: printable(&target.user),
+                reason,
+            },
+            _ => Self::Protocol {
+                server,
+                reason: format!("{kind}: {reason}"),
+            },
+        }
+    }
+
+    fn from_server(error: &DbError, target: &Target) -> Self {
+        let message = ServerMessage::from(error);
+        let server = target.describe_server();
+        let (user, database) = (printable(&target.user), printable(&target.database));
+        match *error.code() {
+            SqlState::INVALID_PASSWORD => Self::Authentication { server, user, message },
+            SqlState::INVALID_CATALOG_NAME => Self::DatabaseMissing {
+                server,
+                database,
+                message,
+            },
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied {
+                server,
+                user,
+                database,
+                message,
+            },
+            SqlState::CANNOT_CONNECT_NOW => Self::Starting { server, message },
+            SqlState::TOO_MANY_CONNECTIONS => Self::TooManyConnections { server, message },
+            _ => Self::Refused { server, message },
+        }
+    }
+
+    fn from_io(error: io::Error, target: &Target, timeout: Option<Duration>) -> Self {
+        use io::ErrorKind as Kind;
+        let server = target.describe_server();
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            let reason = tls::explain(tls).unwrap_or_else(|| printable(&tls.to_string()));
+            return Self::Tls {
+                server,
+                reason,
+                cause: tls.clone(),
+            };
+        }
+        match (error.kind(), timeout) {
+            // An error of the operating system has a number; without one it is the driver's own timer.
+            (Kind::TimedOut, Some(after)) if error.raw_os_error().is_none() => Self::TimedOut {
+                server,
+                stage: Stage::Connect,
+                after,
+            },
+            (Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe, _) => {
+                Self::Closed {
+                    server,
+                    cause: Some(error),
+                }
+            }
+            _ => Self::Unreachable { server, cause: error },
+        }
+    }
+
+    /// Whether trying again a little later may cure it: a database that is waking up, starting, or full for the moment.
+    pub fn is_waking(&self) -> bool {
+        matches!(
+            self,
+            Self::Resolve { .. }
+                | Self::Unreachable { .. }
+                | Self::TimedOut { .. }
+                | Self::Closed { .. }
+                | Self::Starting { .. }
+                | Self::TooManyConnections { .. }
+        )
+    }
+
+    /// Prisma's code, where Prisma has one.
+    pub fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Authentication { .. } | Self::AuthenticationMethod { .. } => "P1000",
+            Self::Resolve { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Starting { .. } => "P1001",
+            Self::DatabaseMissing { .. } | Self::CreateDatabase { .. } => "P1003",
+            Self::Denied { .. } => "P1010",
+            Self::NoTls { .. } | Self::Tls { .. } | Self::TlsSetup(_) => "P1011",
+            Self::Closed { .. } => "P1017",
+            Self::NoMaintenanceDatabase { .. } => "P3000",
+            Self::GaveUp { last, .. } => return last.code(),
+            Self::TooManyConnections { .. } | Self::Refused { .. } | Self::Protocol { .. } => return None,
+        })
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::TlsSetup(_) => Exit::Usage,
+            _ => Exit::Database,
+        }
+    }
+
+    /// What to check, most likely cause first.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Resolve { .. } => "check the host name, and whether the VPC's DNS resolves it from this subnet",
+            Self::TimedOut {
+                stage: Stage::Startup, ..
+            } => {
+                "check that a PostgreSQL server listens there; a database that wakes up may need a longer --connect-timeout"
+            }
+            Self::Unreachable { .. } | Self::TimedOut { .. } => {
+                "check that the server runs, that host and port are right, and that the database's security group admits this task's"
+            }
+            Self::Closed { .. } => "check that a PostgreSQL server listens there, and its log",
+            Self::Starting { .. } => "wait until the server is up; raise --connect-timeout if it needs longer",
+            Self::TooManyConnections { .. } => "free connections, or raise max_connections",
+            Self::Authentication { .. } => {
+                "check user and password (has the secret been rotated?); with an IAM token the user needs the role rds_iam"
+            }
+            Self::AuthenticationMethod { .. } => {
+                "check that a password is given, and what pg_hba.conf asks of this user"
+            }
+            Self::DatabaseMissing { .. } => "check the database's name, or create it",
+            Self::Denied { .. } => {
+                "check the user's CONNECT privilege and pg_hba.conf; where rds.force_ssl is on, sslmode must not be disable"
+            }
+            Self::NoTls { .. } => "turn TLS on in the server, or ask for less with sslmode",
+            Self::Tls { .. } => {
+                "give the authority that signed the server's certificate in sslrootcert, connect by the name that the certificate holds, \
+                 or renew it"
+            }
+            Self::TlsSetup(TlsSetupError::NoSystemRoots) => "name a PEM file of trusted certificates in sslrootcert",
+            Self::TlsSetup(_) => "check the file that sslrootcert, sslcert or sslidentity names",
+            Self::Refused { .. } => "see the server's own message and its log",
+            Self::Protocol { .. } => "check that a PostgreSQL server listens there",
+            Self::NoMaintenanceDatabase { .. } => {
+                "create the database yourself, or let the user connect to the database postgres"
+            }
+            Self::CreateDatabase { .. } => "give the user the CREATEDB privilege, or create the database yourself",
+            Self::GaveUp { last, .. } => last.next_step(),
+        }
+    }
+}
+
+/// Names and the server's texts can hold control characters, which must not reach a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn seconds(duration: Duration) -> humantime::FormattedDuration {
+    // A tenth of a second is as exact as anybody wants it.
+    let tenths = duration.as_millis().div_ceil(100);
+    humantime::format_duration(Duration::from_millis(u64::try_from(tenths * 100).unwrap_or(u64::MAX)))
+}
+
+fn because(cause: &Option<impl fmt::Display>) -> String {
+    cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
+impl Target {
+    /// Whether TLS can be used at all: PostgreSQL has none on a Unix-domain socket, and libpq ignores `sslmode` there.
+    pub(super) fn can_have_tls(&self) -> bool {
+        matches!(self.host, Host::Tcp(_))
+    }
+}

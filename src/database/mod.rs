@@ -1,0 +1,11 @@
+//! The way to the database: where it is, how its server is verified, and a connected client.
+//!
+//! [`url`] reads Prisma's connection string into a [`target::Target`]; [`connect`] goes there, with [`tls`] and the retries that a database which
+//! is still waking up needs; [`create`] makes a missing database. Every failure is a [`error::ConnectError`].
+
+pub mod connect;
+pub mod create;
+pub mod error;
+pub mod target;
+pub mod tls;
+pub mod url;
