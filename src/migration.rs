@@ -98,7 +98,7 @@ impl Script {
     /// What the migrations table stores: lower-case hex SHA-256 over the raw bytes, byte order mark and carriage returns included. None when the file
     /// was not read.
     pub fn checksum(&self) -> Option<String> {
-        self.bytes().map(|bytes| hex(&Sha256::digest(bytes)))
+        self.bytes().map(sha256)
     }
 
     /// Whether a checksum from the migrations table belongs to this file. None when the file was not read.
@@ -212,6 +212,11 @@ impl Defect {
             Defect::NameTooLong { .. } => "give the migration's directory a shorter name and upload again",
         }
     }
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(digest: &[u8]) -> String {

@@ -191,11 +191,9 @@ fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet
 
 /// Names whose place depends on the version of Prisma: bytewise up to 6.5, ICU's order since. Of interest while one of them is pending.
 fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<String> {
-    let names: Vec<&str> =
-        migrations.iter().map(|m| m.name.as_str()).filter(|name| !recorded.contains(name)).collect();
-    let displaced = order::displaced(&names);
-    (!displaced.is_empty()).then(|| {
-        format!("the order of these migrations is Prisma's since 6.6; up to 6.5 it was another: {}", displaced.join(", "))
+    let contested = order::contested(migrations.iter().map(|m| m.name.as_str()));
+    contested.iter().any(|name| !recorded.contains(name)).then(|| {
+        format!("the order of these migrations is that of Prisma since 6.6; up to 6.5 it was another: {}", contested.join(", "))
     })
 }
 

@@ -107,9 +107,9 @@ impl Applier<'_> {
             let id = Uuid::new_v4().to_string();
             let started = Instant::now();
             let mark = self.mark(Marked::Partial);
-            let begin = self.ledger.begin(&id, pending.name, pending.checksum, &mark);
+            let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
             let mut tail = message::before_close();
-            tail.push(self.ledger.close(&id, pending.checksum));
+            tail.push(self.ledger.close(&id, &pending.checksum));
             let mut message = Message::new(pending.script, head, &[begin], &tail);
             let (sent, verdict) = self.send(&mut message, &id).await;
             let verdict = match verdict {
@@ -120,7 +120,7 @@ impl Applier<'_> {
             match verdict.row {
                 RowSeen::Finished => return Ok(End::Applied { how: How::Atomic, lock_held: verdict.lock_held }),
                 RowSeen::Unfinished { .. } if script::is_enclosed(&pending.statements) => {
-                    self.write(&self.ledger.close(&id, pending.checksum), pending).await?;
+                    self.write(&self.ledger.close(&id, &pending.checksum), pending).await?;
                     return Ok(End::Applied { how: How::Atomic, lock_held: verdict.lock_held });
                 }
                 RowSeen::Unfinished { .. } => {
@@ -150,10 +150,10 @@ impl Applier<'_> {
     /// A script with ROLLBACK in it may take back its own row, so that the row's absence would prove nothing: it is committed beforehand.
     async fn undecidable(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         let id = Uuid::new_v4().to_string();
-        let begin = self.ledger.begin(&id, pending.name, pending.checksum, &self.mark(Marked::Undecidable));
+        let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &self.mark(Marked::Undecidable));
         self.write(&begin, pending).await?;
         let mut tail = message::before_close();
-        tail.push(self.ledger.close(&id, pending.checksum));
+        tail.push(self.ledger.close(&id, &pending.checksum));
         let mut message = Message::new(pending.script, 0, &[], &tail);
         let (sent, verdict) = self.send(&mut message, &id).await;
         match verdict {
@@ -247,7 +247,7 @@ impl Applier<'_> {
         let id = Uuid::new_v4().to_string();
         let seconds = started.elapsed().as_secs_f64();
         let text = logs(&failure);
-        let sql = self.ledger.record_rolled_back(&id, pending.name, pending.checksum, seconds, &text);
+        let sql = self.ledger.record_rolled_back(&id, pending.name, &pending.checksum, seconds, &text);
         if failure.exit == Exit::RolledBack
             && let Err(error) = self.session.rows(&sql).await
         {

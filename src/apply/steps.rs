@@ -13,7 +13,6 @@ use crate::database::lock;
 use crate::history::Marked;
 use crate::plan::Pending;
 use crate::sql::script::{self, Alone, Kind, Shape, Statement};
-use sha2::{Digest, Sha256};
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -67,7 +66,7 @@ pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
 /// SHA-256 of the script up to the end of a number of steps: proves to a later run that the text it skips is the text that ran.
 pub fn prefix(script: &str, steps: &[Step], done: usize) -> String {
     let end = done.checked_sub(1).and_then(|last| steps.get(last)).map_or(0, |step| step.range.end);
-    format!("{:x}", Sha256::digest(&script.as_bytes()[..end]))
+    crate::migration::sha256(&script.as_bytes()[..end])
 }
 
 /// The row of a script that goes step by step.
@@ -105,7 +104,7 @@ impl Applier<'_> {
         if !progress.written {
             self.write_mark(pending, &steps, &mut progress).await?;
         }
-        self.write(&self.ledger.close(&progress.id, pending.checksum), pending).await?;
+        self.write(&self.ledger.close(&progress.id, &pending.checksum), pending).await?;
         // Brings the session back to how it began.
         let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
@@ -131,10 +130,9 @@ impl Applier<'_> {
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
             let mut message = Message::new(text, step.head, &[note], &[]);
-            let (sent, verdict) = tokio::join!(
-                self.session.script(std::mem::take(&mut message.text)),
-                self.session.rows(&message::step_verdict(self.ledger, &progress.id))
-            );
+            let verdict = message::step_verdict(self.ledger, &progress.id);
+            let (sent, verdict) =
+                tokio::join!(self.session.script(std::mem::take(&mut message.text)), self.session.rows(&verdict));
             let verdict = match verdict.and_then(|rows| self.read_verdict(&rows)) {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => {
@@ -250,7 +248,7 @@ impl Applier<'_> {
         let sql = if progress.written {
             self.ledger.remark(&progress.id, &mark, progress.done)
         } else {
-            self.ledger.begin(&progress.id, pending.name, pending.checksum, &mark)
+            self.ledger.begin(&progress.id, pending.name, &pending.checksum, &mark)
         };
         self.write(&sql, pending).await?;
         progress.written = true;
