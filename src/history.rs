@@ -4,6 +4,7 @@
 //! is a [`Mark`] that says how far an interrupted run may have come.
 
 use crate::sql::quote;
+use std::collections::HashSet;
 use std::fmt;
 
 /// The migrations table's unqualified name, fixed by Prisma.
@@ -144,9 +145,9 @@ pub struct History {
 }
 
 impl History {
-    /// Whether Prisma and we hold this migration for done or under way: it has a row that is not rolled back.
-    pub fn is_recorded(&self, migration: &str) -> bool {
-        self.of(migration).any(|row| row.state != State::RolledBack)
+    /// The migrations that have a row which is not rolled back: done, or under way, or failed.
+    pub fn recorded(&self) -> HashSet<&str> {
+        self.rows.iter().filter(|row| row.state != State::RolledBack).map(|row| row.migration.as_str()).collect()
     }
 
     /// The rows of one migration.

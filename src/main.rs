@@ -1,1 +1,22 @@
-fn main() {}
+//! The program: reads the command line, runs, says what came of it, exits with its code.
+
+use prisma_migrate_task::{cli, exit::Exit, log, outcome::Outcome, report, run, settings};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run::leave_no_core();
+    let cli = match cli::parse(std::env::args_os(), &settings::variable) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Whether the terminal takes the text changes nothing.
+            let _ = usage.print();
+            return ExitCode::from(if usage.use_stderr() { Exit::Usage } else { Exit::Success }.code());
+        }
+    };
+    let output = settings::Output::of(&cli);
+    log::start(output.format, output.level);
+    let outcome: Outcome = run::run(cli, &output);
+    report::print(&outcome, output.format);
+    let undelivered = output.report.and_then(|file| report::write(&outcome, &file));
+    ExitCode::from(undelivered.unwrap_or(outcome.exit_code).code())
+}

@@ -36,6 +36,16 @@ pub enum How {
     StepByStep,
 }
 
+impl From<Shape> for How {
+    fn from(shape: Shape) -> How {
+        match shape {
+            Shape::Atomic { .. } | Shape::Undecidable => How::Atomic,
+            Shape::Alone => How::Alone,
+            Shape::StepByStep => How::StepByStep,
+        }
+    }
+}
+
 /// How an attempt ended that did not fail.
 #[derive(Debug)]
 pub enum End {

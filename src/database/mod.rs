@@ -8,6 +8,7 @@ pub mod connect;
 pub mod create;
 pub mod error;
 pub mod lock;
+pub mod open;
 pub mod server_error;
 pub mod session;
 pub mod target;

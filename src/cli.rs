@@ -1,0 +1,263 @@
+//! The command line: verbs and flags, and the variables that stand for them.
+
+use crate::exit::Exit;
+use clap::builder::BoolishValueParser;
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Applies Prisma migrations to PostgreSQL and says what came of it.
+///
+/// Reads the migrations out of a prisma.zip in S3 (or a local zip file or folder), compares them with _prisma_migrations, and applies the pending
+/// ones, each together with its row in the ledger. Without a verb it deploys.
+#[derive(Debug, Parser)]
+#[command(name = "prisma-migrate-task", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; without it: deploy.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// The flags of `deploy`.
+    #[command(flatten)]
+    pub deploy: DeployArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Apply the pending migrations
+    Deploy(DeployArgs),
+    /// Say what is applied, pending and failed; writes nothing
+    Status(StatusArgs),
+    /// Correct the ledger by hand: say that a migration is applied, or that it is rolled back
+    Resolve(ResolveArgs),
+}
+
+/// Flags of `deploy`.
+#[derive(Args, Clone, Debug)]
+pub struct DeployArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: LockArgs,
+    /// Refuse late, missing and edited migrations, which are only warned of otherwise
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub strict: bool,
+    /// How long a statement waits for a lock on a table before its migration is rolled back and tried again; 0: for ever
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub lock_timeout: Duration,
+    /// How long a migration is tried again while other sessions hold its locks
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    pub lock_retry_for: Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `resolve`.
+#[derive(Args, Clone, Debug)]
+#[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back"])]
+pub struct ResolveArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    /// The migration is in the database: record it as applied
+    #[arg(long, value_name = "NAME")]
+    pub applied: Option<String>,
+    /// The failed migration is not in the database: record it as rolled back, so that the next deploy runs it again
+    #[arg(long, value_name = "NAME")]
+    pub rolled_back: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: LockArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Where the migrations are.
+#[derive(Args, Clone, Debug)]
+pub struct ArtifactArgs {
+    /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY]
+    #[arg(value_name = "SOURCE")]
+    pub source: Option<String>,
+    /// The migrations folder inside the source, where it is not found by itself
+    #[arg(long, value_name = "PATH")]
+    pub migrations_path: Option<String>,
+}
+
+/// How the database is reached.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectionArgs {
+    /// How long to wait for a database that is starting or cannot be reached yet
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub connect_timeout: Duration,
+}
+
+/// The migration lock.
+#[derive(Args, Clone, Debug)]
+pub struct LockArgs {
+    /// How long to wait for the migration lock, which another run may hold; 0: not at all
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    pub lock_wait: Duration,
+}
+
+/// What is said, and how.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// Write the outcome as a JSON document to this file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Lines for people or one JSON object a line [default: text on a terminal, json elsewhere]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// The least severe lines of the log that are shown
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+}
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Severity of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// Reads the command line and the variables of its flags.
+///
+/// # Errors
+/// What clap has to say: wrong usage, or a request for help or the version, which is no error.
+pub fn parse(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Cli, clap::Error> {
+    let mut command = with_variables(Cli::command(), variable).after_long_help(after_help());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Gives each flag its variable: the flag in upper case with `_`. An empty variable counts as unset, so it is not offered to clap.
+fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -> Command {
+    let command = command.mut_args(|argument| {
+        let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version" | "applied" | "rolled-back")) else {
+            return argument;
+        };
+        let name = long.to_uppercase().replace('-', "_");
+        let help = argument.get_help().map(|help| format!("{help} [env: {name}]"));
+        let argument = match help {
+            Some(help) => argument.help(help),
+            None => argument,
+        };
+        match variable(&name) {
+            Some(_) => argument.env(name).hide_env(true),
+            None => argument,
+        }
+    });
+    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, |verb| with_variables(verb, variable)))
+}
+
+fn after_help() -> String {
+    let mut text = String::from(
+        "The database:\n  DATABASE_URL                     Prisma's connection string, or\n  \
+         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA\n\n\
+         The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
+         PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
+         Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \
+         prisma-migrate-task status ./prisma\n  \
+         prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n\n\
+         Exit codes:\n",
+    );
+    for (exit, meaning) in Exit::TABLE {
+        let _ = writeln!(text, "  {:>3}  {meaning}", exit.code());
+    }
+    text
+}
+
+/// `15m`, `90s`, `1h 30m`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    humantime::parse_duration(text).map_err(|_| "give a duration such as 90s, 15m or 2h, or a number of seconds".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Cli, clap::Error> {
+        let variables: Vec<(String, String)> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variable = move |name: &str| {
+            variables.iter().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.clone())
+        };
+        let arguments = std::iter::once("prisma-migrate-task").chain(arguments.iter().copied()).map(Into::into);
+        parse(arguments, &variable)
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_verb_it_deploys() {
+        let cli = parsed(&[], &[]).unwrap();
+        assert!(cli.verb.is_none());
+        assert_eq!(cli.deploy.lock.lock_wait, Duration::from_secs(900));
+        let cli = parsed(&["--strict", "./prisma"], &[]).unwrap();
+        assert!(cli.deploy.strict && cli.deploy.artifact.source.as_deref() == Some("./prisma"));
+    }
+
+    #[test]
+    fn resolve_takes_exactly_one_of_its_two_flags() {
+        assert!(parsed(&["resolve", "--applied", "a", "--rolled-back", "a"], &[]).is_err());
+        assert!(parsed(&["resolve"], &[]).is_err());
+        assert!(parsed(&["resolve", "--applied", "a", "./prisma"], &[]).is_ok());
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("0", 0), ("90", 90), ("15m", 900), ("1h 30m", 5400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "soon", "-1"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Opening the session that migrates: connect, see where we are, read the ledger: all in one round trip after the connection is made.
+
+use super::connect::{Startup, connect_with_retry};
+use super::create::create_database;
+use super::error::ConnectError;
+use super::server_error::ServerError;
+use super::session::Session;
+use super::target::Target;
+use crate::apply::message::RUN_ID_SETTING;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{self, History, Ledger};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What a session is opened with.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// Where to.
+    pub target: &'a Target,
+    /// This run's id: in application_name, and in a setting that is read back to see that the session is ours alone.
+    pub run_id: &'a str,
+    /// How long a database is waited for that is waking up.
+    pub connect_timeout: Duration,
+    /// How long a statement waits for a lock before it gives up; zero: for ever.
+    pub lock_timeout: Duration,
+}
+
+/// An open session and what it found.
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// The server.
+    pub server: Server,
+    /// Every row of the ledger; none where the table does not exist.
+    pub history: Option<History>,
+}
+
+/// The database as the session sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Host, port and database, as given.
+    pub address: String,
+    /// The server's version in its own words.
+    pub version: String,
+    /// The user that the session runs as.
+    pub user: String,
+    /// The schema that unqualified names are made in; none where no schema of the search path exists.
+    pub schema: Option<String>,
+    /// The schema that holds the migrations table.
+    pub ledger_schema: Option<String>,
+    /// Whether it takes writes: neither a standby nor read-only by default.
+    #[serde(skip)]
+    pub writable: bool,
+}
+
+impl Server {
+    /// The ledger, where it is or where it will be made.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.ledger_schema.as_deref().or(self.schema.as_deref()).map(Ledger::in_schema)
+    }
+}
+
+/// Opens a session.
+///
+/// # Errors
+/// The database cannot be reached or used, or another session answers than the one that was opened (a pooler).
+pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
+    let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout).await.map_err(unreachable)?;
+    let session = Session::new(connected.client, connected.messages);
+    let (facts, rows) = tokio::join!(session.rows(FACTS), session.rows(&select_ledger()));
+    let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
+    let column = |at: usize| facts.first().and_then(|row| row.get(at)).map(str::to_owned);
+    if column(0).as_deref() != Some(terms.run_id) {
+        return Err(Failure::new(
+            Exit::Database,
+            format!("{} does not keep a session: a pooler in transaction mode answers there", terms.target.describe()),
+            "connect to the server itself (for RDS Proxy: the instance's or cluster's writer endpoint), since a migration needs a session of its own",
+        ));
+    }
+    let server = Server {
+        address: terms.target.describe(),
+        version: column(3).unwrap_or_default(),
+        user: column(6).unwrap_or_default(),
+        schema: column(4),
+        ledger_schema: column(5),
+        writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
+    };
+    let history = match rows {
+        Ok(rows) => Some(read(&rows)),
+        Err(error) if error.is(&["42P01"]) => None,
+        Err(error) => return Err(unreadable(&error)),
+    };
+    Ok(Opened { session, server, history })
+}
+
+/// Creates the database that was missing, and opens a session on it.
+///
+/// # Errors
+/// It could not be created, or not be opened.
+pub async fn create_and_open(terms: &Terms<'_>) -> Result<Opened, Failure> {
+    create_database(terms.target, &startup(terms)).await.map_err(unreachable)?;
+    tracing::info!("database {} did not exist and was created", terms.target.describe());
+    open(terms).await
+}
+
+/// Whether this failure says that the database does not exist.
+pub fn is_missing(failure: &Failure) -> bool {
+    failure.prisma_code == Some("P1003")
+}
+
+/// Reads the ledger again.
+///
+/// # Errors
+/// The server's.
+pub async fn read_history(session: &Session, ledger: &Ledger) -> Result<History, Failure> {
+    let rows = session.rows(&Ledger::select(ledger.table())).await.map_err(|error| unreadable(&error))?;
+    Ok(read(&rows))
+}
+
+const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_id', true), pg_catalog.pg_is_in_recovery(), \
+     pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
+     (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user";
+
+fn select_ledger() -> String {
+    Ledger::select(history::TABLE)
+}
+
+fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
+    History { rows: rows.iter().map(|row| Ledger::row(|at| row.get(at))).collect() }
+}
+
+fn startup(terms: &Terms<'_>) -> Startup {
+    // Sent as startup options, so that RESET ALL comes back to them. What would end long work is set, never inherited from the role or the server.
+    let options = [
+        ("statement_timeout", "0".to_owned()),
+        ("idle_in_transaction_session_timeout", "0".to_owned()),
+        ("lock_timeout", format!("{}ms", terms.lock_timeout.as_millis())),
+        (RUN_ID_SETTING, terms.run_id.to_owned()),
+    ];
+    Startup {
+        // At most 63 bytes are kept of it.
+        application_name: format!("prisma-migrate-task/{} {}", env!("CARGO_PKG_VERSION"), terms.run_id),
+        options: options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    }
+}
+
+fn unreachable(error: ConnectError) -> Failure {
+    Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.code())
+}
+
+/// A failure of one of our own statements.
+pub fn unusable(what: &str, error: &ServerError) -> Failure {
+    let mut failure = Failure::new(
+        Exit::Database,
+        format!("{what}: {}", error.message),
+        if error.closed { "deploy again once the server is back" } else { "check the user's privileges, and the server's log" },
+    )
+    .prisma(error.closed.then_some("P1017"));
+    failure.sqlstate.clone_from(&error.sqlstate);
+    failure.details.clone_from(&error.details);
+    failure
+}
+
+fn unreadable(error: &ServerError) -> Failure {
+    let mut failure = unusable(&format!("the migrations table {} cannot be read", history::TABLE), error);
+    if error.is(&["42703"]) {
+        failure.next = "the table is not as Prisma makes it: compare its columns, or move it away".into();
+    }
+    failure
+}

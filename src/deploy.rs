@@ -1,0 +1,307 @@
+//! `deploy`: brings a database to the end of its history.
+
+use crate::apply::{Applier, End, How};
+use crate::artifact::{self, Artifact, Limits, Source};
+use crate::database::lock::{self, LockError};
+use crate::database::open::{self, Opened};
+use crate::database::server_error::ServerError;
+use crate::database::session::Session;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{History, Ledger, State};
+use crate::outcome::{Applied, Outcome, millis};
+use crate::plan::{self, Plan};
+use crate::recover::{self, RecoverError};
+use crate::settings::Settings;
+use crate::sql::quote;
+use std::time::{Duration, Instant};
+
+/// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
+const LOST_AT_MOST: u32 = 3;
+
+/// Applies what is pending.
+///
+/// 1. Reads the artifact and opens a session, side by side. 2. Nothing pending: done, without the lock. 3. Takes the migration lock; makes the
+///    database, the schema and the migrations table where they are missing. 4. Settles what interrupted runs left. 5. Plans, and applies one
+///    migration after the other. 6. Where the session is lost or the lock was given away: from 3 again.
+///
+/// # Errors
+/// The first failure; what was applied before it is in the outcome.
+pub async fn deploy(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, Failure> {
+    let run_id = outcome.run_id.clone();
+    let terms = settings.terms(&run_id);
+    let source = settings.source()?;
+    let (artifact, opened) = tokio::join!(read_artifact(source, settings), open::open(&terms));
+    let artifact = artifact?;
+    describe(&artifact, outcome);
+    let mut opened = match opened {
+        Err(failure) if open::is_missing(&failure) => open::create_and_open(&terms).await?,
+        opened => opened?,
+    };
+    outcome.database = Some(opened.server.clone());
+    if let Some(exit) = nothing_pending(&artifact, &opened, settings, outcome) {
+        opened.session.close().await;
+        return Ok(exit);
+    }
+    if !opened.server.writable {
+        return Err(Failure::new(
+            Exit::Database,
+            format!("{} does not take writes: it is a standby, or read-only by default", opened.server.address),
+            "connect to the primary (for Aurora: the cluster's writer endpoint), or lift default_transaction_read_only",
+        ));
+    }
+    let mut attempts = Vec::new();
+    loop {
+        let turn = locked(&artifact, &opened, settings, attempts.last(), outcome).await;
+        match turn {
+            Ok(Turn::Again) => {}
+            Ok(Turn::Lost(attempt)) => {
+                let Attempt { migration, error, .. } = &attempt;
+                tracing::warn!(migration, "the connection was lost ({}): the ledger will tell what became of it", error.message);
+                if attempts.len() + 1 >= LOST_AT_MOST {
+                    return Err(open::unusable("the connection was lost again and again", error)
+                        .of(migration)
+                        .state("the migration is either applied or not; the ledger knows"));
+                }
+                opened = open::open(&terms).await?;
+                attempts.push(attempt);
+            }
+            Ok(Turn::Done) | Err(_) => {
+                // Released by name, so that a run that follows at once need not wait until the server has noticed that this one is gone.
+                if let Err(error) = lock::release(&opened.session).await {
+                    tracing::debug!("the migration lock could not be released: {}", error.message);
+                }
+                opened.session.close().await;
+                return turn.map(|_| Exit::Success);
+            }
+        }
+    }
+}
+
+/// Reads the artifact.
+///
+/// # Errors
+/// It is missing or cannot be used.
+pub async fn read_artifact(source: &Source, settings: &Settings) -> Result<Artifact, Failure> {
+    artifact::load(source, settings.migrations_path.as_deref(), &Limits::default())
+        .await
+        .map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code()))
+}
+
+/// Says in the outcome what was read.
+pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
+    for warning in &artifact.warnings {
+        tracing::warn!("{warning}");
+        outcome.warnings.push(warning.clone());
+    }
+    outcome.migrations = Some(artifact.migrations.len());
+    outcome.artifact = serde_json::to_value(&artifact.origin).ok();
+}
+
+enum Turn {
+    /// Nothing is pending any more.
+    Done,
+    /// The lock was lost or given away: take it, read and plan again.
+    Again,
+    /// The session is gone.
+    Lost(Attempt),
+}
+
+/// An attempt that lost its connection.
+struct Attempt {
+    migration: String,
+    id: String,
+    how: How,
+    started: Instant,
+    error: ServerError,
+}
+
+/// The lock-free fast path. It is safe, since a row and its script commit together: a ledger that holds all migrations at one moment holds them ever
+/// after, and this run writes nothing. Anything else, an unfinished row too, is judged under the lock: its run may be alive.
+fn nothing_pending(artifact: &Artifact, opened: &Opened, settings: &Settings, outcome: &mut Outcome) -> Option<Exit> {
+    let history = opened.history.as_ref()?;
+    if history.unfinished().next().is_some() {
+        return None;
+    }
+    let plan = plan::plan(&artifact.migrations, history, settings.policy).ok()?;
+    if !plan.pending.is_empty() {
+        return None;
+    }
+    warn(plan.warnings, outcome);
+    Some(Exit::Success)
+}
+
+/// One turn under the lock.
+async fn locked(
+    artifact: &Artifact,
+    opened: &Opened,
+    settings: &Settings,
+    lost: Option<&Attempt>,
+    outcome: &mut Outcome,
+) -> Result<Turn, Failure> {
+    let session = &opened.session;
+    take_lock(session, settings.lock_wait).await?;
+    let ledger = prepare(opened, settings).await?;
+    let mut history = open::read_history(session, &ledger).await?;
+    let settled = settle(session, &ledger, &history, artifact).await?;
+    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id)) {
+        let duration_ms = millis(lost.started.elapsed());
+        outcome.applied.push(Applied { name: lost.migration.clone(), how: lost.how, duration_ms });
+    }
+    if !settled.is_empty() {
+        outcome.recovered.extend(settled);
+        history = open::read_history(session, &ledger).await?;
+    }
+    let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
+    outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
+    apply(plan, session, &ledger, settings, outcome).await
+}
+
+async fn apply(
+    plan: Plan<'_>,
+    session: &Session,
+    ledger: &Ledger,
+    settings: &Settings,
+    outcome: &mut Outcome,
+) -> Result<Turn, Failure> {
+    warn(plan.warnings, outcome);
+    let run_id = outcome.run_id.clone();
+    let applier = Applier { session, ledger, run_id: &run_id, lock_retry_for: settings.lock_retry_for };
+    let count = plan.pending.len();
+    for (at, pending) in plan.pending.into_iter().enumerate() {
+        tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        let started = Instant::now();
+        match applier.apply(&pending).await? {
+            End::Applied { how, lock_held } => {
+                let duration_ms = millis(started.elapsed());
+                tracing::info!(migration = pending.name, duration_ms, "applied");
+                outcome.pending.retain(|name| name != pending.name);
+                outcome.applied.push(Applied { name: pending.name.to_owned(), how, duration_ms });
+                if !lock_held {
+                    tracing::warn!(migration = pending.name, "released the migration lock: it is taken again");
+                    return Ok(Turn::Again);
+                }
+            }
+            End::Lost { id, error } => {
+                let how = pending.shape.into();
+                return Ok(Turn::Lost(Attempt { migration: pending.name.to_owned(), id, how, started, error }));
+            }
+            End::GiveWay => {
+                give_way(session, settings.lock_wait).await?;
+                return Ok(Turn::Again);
+            }
+        }
+    }
+    Ok(Turn::Done)
+}
+
+/// Lets the sessions have the lock that wait for it and stand in the way, until none waits any more.
+async fn give_way(session: &Session, wait: Duration) -> Result<(), Failure> {
+    let lost = |error: ServerError| open::unusable("the migration lock could not be given away", &error);
+    lock::release(session).await.map_err(lost)?;
+    let until = Instant::now() + wait.max(Duration::from_secs(60));
+    while !lock::waiters(session).await.map_err(lost)?.is_empty() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Takes the migration lock, as every verb does that writes.
+///
+/// # Errors
+/// It was not free in time.
+pub async fn take_lock(session: &Session, wait: Duration) -> Result<(), Failure> {
+    lock::take(session, wait).await.map_err(|error| match error {
+        LockError::Busy(holder) => Failure::new(
+            Exit::MigrationLock,
+            match holder {
+                Some(holder) => format!("the migration lock is held by {holder}"),
+                None => "the migration lock was not free".to_owned(),
+            },
+            "deploy again when that run has ended, or wait for it with a longer --lock-wait",
+        )
+        .prisma(Some("P1002")),
+        LockError::Server(error) => open::unusable("the migration lock could not be taken", &error),
+    })
+}
+
+/// Makes the schema and the migrations table where they are missing. Under the lock, so that no two runs do it at once.
+async fn prepare(opened: &Opened, settings: &Settings) -> Result<Ledger, Failure> {
+    let session = &opened.session;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: ServerError| open::unusable(&what, &error)
+    };
+    let wanted = settings.target.schema.as_deref();
+    if opened.server.schema.is_none() {
+        let Some(schema) = wanted else {
+            return Err(Failure::new(
+                Exit::Database,
+                "no schema of the search path exists, so there is no place for the migrations table",
+                "create the schema, or name one with ?schema= or DB_SCHEMA: that one is created",
+            ));
+        };
+        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema));
+        session.rows(&sql).await.map_err(failed("the schema could not be created"))?;
+    }
+    let ledger = match opened.server.ledger().or_else(|| wanted.map(Ledger::in_schema)) {
+        Some(ledger) => ledger,
+        None => return Err(Failure::new(Exit::Unexpected, "the migrations table has no schema", "report this as a bug")),
+    };
+    if opened.history.is_some() {
+        return Ok(ledger);
+    }
+    let schema = opened.server.schema.as_deref().or(wanted).unwrap_or_default();
+    let tables = session.rows(&tables_in(schema)).await.map_err(failed("the schema could not be examined"))?;
+    let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
+    if names.contains(&crate::history::TABLE) {
+        return Ok(ledger);
+    }
+    if !names.is_empty() {
+        let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(
+            Exit::History,
+            format!("the schema {schema} is not empty ({} tables: {shown}), and Prisma does not manage it yet", names.len()),
+            "mark the migrations that it already has with `prisma-migrate-task resolve --applied NAME`, oldest first, then deploy again",
+        )
+        .prisma(Some("P3005")));
+    }
+    session.rows(&ledger.create()).await.map_err(failed("the migrations table could not be created"))?;
+    Ok(ledger)
+}
+
+/// The ordinary tables of a schema, those left out that extensions make and Prisma does not count (Prisma 6.19, `schema_differ.rs`).
+fn tables_in(schema: &str) -> String {
+    format!(
+        "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'r' AND n.nspname = {} AND pg_catalog.lower(c.relname) NOT IN \
+         ('spatial_ref_sys', 'geometry_columns', 'geography_columns', 'raster_columns', 'raster_overviews') ORDER BY 1",
+        quote::literal(schema)
+    )
+}
+
+async fn settle(session: &Session, ledger: &Ledger, history: &History, artifact: &Artifact) -> Result<Vec<String>, Failure> {
+    recover::settle(session, ledger, history, &artifact.migrations).await.map_err(|error| match error {
+        RecoverError::Busy(migration) => Failure::new(
+            Exit::MigrationLock,
+            "a backend of an earlier run still works on it",
+            "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again",
+        )
+        .of(&migration),
+        RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
+    })
+}
+
+fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
+    for warning in warnings {
+        if !outcome.warnings.contains(&warning) {
+            tracing::warn!("{warning}");
+            outcome.warnings.push(warning);
+        }
+    }
+}
+
+/// Whether the ledger says that an attempt was applied.
+fn is_applied(history: &History, id: &str) -> bool {
+    history.rows.iter().any(|row| row.id == id && row.state == State::Applied)
+}

@@ -1,0 +1,111 @@
+//! The log, on standard error: lines for people on a terminal, one JSON object a line elsewhere.
+
+use crate::cli::{LogFormat, LogLevel};
+use crate::printable::printable;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::io::IsTerminal;
+use std::time::SystemTime;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Starts the log. Only this program's own lines are in it: the driver's would hold whole statements, and a script can hold passwords.
+pub fn start(format: Option<LogFormat>, level: LogLevel) {
+    let terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let level = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .event_format(Lines { format, colour: terminal && format == LogFormat::Text });
+    let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
+    // Started once; a second start (in a test) changes nothing.
+    let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
+}
+
+struct Lines {
+    format: LogFormat,
+    colour: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        match self.format {
+            LogFormat::Json => writeln!(writer, "{}", fields.json(level)),
+            LogFormat::Text => writeln!(writer, "{}", fields.text(level, self.colour)),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn json(mut self, level: Level) -> Value {
+        let mut line = Map::new();
+        line.insert("time".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
+        line.insert("level".into(), level.as_str().to_lowercase().into());
+        line.append(&mut self.0);
+        Value::Object(line)
+    }
+
+    fn text(mut self, level: Level, colour: bool) -> String {
+        let mut take = |name: &str| self.0.remove(name).and_then(|value| value.as_str().map(str::to_owned));
+        let message = take("message").unwrap_or_default();
+        let migration = take("migration").map(|name| format!("{name}: ")).unwrap_or_default();
+        let mut line = match level {
+            Level::ERROR => format!("{} {migration}{message}", paint("error:", "31;1", colour)),
+            Level::WARN => format!("{} {migration}{message}", paint("warning:", "33;1", colour)),
+            _ => format!("{migration}{message}"),
+        };
+        for (name, value) in &self.0 {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            line.push_str(&paint(&format!(" {name}={value}"), "2", colour));
+        }
+        // A text of several lines must not look like several lines of the log.
+        line.replace('\n', "\n    ")
+    }
+}
+
+fn paint(text: &str, code: &str, colour: bool) -> String {
+    if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), printable(value).into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}

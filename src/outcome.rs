@@ -1,0 +1,122 @@
+//! What a run came to: one value, made once. Text, JSON and the exit code are views of it.
+
+use crate::apply::How;
+use crate::database::open::Server;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use serde::Serialize;
+use std::time::{Duration, SystemTime};
+
+/// The version of the JSON document: raised when a field changes its meaning or goes away, not when one is added.
+pub const VERSION: u32 = 1;
+
+/// What a run came to. Its JSON form is described in `docs/outcome.md`.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The program's version.
+    pub program: &'static str,
+    /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
+    pub run_id: String,
+    /// `deploy`, `status` or `resolve`.
+    pub verb: &'static str,
+    /// One word for what it came to.
+    pub result: &'static str,
+    /// The process's exit code.
+    #[serde(serialize_with = "exit_code")]
+    pub exit_code: Exit,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// How long the run took.
+    pub duration_ms: u64,
+    /// Where the migrations were read from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<serde_json::Value>,
+    /// The database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Server>,
+    /// How many migrations the artifact holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<usize>,
+    /// What this run applied, in order.
+    pub applied: Vec<Applied>,
+    /// What is still pending.
+    pub pending: Vec<String>,
+    /// What was settled of earlier runs that were interrupted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recovered: Vec<String>,
+    /// What `resolve` changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<String>,
+    /// What is unusual and was not refused.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// A migration that this run applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// Its directory.
+    pub name: String,
+    /// How it was sent.
+    pub how: How,
+    /// From sending it to knowing that it is in.
+    pub duration_ms: u64,
+}
+
+impl Outcome {
+    /// The outcome of a run that has just begun.
+    pub fn new(verb: &'static str, run_id: String) -> Outcome {
+        Outcome {
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION"),
+            run_id,
+            verb,
+            result: "",
+            exit_code: Exit::Unexpected,
+            started_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            duration_ms: 0,
+            artifact: None,
+            database: None,
+            migrations: None,
+            applied: Vec::new(),
+            pending: Vec::new(),
+            recovered: Vec::new(),
+            resolved: Vec::new(),
+            warnings: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Closes it.
+    pub fn end(&mut self, result: Result<Exit, Failure>, took: Duration) {
+        self.duration_ms = millis(took);
+        self.exit_code = match result {
+            Ok(exit) => exit,
+            Err(failure) => {
+                let exit = failure.exit;
+                self.failure = Some(failure);
+                exit
+            }
+        };
+        self.result = match (self.exit_code, self.verb) {
+            (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
+            (Exit::Success, _) => "applied",
+            (Exit::Pending, _) => "pending",
+            _ => "failed",
+        };
+    }
+}
+
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn exit_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(exit.code())
+}

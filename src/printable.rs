@@ -1,0 +1,43 @@
+//! Texts of others (names from an archive, messages of the server) before they reach a terminal or a log.
+
+use std::borrow::Cow;
+
+/// The text with what could steer a terminal or disguise a line made visible: control characters (newline and tab excepted) and the characters that
+/// change the direction of writing.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if steers(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+fn steers(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_made_visible() {
+        let cases = [
+            ("plain é\n\tline", "plain é\n\tline"),
+            ("\u{1b}[31mred", "\\u{1b}[31mred"),
+            ("a\rb\u{7f}\u{9b}c", "a\\u{d}b\\u{7f}\\u{9b}c"),
+            ("abc\u{202e}def", "abc\\u{202e}def"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(printable(text), shown);
+        }
+    }
+}

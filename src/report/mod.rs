@@ -1,0 +1,54 @@
+//! Where the outcome goes: standard output, as text or as JSON, and a file.
+
+mod text;
+
+use crate::cli::LogFormat;
+use crate::exit::Exit;
+use crate::outcome::Outcome;
+use crate::printable::printable;
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+/// Writes the outcome to standard output. A reader that has gone away changes nothing about the outcome.
+pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
+    let mut stdout = std::io::stdout();
+    let terminal = stdout.is_terminal();
+    let text = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
+        LogFormat::Text => text::render(outcome, terminal),
+        LogFormat::Json => document(outcome).to_string(),
+    };
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Writes the outcome as a JSON document to a file; the exit code of the run if that fails.
+pub fn write(outcome: &Outcome, file: &Path) -> Option<Exit> {
+    let text = format!("{:#}\n", document(outcome));
+    match std::fs::write(file, text) {
+        Ok(()) => None,
+        Err(error) => {
+            tracing::error!("the report could not be written to {}: {error}", file.display());
+            (outcome.exit_code == Exit::Success).then_some(Exit::Report)
+        }
+    }
+}
+
+/// The JSON document, without characters that steer a terminal: JSON's own escapes leave some of them in.
+fn document(outcome: &Outcome) -> Value {
+    let mut document = serde_json::to_value(outcome).unwrap_or_default();
+    clean(&mut document);
+    document
+}
+
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let std::borrow::Cow::Owned(shown) = printable(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(clean),
+        Value::Object(fields) => fields.values_mut().for_each(clean),
+        _ => {}
+    }
+}

@@ -1,0 +1,230 @@
+//! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
+
+use crate::artifact::Source;
+use crate::cli::{ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb};
+use crate::database::open::Terms;
+use crate::database::target::{Parts, Target};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::plan::Policy;
+use crate::secret::Secret;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a run was told.
+#[derive(Debug)]
+pub struct Settings {
+    /// What to do.
+    pub action: Action,
+    /// Where the migrations are; none where nothing says so.
+    source: Option<Source>,
+    /// The migrations folder inside the source.
+    pub migrations_path: Option<String>,
+    /// The database.
+    pub target: Target,
+    /// What the connection string holds that the log should mention: a warning, or not.
+    pub notes: Vec<(bool, String)>,
+    /// How long a database is waited for.
+    pub connect_timeout: Duration,
+    /// How long the migration lock is waited for.
+    pub lock_wait: Duration,
+    /// How long a statement waits for a lock on a table.
+    pub lock_timeout: Duration,
+    /// How long a migration is tried again while other sessions hold its locks.
+    pub lock_retry_for: Duration,
+    /// What is refused.
+    pub policy: Policy,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Apply what is pending.
+    Deploy,
+    /// Look, and write nothing.
+    Status,
+    /// Record a migration as applied.
+    ResolveApplied(String),
+    /// Record a migration as rolled back.
+    ResolveRolledBack(String),
+}
+
+/// What is said, and how: known before everything else, since the errors of everything else are said so too.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The verb, for the outcome.
+    pub verb: &'static str,
+    /// Where the JSON document goes.
+    pub report: Option<PathBuf>,
+    /// How lines look; none: by whether it is a terminal.
+    pub format: Option<LogFormat>,
+    /// The least severe lines that are shown.
+    pub level: LogLevel,
+}
+
+impl Output {
+    /// What the command line says of it.
+    pub fn of(cli: &Cli) -> Output {
+        let (verb, args): (_, &OutputArgs) = match &cli.verb {
+            None => ("deploy", &cli.deploy.output),
+            Some(Verb::Deploy(args)) => ("deploy", &args.output),
+            Some(Verb::Status(args)) => ("status", &args.output),
+            Some(Verb::Resolve(args)) => ("resolve", &args.output),
+        };
+        Output { verb, report: args.report.clone(), format: args.log_format, level: args.log_level }
+    }
+}
+
+/// Reads a variable; an empty one counts as unset.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Settings {
+    /// Validates what was given.
+    ///
+    /// # Errors
+    /// Something is missing, contradicts itself or cannot be read: exit 2, and how to give it.
+    pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+        match cli.verb {
+            None => Self::deploy(cli.deploy, variable),
+            Some(Verb::Deploy(args)) => Self::deploy(args, variable),
+            Some(Verb::Status(StatusArgs { artifact, connection, .. })) => {
+                Self::common(Action::Status, artifact, &connection, variable)
+            }
+            Some(Verb::Resolve(ResolveArgs { artifact, applied, rolled_back, connection, lock, .. })) => {
+                let action = match (applied, rolled_back) {
+                    (Some(name), _) => Action::ResolveApplied(name),
+                    (None, Some(name)) => Action::ResolveRolledBack(name),
+                    (None, None) => return Err(usage("resolve needs --applied NAME or --rolled-back NAME", "give one of them")),
+                };
+                let mut settings = Self::common(action, artifact, &connection, variable)?;
+                settings.lock_wait = lock.lock_wait;
+                Ok(settings)
+            }
+        }
+    }
+
+    fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+        let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?;
+        settings.source()?;
+        settings.lock_wait = args.lock.lock_wait;
+        settings.lock_timeout = args.lock_timeout;
+        settings.lock_retry_for = args.lock_retry_for;
+        settings.policy = Policy { strict: args.strict };
+        Ok(settings)
+    }
+
+    fn common(
+        action: Action,
+        artifact: ArtifactArgs,
+        connection: &ConnectionArgs,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Settings, Failure> {
+        let source = source(artifact.source.as_deref(), variable)?;
+        let (target, notes) = target(variable)?;
+        let mut notes: Vec<(bool, String)> = notes;
+        if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
+            notes.push((
+                true,
+                "PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK is not honoured: without the lock nothing could be said of what happened".into(),
+            ));
+        }
+        Ok(Settings {
+            action,
+            source,
+            migrations_path: artifact.migrations_path,
+            target,
+            notes,
+            connect_timeout: connection.connect_timeout,
+            lock_wait: Duration::ZERO,
+            lock_timeout: Duration::from_secs(10),
+            lock_retry_for: Duration::ZERO,
+            policy: Policy::default(),
+        })
+    }
+
+    /// Where the migrations are.
+    ///
+    /// # Errors
+    /// Nothing says where.
+    pub fn source(&self) -> Result<&Source, Failure> {
+        self.source.as_ref().ok_or_else(|| {
+            usage(
+                "nothing says where the migrations are",
+                "give SOURCE as s3://bucket/key of a prisma.zip, or as a local zip file or folder, \
+                 or set ARTIFACT_BUCKET and PRISMA_ARTIFACT_KEY",
+            )
+        })
+    }
+
+    /// What a session is opened with.
+    pub fn terms<'a>(&'a self, run_id: &'a str) -> Terms<'a> {
+        Terms { target: &self.target, run_id, connect_timeout: self.connect_timeout, lock_timeout: self.lock_timeout }
+    }
+}
+
+fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Source>, Failure> {
+    let mut source = match (given, variable("ARTIFACT_BUCKET"), variable("PRISMA_ARTIFACT_KEY")) {
+        (Some(given), ..) => Source::parse(given)
+            .map_err(|error| usage(&error.to_string(), "give s3://bucket/key, or a local zip file or folder"))?,
+        (None, Some(bucket), Some(key)) => Source::S3 { bucket, key, version_id: None, etag: None },
+        (None, None, None) => return Ok(None),
+        (None, Some(_), None) => {
+            return Err(usage("ARTIFACT_BUCKET is set and PRISMA_ARTIFACT_KEY is not", "set both, or give SOURCE"));
+        }
+        (None, None, Some(_)) => {
+            return Err(usage("PRISMA_ARTIFACT_KEY is set and ARTIFACT_BUCKET is not", "set both, or give SOURCE"));
+        }
+    };
+    if let Source::S3 { version_id, etag, .. } = &mut source {
+        *version_id = variable("PRISMA_ARTIFACT_VERSION_ID");
+        *etag = variable("PRISMA_ARTIFACT_ETAG");
+    }
+    Ok(Some(source))
+}
+
+fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(bool, String)>), Failure> {
+    let invalid = |what: &str| {
+        let what = what.to_owned();
+        move |error: crate::database::url::UrlError| {
+            Failure::new(error.exit(), format!("{what}: {error}"), error.next_step()).prisma(Some(error.code()))
+        }
+    };
+    match (variable("DATABASE_URL"), variable("DB_HOST")) {
+        (Some(_), Some(_)) => Err(usage(
+            "both DATABASE_URL and DB_HOST are set, and they may name different databases",
+            "set either DATABASE_URL or the DB_* variables",
+        )),
+        (Some(url), None) => {
+            let (target, notes) = Target::from_url(&Secret::new(url)).map_err(invalid("DATABASE_URL cannot be used"))?;
+            Ok((target, notes.iter().map(|note| (note.is_warning(), note.to_string())).collect()))
+        }
+        (None, Some(host)) => {
+            let user = variable("DB_USERNAME")
+                .ok_or_else(|| usage("DB_HOST is set and DB_USERNAME is not", "set DB_USERNAME and DB_PASSWORD too"))?;
+            let port = variable("DB_PORT")
+                .map(|port| port.parse::<u16>().map_err(|_| usage("DB_PORT is not a port number", "give a number from 1 to 65535")))
+                .transpose()?;
+            let parts = Parts {
+                host,
+                port,
+                database: variable("DB_NAME"),
+                user,
+                password: variable("DB_PASSWORD").map(Secret::new),
+                schema: variable("DB_SCHEMA"),
+                ca_file: variable("DB_CA_FILE").map(PathBuf::from),
+            };
+            Ok((Target::from_parts(parts).map_err(invalid("the DB_* variables cannot be used"))?, Vec::new()))
+        }
+        (None, None) => Err(usage(
+            "nothing says where the database is",
+            "set DATABASE_URL, or DB_HOST, DB_USERNAME and DB_PASSWORD (and DB_PORT, DB_NAME, DB_SCHEMA where they differ from \
+             5432, postgres and the server's own)",
+        )),
+    }
+}
+
+fn usage(what: &str, next: &str) -> Failure {
+    Failure::new(Exit::Usage, what, next)
+}

@@ -1,0 +1,50 @@
+//! `status`: says what is applied, pending and failed. Takes no lock and writes nothing.
+
+use crate::database::lock;
+use crate::database::open;
+use crate::deploy::{describe, read_artifact};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::History;
+use crate::outcome::Outcome;
+use crate::plan;
+use crate::settings::Settings;
+
+/// Compares the artifact with the ledger.
+///
+/// # Errors
+/// What would keep a deploy from running; what is pending is in the outcome all the same.
+pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, Failure> {
+    let run_id = outcome.run_id.clone();
+    let terms = settings.terms(&run_id);
+    let source = settings.source()?;
+    let (artifact, opened) = tokio::join!(read_artifact(source, settings), open::open(&terms));
+    let artifact = artifact?;
+    describe(&artifact, outcome);
+    let opened = opened?;
+    outcome.database = Some(opened.server.clone());
+    if opened.history.is_none() {
+        outcome.warnings.push("there is no migrations table yet: Prisma does not manage this database".into());
+    }
+    let history = opened.history.clone().unwrap_or_default();
+    outcome.pending = pending(&artifact.migrations, &history);
+    let holder = lock::holder(&opened.session)
+        .await
+        .map_err(|error| open::unusable("the migration lock could not be looked at", &error))?;
+    opened.session.close().await;
+    let under_way = holder.is_some() && history.unfinished().next().is_some();
+    if let Some(holder) = holder {
+        outcome.warnings.push(format!("the migration lock is held by {holder}: a run may be under way"));
+    }
+    if !under_way {
+        let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
+        outcome.warnings.extend(plan.warnings);
+    }
+    Ok(if outcome.pending.is_empty() { Exit::Success } else { Exit::Pending })
+}
+
+/// The migrations that no row records as applied, unfinished ones left out: those are failures, or under way.
+fn pending(migrations: &[crate::migration::Migration], history: &History) -> Vec<String> {
+    let recorded = history.recorded();
+    migrations.iter().filter(|m| !recorded.contains(m.name.as_str())).map(|m| m.name.clone()).collect()
+}
