@@ -29,6 +29,8 @@ pub enum Exit {
     TableLock = 31,
     /// The artifact is missing or invalid (P3015 too).
     Artifact = 40,
+    /// The artifact was superseded by a newer upload, which has its own run.
+    Superseded = 41,
     /// The database is unreachable, refuses us, or is not writable.
     Database = 50,
     /// Interrupted; nothing half-done.
@@ -68,6 +70,7 @@ impl Exit {
             "table locks were not free in time, nothing changed: retry later",
         ),
         (Exit::Artifact, "the artifact is missing or invalid (P3015 too)"),
+        (Exit::Superseded, "the artifact was superseded by a newer upload"),
         (
             Exit::Database,
             "the database is unreachable, refuses us, or is not writable",

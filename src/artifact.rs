@@ -1,0 +1,316 @@
+//! Where migrations come from: an object in S3, a zip file or a folder.
+//!
+//! [`load`] reads everything that a run needs before anything else happens: the migrations folder is found, every script in it is read into memory, the
+//! lock file is checked. Nothing is written to disk.
+
+pub mod archive;
+mod error;
+pub mod folder;
+pub mod layout;
+pub mod lock_file;
+pub mod s3;
+mod source;
+
+use std::fs::File;
+use std::io::{BufReader, Cursor};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use error::ArtifactError;
+pub use source::{Source, SourceError};
+
+use crate::migration::{Migration, order};
+use lock_file::LockFile;
+
+/// Limits against hostile or mistaken artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest object that is read from S3, in bytes.
+    pub object_bytes: u64,
+    /// What one entry of a zip may inflate to, in bytes.
+    pub entry_bytes: u64,
+    /// What the entries that are read from a zip may inflate to together, in bytes.
+    pub total_bytes: u64,
+    /// How many entries a zip may have, those outside the migrations folder included.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    /// 1 GiB for the object and for an entry, 2 GiB in all, 2 million entries.
+    fn default() -> Self {
+        Limits {
+            object_bytes: 1 << 30,
+            entry_bytes: 1 << 30,
+            total_bytes: 2 << 30,
+            entries: 2_000_000,
+        }
+    }
+}
+
+/// The migrations of a source, and what is to be said of them.
+#[derive(Debug)]
+pub struct Artifact {
+    /// In the order in which they are applied.
+    pub migrations: Vec<Migration>,
+    /// The migrations folder as it was found, for messages: within a zip relative to its root (`.` is the root), else with the folder that was given.
+    pub migrations_path: String,
+    /// What was read.
+    pub origin: Origin,
+    /// What `migration_lock.toml` says.
+    pub lock_file: LockFile,
+    /// What the user should hear of.
+    pub warnings: Vec<String>,
+}
+
+impl Artifact {
+    /// Lower-case hex SHA-256 over the name and the checksum of every migration in order: the same for two artifacts with the same history, however they
+    /// are packed.
+    pub fn sha256(&self) -> String {
+        let mut digest = Sha256::new();
+        for migration in &self.migrations {
+            let checksum = migration.script.checksum().unwrap_or_default();
+            digest.update(format!("{}\0{checksum}\n", migration.name));
+        }
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What was read, exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An object in S3.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// The object's key.
+        key: String,
+        /// The version that was read, in a bucket with versioning.
+        version_id: Option<String>,
+        /// The etag that was read, with its quotes.
+        etag: Option<String>,
+        /// In bytes.
+        size: u64,
+    },
+    /// A zip file.
+    Zip {
+        /// As it was given.
+        path: PathBuf,
+        /// In bytes.
+        size: u64,
+    },
+    /// A folder.
+    Folder {
+        /// As it was given.
+        path: PathBuf,
+    },
+}
+
+/// Reads the migrations of a source. `migrations_path` is `--migrations-path`, relative to the source's root; without it the folder is searched for.
+///
+/// # Errors
+/// See [`ArtifactError`]. A script that is missing or cannot be sent is no error here: ask [`Migration::text`] of the pending ones.
+pub async fn load(source: &Source, migrations_path: Option<&str>, limits: &Limits) -> Result<Artifact, ArtifactError> {
+    let (source, wanted, limits) = (source.clone(), migrations_path.map(str::to_owned), *limits);
+    let fetched = match &source {
+        Source::S3(address) => {
+            let got = s3::get(address, limits.object_bytes).await;
+            Some(got.map_err(|error| ArtifactError::S3 {
+                artifact: source.clone(),
+                error,
+            })?)
+        }
+        Source::Zip(_) | Source::Folder(_) => None,
+    };
+    // Reading and inflating block, and meanwhile a signal to stop must be heard.
+    let read = tokio::task::spawn_blocking(move || match (&source, fetched) {
+        (Source::S3(address), Some(object)) => from_object(&source, address, object, wanted.as_deref(), &limits),
+        (Source::Folder(path), _) => from_folder(&source, path, wanted.as_deref()),
+        (Source::Zip(path), _) => from_zip(&source, path, wanted.as_deref(), &limits),
+        (Source::S3(_), None) => unreachable!("an object was fetched for every address"),
+    });
+    match read.await {
+        Ok(read) => read,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+fn from_object(
+    source: &Source,
+    address: &s3::Address,
+    object: s3::Object,
+    wanted: Option<&str>,
+    limits: &Limits,
+) -> Result<Artifact, ArtifactError> {
+    let origin = Origin::S3 {
+        bucket: address.bucket.clone(),
+        key: address.key.clone(),
+        version_id: object.version_id,
+        etag: object.etag,
+        size: object.bytes.len() as u64,
+    };
+    let contents = archive::read(Cursor::new(object.bytes), wanted, limits);
+    from_archive(source, origin, contents)
+}
+
+fn from_zip(source: &Source, path: &Path, wanted: Option<&str>, limits: &Limits) -> Result<Artifact, ArtifactError> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (size, file) = opened.map_err(|error| ArtifactError::File {
+        path: path.to_owned(),
+        error,
+    })?;
+    let origin = Origin::Zip {
+        path: path.to_owned(),
+        size,
+    };
+    let contents = archive::read(BufReader::new(file), wanted, limits);
+    from_archive(source, origin, contents)
+}
+
+fn from_archive(
+    source: &Source,
+    origin: Origin,
+    contents: Result<archive::Contents, archive::ArchiveError>,
+) -> Result<Artifact, ArtifactError> {
+    let contents = contents.map_err(|error| ArtifactError::Archive {
+        artifact: source.clone(),
+        error,
+    })?;
+    let path = layout::shown(&contents.folder);
+    finish(
+        source,
+        origin,
+        path,
+        contents.migrations,
+        contents.lock_file,
+        Vec::new(),
+    )
+}
+
+fn from_folder(source: &Source, path: &Path, wanted: Option<&str>) -> Result<Artifact, ArtifactError> {
+    let contents = folder::read(path, wanted).map_err(|error| ArtifactError::Folder {
+        artifact: source.clone(),
+        error,
+    })?;
+    let origin = Origin::Folder { path: path.to_owned() };
+    let found = contents.folder.display().to_string();
+    finish(
+        source,
+        origin,
+        found,
+        contents.migrations,
+        contents.lock_file,
+        contents.warnings,
+    )
+}
+
+fn finish(
+    source: &Source,
+    origin: Origin,
+    migrations_path: String,
+    mut migrations: Vec<Migration>,
+    lock_file: Option<Vec<u8>>,
+    mut warnings: Vec<String>,
+) -> Result<Artifact, ArtifactError> {
+    let lock_file = match lock_file {
+        None => LockFile::Missing,
+        Some(content) => LockFile::parse(&content).map_err(|error| ArtifactError::LockFile {
+            artifact: source.clone(),
+            error,
+        })?,
+    };
+    order::sort(&mut migrations);
+    if migrations.is_empty() {
+        warnings.push(format!(
+            "{source} holds no migrations: {migrations_path} is empty or missing"
+        ));
+    }
+    Ok(Artifact {
+        migrations,
+        migrations_path,
+        origin,
+        lock_file,
+        warnings,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    async fn loaded(source: &Source) -> Result<Artifact, ArtifactError> {
+        load(source, None, &Limits::default()).await
+    }
+
+    #[tokio::test]
+    async fn a_folder_and_a_zip_of_it_are_the_same_artifact() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("prisma.zip");
+        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+        for name in ["10_b", "1_a", "B_x", "a_x"] {
+            let inside = format!("prisma/migrations/{name}/migration.sql");
+            zip.start_file(&inside, zip::write::SimpleFileOptions::default())
+                .unwrap();
+            zip.write_all(name.as_bytes()).unwrap();
+            fs::create_dir_all(root.path().join(&inside).parent().unwrap()).unwrap();
+            fs::write(root.path().join(&inside), name).unwrap();
+        }
+        zip.finish().unwrap();
+
+        let zipped = loaded(&Source::Zip(path.clone())).await.unwrap();
+        let unpacked = loaded(&Source::Folder(root.path().into())).await.unwrap();
+        let names: Vec<&str> = zipped
+            .migrations
+            .iter()
+            .map(|migration| migration.name.as_str())
+            .collect();
+        assert_eq!(names, ["1_a", "10_b", "a_x", "B_x"]);
+        assert_eq!(
+            (&zipped.migrations, zipped.sha256()),
+            (&unpacked.migrations, unpacked.sha256())
+        );
+        assert_eq!(zipped.migrations_path, "prisma/migrations");
+        assert_eq!(zipped.lock_file, LockFile::Missing);
+        let size = fs::metadata(&path).unwrap().len();
+        assert_eq!(zipped.origin, Origin::Zip { path, size });
+        assert!(zipped.warnings.is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_migrations_are_a_warning_and_another_provider_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let source = Source::Folder(root.path().into());
+        fs::write(root.path().join("schema.prisma"), "").unwrap();
+        let empty = loaded(&source).await.unwrap();
+        assert!(empty.migrations.is_empty());
+        assert!(
+            empty.warnings[0].contains("holds no migrations"),
+            "{:?}",
+            empty.warnings
+        );
+
+        fs::create_dir(root.path().join("migrations")).unwrap();
+        fs::write(
+            root.path().join("migrations/migration_lock.toml"),
+            "provider = \"mysql\"",
+        )
+        .unwrap();
+        let error = loaded(&source).await.unwrap_err();
+        assert_eq!(
+            (error.exit(), error.prisma_code()),
+            (crate::exit::Exit::History, Some("P3019"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_zip_that_is_not_there_is_named() {
+        let error = loaded(&Source::Zip("not/there.zip".into())).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with("not/there.zip could not be read"),
+            "{error}"
+        );
+        assert_eq!(error.exit(), crate::exit::Exit::Artifact);
+    }
+}

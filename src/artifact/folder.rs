@@ -1,0 +1,172 @@
+//! Reads the migrations out of a folder.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::layout::{self, Kind, LOCK_FILE, LayoutError, Survey};
+use crate::migration::{Defect, MAX_SCRIPT_BYTES, Migration, SCRIPT_FILE, Script};
+
+/// What a folder holds of Prisma's.
+#[derive(Debug)]
+pub struct Contents {
+    /// The migrations folder.
+    pub folder: PathBuf,
+    /// The migrations, in no order.
+    pub migrations: Vec<Migration>,
+    /// The content of `migration_lock.toml`.
+    pub lock_file: Option<Vec<u8>>,
+    /// Folders that could not be looked into.
+    pub warnings: Vec<String>,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// A folder or file could not be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A migration's directory whose name the migrations table cannot hold.
+    #[error("the name of the directory {} is not UTF-8", .0.display())]
+    Name(PathBuf),
+    /// There is no telling where the migrations are.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl FolderError {
+    /// What to do about it, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            FolderError::Read { .. } => "check the path and its permissions".into(),
+            FolderError::Name(_) => "give the directory a name in UTF-8".into(),
+            FolderError::Layout(error) => error.next_step(),
+        }
+    }
+}
+
+/// Reads the migrations of a folder: a project, its `prisma` folder or the migrations folder itself. `wanted` is `--migrations-path`.
+///
+/// # Errors
+/// See [`FolderError`]; a script that cannot be used is no error but a [`Defect`] of its migration.
+pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> {
+    let full = root.canonicalize().map_err(|source| cannot_read(root, source))?;
+    let mut warnings = Vec::new();
+    let folder = match wanted.map(|wanted| root.join(wanted)) {
+        // The folder that was asked for may be anywhere, behind a link too; only whether it is Prisma 8's is looked up.
+        Some(folder) if folder.is_dir() => {
+            survey(&folder, Survey::new(None, Some(".")), &mut warnings)?.choose()?;
+            folder
+        }
+        _ => {
+            let name = full.file_name().and_then(OsStr::to_str);
+            root.join(survey(root, Survey::new(name, wanted), &mut warnings)?.choose()?)
+        }
+    };
+
+    let mut migrations = Vec::new();
+    let mut lock_file = None;
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => Some(entries),
+        // A schema without migrations.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(cannot_read(&folder, source)),
+    };
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.map_err(|source| cannot_read(&folder, source))?;
+        let path = entry.path();
+        if entry.file_type().map_err(|source| cannot_read(&path, source))?.is_dir() {
+            let Ok(name) = entry.file_name().into_string() else {
+                return Err(FolderError::Name(path));
+            };
+            let script = read_script(&path.join(SCRIPT_FILE));
+            migrations.push(Migration { name, script });
+        } else if entry.file_name() == LOCK_FILE && path.is_file() {
+            lock_file = Some(fs::read(&path).map_err(|source| cannot_read(&path, source))?);
+        }
+    }
+    Ok(Contents {
+        folder,
+        migrations,
+        lock_file,
+        warnings,
+    })
+}
+
+fn read_script(path: &Path) -> Script {
+    let read = || {
+        let meta = fs::metadata(path)?;
+        Ok(match (meta.is_file(), meta.len()) {
+            (false, _) => Script::absent(Defect::NotAFile),
+            (true, size) if size > MAX_SCRIPT_BYTES => Script::absent(Defect::TooLong { size }),
+            (true, _) => Script::read(fs::read(path)?),
+        })
+    };
+    read().unwrap_or_else(|error: io::Error| {
+        Script::absent(match error.kind() {
+            io::ErrorKind::NotFound => Defect::Missing,
+            _ => Defect::Unreadable {
+                reason: error.to_string(),
+            },
+        })
+    })
+}
+
+/// Walks a folder without following links and without entering what the search leaves out.
+fn survey(root: &Path, mut survey: Survey, warnings: &mut Vec<String>) -> Result<Survey, FolderError> {
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let path = root.join(&folder);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(source) if folder.is_empty() => return Err(cannot_read(&path, source)),
+            Err(error) => {
+                warnings.push(format!(
+                    "{} could not be searched for migrations: {error}",
+                    path.display()
+                ));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let Ok(file_type) = entry.file_type() else { continue };
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let kind = if file_type.is_dir() {
+                Kind::Directory
+            } else if file_type.is_symlink() && !(name == SCRIPT_FILE && entry.path().is_file()) {
+                Kind::Symlink
+            } else {
+                Kind::File
+            };
+            let inside = layout::join(&folder, &name);
+            survey.see(&inside, kind);
+            // A migration's directory may be hidden: its script is seen, what lies deeper is not entered.
+            if kind == Kind::Directory && !layout::is_skipped(&name) {
+                folders.push(inside);
+            } else if kind == Kind::Directory && entry.path().join(SCRIPT_FILE).is_file() {
+                survey.see(&layout::join(&inside, SCRIPT_FILE), Kind::File);
+            }
+        }
+    }
+    Ok(survey)
+}
+
+fn cannot_read(path: &Path, source: io::Error) -> FolderError {
+    FolderError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;
