@@ -9,7 +9,7 @@ use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{History, Ledger, State};
-use crate::outcome::{Applied, Outcome, millis};
+use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
 use crate::plan::{self, Plan};
 use crate::recover::{self, RecoverError};
 use crate::settings::Settings;
@@ -17,7 +17,7 @@ use crate::sql::quote;
 use std::time::{Duration, Instant};
 
 /// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
-const LOST_AT_MOST: u32 = 3;
+const LOST_AT_MOST: usize = 3;
 
 /// Applies what is pending.
 ///
@@ -95,7 +95,11 @@ pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
         outcome.warnings.push(warning.clone());
     }
     outcome.migrations = Some(artifact.migrations.len());
-    outcome.artifact = serde_json::to_value(&artifact.origin).ok();
+    outcome.artifact = Some(ArtifactRead {
+        origin: artifact.origin.clone(),
+        migrations_path: artifact.migrations_path.clone(),
+        sha256: artifact.sha256(),
+    });
 }
 
 enum Turn {

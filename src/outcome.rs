@@ -1,6 +1,7 @@
 //! What a run came to: one value, made once. Text, JSON and the exit code are views of it.
 
 use crate::apply::How;
+use crate::artifact::Origin;
 use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -32,7 +33,7 @@ pub struct Outcome {
     pub duration_ms: u64,
     /// Where the migrations were read from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub artifact: Option<serde_json::Value>,
+    pub artifact: Option<ArtifactRead>,
     /// The database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Server>,
@@ -54,6 +55,18 @@ pub struct Outcome {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArtifactRead {
+    /// The object, file or folder.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The migrations folder in it.
+    pub migrations_path: String,
+    /// SHA-256 over the names and checksums of all migrations: the same for the same history, however it is packed.
+    pub sha256: String,
 }
 
 /// A migration that this run applied.

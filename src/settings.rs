@@ -168,7 +168,7 @@ fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Res
     let mut source = match (given, variable("ARTIFACT_BUCKET"), variable("PRISMA_ARTIFACT_KEY")) {
         (Some(given), ..) => Source::parse(given)
             .map_err(|error| usage(&error.to_string(), "give s3://bucket/key, or a local zip file or folder"))?,
-        (None, Some(bucket), Some(key)) => Source::S3 { bucket, key, version_id: None, etag: None },
+        (None, Some(bucket), Some(key)) => Source::s3(bucket, key),
         (None, None, None) => return Ok(None),
         (None, Some(_), None) => {
             return Err(usage("ARTIFACT_BUCKET is set and PRISMA_ARTIFACT_KEY is not", "set both, or give SOURCE"));
@@ -177,9 +177,9 @@ fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Res
             return Err(usage("PRISMA_ARTIFACT_KEY is set and ARTIFACT_BUCKET is not", "set both, or give SOURCE"));
         }
     };
-    if let Source::S3 { version_id, etag, .. } = &mut source {
-        *version_id = variable("PRISMA_ARTIFACT_VERSION_ID");
-        *etag = variable("PRISMA_ARTIFACT_ETAG");
+    if let Source::S3(address) = &mut source {
+        address.version_id = variable("PRISMA_ARTIFACT_VERSION_ID");
+        address.etag = variable("PRISMA_ARTIFACT_ETAG");
     }
     Ok(Some(source))
 }

@@ -68,7 +68,8 @@ impl Server {
 pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout).await.map_err(unreachable)?;
     let session = Session::new(connected.client, connected.messages);
-    let (facts, rows) = tokio::join!(session.rows(FACTS), session.rows(&select_ledger()));
+    let ledger = Ledger::select(history::TABLE);
+    let (facts, rows) = tokio::join!(session.rows(FACTS), session.rows(&ledger));
     let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
     let column = |at: usize| facts.first().and_then(|row| row.get(at)).map(str::to_owned);
     if column(0).as_deref() != Some(terms.run_id) {
@@ -122,10 +123,6 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_
      pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
      (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user";
-
-fn select_ledger() -> String {
-    Ledger::select(history::TABLE)
-}
 
 fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
     History { rows: rows.iter().map(|row| Ledger::row(|at| row.get(at))).collect() }
