@@ -1,5 +1,7 @@
 //! The proxy counts what it says it counts, and breaks what it says it breaks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

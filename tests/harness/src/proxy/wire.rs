@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::{Buf, BytesMut};
+
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -40,8 +42,8 @@ enum Phase {
 pub(super) struct Conversation {
     pub(super) traffic: Traffic,
     phase: Phase,
-    client: Vec<u8>,
-    server: Vec<u8>,
+    client: BytesMut,
+    server: BytesMut,
     /// The first ReadyForQuery has been delivered.
     logged_in: bool,
     /// Messages that end in a ReadyForQuery and have not got it yet.
@@ -55,8 +57,8 @@ impl Conversation {
         Conversation {
             traffic: Traffic::default(),
             phase: Phase::Startup,
-            client: Vec::new(),
-            server: Vec::new(),
+            client: BytesMut::new(),
+            server: BytesMut::new(),
             logged_in: false,
             unanswered: 0,
             in_batch: false,
@@ -97,7 +99,7 @@ impl Conversation {
                         return ready;
                     }
                     // 'N': the client goes on in the clear, with its startup message.
-                    self.phase = if self.server.remove(0) == b'N' {
+                    self.phase = if self.server.get_u8() == b'N' {
                         Phase::Startup
                     } else {
                         Phase::Opaque
@@ -178,13 +180,13 @@ impl Conversation {
 }
 
 /// The first message of a buffer, once it is whole: `head` bytes, then its length, which counts itself, then the rest.
-fn take(buffer: &mut Vec<u8>, head: usize) -> Option<Vec<u8>> {
+fn take(buffer: &mut BytesMut, head: usize) -> Option<BytesMut> {
     let length = buffer
         .get(head..)?
         .first_chunk()
         .map(|length| u32::from_be_bytes(*length))?;
     let end = head + usize::try_from(length).ok()?.max(4);
-    (buffer.len() >= end).then(|| buffer.drain(..end).collect())
+    (buffer.len() >= end).then(|| buffer.split_to(end))
 }
 
 #[cfg(test)]

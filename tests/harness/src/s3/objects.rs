@@ -217,7 +217,6 @@ impl S3 for Objects {
         self.make(&name, Versioning::Off);
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{name}")),
-            ..Default::default()
         }))
     }
 
