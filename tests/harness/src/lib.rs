@@ -44,3 +44,11 @@ pub use process::until;
 fn token() -> String {
     uuid::Uuid::new_v4().simple().to_string().split_off(20)
 }
+
+/// A port that is probably free. It lies below those that Linux gives to outgoing connections (32768 and up), so that it stays ours while a server
+/// that is to come back is down.
+fn random_port() -> u16 {
+    const FIRST: u16 = 10_240;
+    const COUNT: u128 = 20_000;
+    FIRST + u16::try_from(uuid::Uuid::new_v4().as_u128() % COUNT).expect("a remainder below 20,000")
+}

@@ -1,6 +1,9 @@
 //! The throw-away PostgreSQL is what it says it is.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -89,11 +92,22 @@ fn a_server_of_ones_own_restarts_where_it_was() {
     );
 }
 
-/// The test runs itself once more as a process that starts a server, says where it is, and waits to be killed.
+/// Makes this test run itself once more, as the process that is to be killed.
+const HELD: &str = "HARNESS_HELD_SERVER";
+
+fn again(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env(HELD, "yes")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
 #[test]
 fn a_server_does_not_outlive_a_killed_process() {
-    const HOLD: &str = "HOLD_A_SERVER";
-    if std::env::var_os(HOLD).is_some() {
+    if std::env::var_os(HELD).is_some() {
         let server = Server::start(Options::new());
         println!(
             "\nholding {} {}",
@@ -104,14 +118,7 @@ fn a_server_does_not_outlive_a_killed_process() {
             std::thread::park();
         }
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "a_server_does_not_outlive_a_killed_process", "--nocapture"]);
-    let mut child = command
-        .env(HOLD, "yes")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = again("a_server_does_not_outlive_a_killed_process").spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines
         .map(Result::unwrap)
@@ -127,4 +134,28 @@ fn a_server_does_not_outlive_a_killed_process() {
     child.wait().unwrap();
     until("the server is gone", || !listens());
     until("its folder is gone", || !Path::new(folder).exists());
+}
+
+#[test]
+fn a_process_killed_during_initdb_leaves_nothing_either() {
+    if std::env::var_os(HELD).is_some() {
+        Server::start(Options::new());
+        panic!("still alive");
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let folder = || {
+        std::fs::read_dir(temporary.path())
+            .unwrap()
+            .next()
+            .map(|entry| entry.unwrap().path())
+    };
+    let mut command = again("a_process_killed_during_initdb_leaves_nothing_either");
+    let mut child = command.env("TMPDIR", temporary.path()).spawn().unwrap();
+    until("initdb is at work", || {
+        folder().is_some_and(|folder| folder.join("data/PG_VERSION").exists())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("the folder is gone", || folder().is_none());
 }

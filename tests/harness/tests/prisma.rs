@@ -1,5 +1,7 @@
 //! The oracle is Prisma, and speaks to the same databases as everything else.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use harness::history::History;
 use harness::postgres::Server;
 use harness::{prisma, until};

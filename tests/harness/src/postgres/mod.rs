@@ -18,10 +18,9 @@ use std::sync::{Arc, OnceLock};
 pub use ::postgres::{Client, NoTls, SimpleQueryMessage, error::SqlState};
 pub use database::{Database, LedgerRow};
 
-const SUPERVISOR: &str = include_str!("supervisor.sh");
+use crate::random_port;
 
-/// Below the ports that Linux gives to outgoing connections (32768 and up): a port of ours stays ours while the server is down.
-const PORTS: std::ops::Range<u16> = 10_240..32_768;
+const SUPERVISOR: &str = include_str!("supervisor.sh");
 
 /// How a server of one's own differs from [`Server::shared`].
 #[derive(Clone, Debug, Default)]
@@ -137,7 +136,7 @@ impl Server {
         let path = data.join("postgresql.conf");
         let default = fs::read_to_string(&path).expect("initdb wrote no postgresql.conf");
         for _ in 0..20 {
-            let port = candidate();
+            let port = random_port();
             write_for(
                 &path,
                 format!("{default}\n{}", settings(&options, &folder, port)).as_bytes(),
@@ -153,7 +152,7 @@ impl Server {
                 Err(text) => panic!("PostgreSQL does not start: {text}"),
             }
         }
-        panic!("PostgreSQL found no free port in {PORTS:?}");
+        panic!("PostgreSQL found no free port");
     }
 
     /// A fresh, empty database with a name and an owning role of its own.
@@ -293,11 +292,6 @@ fn settings(options: &Options, folder: &Path, port: u16) -> String {
         .chain(theirs)
         .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
         .collect()
-}
-
-fn candidate() -> u16 {
-    let random = uuid::Uuid::new_v4().as_u128() % u128::from(PORTS.end - PORTS.start);
-    PORTS.start + u16::try_from(random).expect("a remainder below the range's length")
 }
 
 fn log(folder: &Path) -> String {

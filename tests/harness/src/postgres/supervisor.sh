@@ -1,6 +1,8 @@
 # Runs one PostgreSQL server: supervisor.sh <folder of its programs> <its own folder>
 # Obeys one word a line on stdin (init, start, stop <mode>) and answers each with its exit code. When stdin closes, whoever asked is gone,
 # however it ended: the server is stopped and its folder removed.
+# The answer to a command may find nobody left to read it; that must not end the shell before it has cleaned up.
+trap '' PIPE
 bin=$1
 dir=$2
 while read -r verb mode; do

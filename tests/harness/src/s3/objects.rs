@@ -41,7 +41,7 @@ pub enum Fault {
         /// S3's name for the error.
         code: String,
     },
-    /// The connection breaks after so many bytes of the object; a request for less is answered as usual.
+    /// The connection breaks after the headers and at most so many bytes of the body; a request for less is answered as usual.
     CutBody(u64),
     /// Somebody stores this object just before the answer.
     Overwrite {
@@ -217,7 +217,6 @@ impl S3 for Objects {
         self.make(&name, Versioning::Off);
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{name}")),
-            ..Default::default()
         }))
     }
 
@@ -336,14 +335,20 @@ impl Objects {
         let whole = (bytes.len() as u64) <= cut;
         let kept = bytes.slice(..bytes.len().min(usize::try_from(cut).unwrap_or(usize::MAX)));
         let chunks: Vec<_> = kept.chunks(CHUNK).map(|chunk| Ok(kept.slice_ref(chunk))).collect();
-        let end = (!whole).then(|| Err(std::io::Error::other("cut on request")));
         let sent = Arc::clone(&self.sent);
-        let counted =
-            stream::iter(chunks.into_iter().chain(end)).inspect(move |chunk: &Result<Bytes, std::io::Error>| {
-                let length = chunk.as_ref().map_or(0, Bytes::len) as u64;
-                sent.fetch_add(length, Ordering::SeqCst);
-            });
-        StreamingBlob::wrap(counted)
+        let counted = stream::iter(chunks).inspect(move |chunk: &Result<Bytes, std::io::Error>| {
+            let length = chunk.as_ref().map_or(0, Bytes::len) as u64;
+            sent.fetch_add(length, Ordering::SeqCst);
+        });
+        if whole {
+            return StreamingBlob::wrap(counted);
+        }
+        let cut = stream::once(async {
+            // hyper writes out what it holds when the body makes it wait, and throws it away when the body fails.
+            tokio::task::yield_now().await;
+            Err(std::io::Error::other("cut on request"))
+        });
+        StreamingBlob::wrap(counted.chain(cut))
     }
 }
 
