@@ -12,14 +12,11 @@ use std::time::Duration;
 /// Reads the migrations out of a prisma.zip in S3 (or a local zip file or folder), compares them with _prisma_migrations, and applies the pending
 /// ones, each together with its row in the ledger. Without a verb it deploys.
 #[derive(Debug, Parser)]
-#[command(name = "prisma-migrate-task", version, args_conflicts_with_subcommands = true)]
+#[command(name = "prisma-migrate-task", version)]
 pub struct Cli {
     /// What to do; without it: deploy.
     #[command(subcommand)]
-    pub verb: Option<Verb>,
-    /// The flags of `deploy`.
-    #[command(flatten)]
-    pub deploy: DeployArgs,
+    pub verb: Verb,
 }
 
 /// What to do.
@@ -165,15 +162,40 @@ pub fn parse(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Cli, clap::Error> {
-    let mut command = with_variables(Cli::command(), variable).after_long_help(after_help());
+    let mut command = with_variables(Cli::command(), variable).after_help(after_help());
+    let arguments = verb_first(arguments.into_iter().collect(), &command);
     let matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Brings the verb to the front, wherever it stands, and puts `deploy` there where there is none: the container's command is mostly empty.
+fn verb_first(mut arguments: Vec<std::ffi::OsString>, command: &Command) -> Vec<std::ffi::OsString> {
+    let names: Vec<&str> = command
+        .get_subcommands()
+        .map(Command::get_name)
+        .chain(["help"])
+        .collect();
+    let verb = arguments
+        .iter()
+        .skip(1)
+        .position(|argument| names.iter().any(|name| argument == name))
+        .map(|at| at + 1);
+    let asks = ["-h", "--help", "-V", "--version"];
+    match verb {
+        Some(at) => arguments[1..=at].rotate_right(1),
+        None if arguments.iter().any(|argument| asks.iter().any(|ask| argument == ask)) => {}
+        None => arguments.insert(arguments.len().min(1), "deploy".into()),
+    }
+    arguments
 }
 
 /// Gives each flag its variable: the flag in upper case with `_`. An empty variable counts as unset, so it is not offered to clap.
 fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -> Command {
     let command = command.mut_args(|argument| {
-        let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version" | "applied" | "rolled-back")) else {
+        let Some(long) = argument
+            .get_long()
+            .filter(|long| !matches!(*long, "help" | "version" | "applied" | "rolled-back"))
+        else {
             return argument;
         };
         let name = long.to_uppercase().replace('-', "_");
@@ -187,8 +209,13 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
             None => argument,
         }
     });
-    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, |verb| with_variables(verb, variable)))
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |verb| with_variables(verb, variable))
+    })
 }
 
 fn after_help() -> String {
@@ -213,7 +240,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));
     }
-    humantime::parse_duration(text).map_err(|_| "give a duration such as 90s, 15m or 2h, or a number of seconds".to_owned())
+    humantime::parse_duration(text)
+        .map_err(|_| "give a duration such as 90s, 15m or 2h, or a number of seconds".to_owned())
 }
 
 #[cfg(test)]
@@ -221,12 +249,19 @@ mod tests {
     use super::*;
 
     fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Cli, clap::Error> {
-        let variables: Vec<(String, String)> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables: Vec<(String, String)> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let variable = move |name: &str| {
-            variables.iter().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.clone())
+            variables
+                .iter()
+                .find(|(n, value)| n == name && !value.is_empty())
+                .map(|(_, value)| value.clone())
         };
-        let arguments = std::iter::once("prisma-migrate-task").chain(arguments.iter().copied()).map(Into::into);
+        let arguments = std::iter::once("prisma-migrate-task")
+            .chain(arguments.iter().copied())
+            .map(Into::into);
         parse(arguments, &variable)
     }
 
@@ -237,11 +272,32 @@ mod tests {
 
     #[test]
     fn without_a_verb_it_deploys() {
-        let cli = parsed(&[], &[]).unwrap();
-        assert!(cli.verb.is_none());
-        assert_eq!(cli.deploy.lock.lock_wait, Duration::from_secs(900));
-        let cli = parsed(&["--strict", "./prisma"], &[]).unwrap();
-        assert!(cli.deploy.strict && cli.deploy.artifact.source.as_deref() == Some("./prisma"));
+        let Verb::Deploy(args) = parsed(&[], &[]).unwrap().verb else {
+            panic!("no deploy")
+        };
+        assert_eq!(args.lock.lock_wait, Duration::from_secs(900));
+        let Verb::Deploy(args) = parsed(&["--strict", "./prisma"], &[]).unwrap().verb else {
+            panic!("no deploy")
+        };
+        assert!(args.strict && args.artifact.source.as_deref() == Some("./prisma"));
+    }
+
+    #[test]
+    fn the_verb_may_stand_behind_flags() {
+        let Verb::Status(args) = parsed(&["--log-format", "text", "status", "x"], &[]).unwrap().verb else {
+            panic!("no status")
+        };
+        assert_eq!(
+            (args.output.log_format, args.artifact.source.as_deref()),
+            (Some(LogFormat::Text), Some("x"))
+        );
+    }
+
+    #[test]
+    fn help_is_no_deploy() {
+        for ask in ["--help", "-h", "--version", "help"] {
+            assert!(!parsed(&[ask], &[]).unwrap_err().use_stderr(), "{ask}");
+        }
     }
 
     #[test]

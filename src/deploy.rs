@@ -46,7 +46,10 @@ pub async fn deploy(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     if !opened.server.writable {
         return Err(Failure::new(
             Exit::Database,
-            format!("{} does not take writes: it is a standby, or read-only by default", opened.server.address),
+            format!(
+                "{} does not take writes: it is a standby, or read-only by default",
+                opened.server.address
+            ),
             "connect to the primary (for Aurora: the cluster's writer endpoint), or lift default_transaction_read_only",
         ));
     }
@@ -57,7 +60,11 @@ pub async fn deploy(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
             Ok(Turn::Again) => {}
             Ok(Turn::Lost(attempt)) => {
                 let Attempt { migration, error, .. } = &attempt;
-                tracing::warn!(migration, "the connection was lost ({}): the ledger will tell what became of it", error.message);
+                tracing::warn!(
+                    migration,
+                    "the connection was lost ({}): the ledger will tell what became of it",
+                    error.message
+                );
                 if attempts.len() + 1 >= LOST_AT_MOST {
                     return Err(open::unusable("the connection was lost again and again", error)
                         .of(migration)
@@ -146,11 +153,18 @@ async fn locked(
     let session = &opened.session;
     take_lock(session, settings.lock_wait).await?;
     let ledger = prepare(opened, settings).await?;
+    if let Some(server) = &mut outcome.database {
+        server.ledger_schema = Some(ledger.schema().to_owned());
+    }
     let mut history = open::read_history(session, &ledger).await?;
     let settled = settle(session, &ledger, &history, artifact).await?;
     if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id)) {
         let duration_ms = millis(lost.started.elapsed());
-        outcome.applied.push(Applied { name: lost.migration.clone(), how: lost.how, duration_ms });
+        outcome.applied.push(Applied {
+            name: lost.migration.clone(),
+            how: lost.how,
+            duration_ms,
+        });
     }
     if !settled.is_empty() {
         outcome.recovered.extend(settled);
@@ -170,7 +184,12 @@ async fn apply(
 ) -> Result<Turn, Failure> {
     warn(plan.warnings, outcome);
     let run_id = outcome.run_id.clone();
-    let applier = Applier { session, ledger, run_id: &run_id, lock_retry_for: settings.lock_retry_for };
+    let applier = Applier {
+        session,
+        ledger,
+        run_id: &run_id,
+        lock_retry_for: settings.lock_retry_for,
+    };
     let count = plan.pending.len();
     for (at, pending) in plan.pending.into_iter().enumerate() {
         tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
@@ -180,15 +199,28 @@ async fn apply(
                 let duration_ms = millis(started.elapsed());
                 tracing::info!(migration = pending.name, duration_ms, "applied");
                 outcome.pending.retain(|name| name != pending.name);
-                outcome.applied.push(Applied { name: pending.name.to_owned(), how, duration_ms });
+                outcome.applied.push(Applied {
+                    name: pending.name.to_owned(),
+                    how,
+                    duration_ms,
+                });
                 if !lock_held {
-                    tracing::warn!(migration = pending.name, "released the migration lock: it is taken again");
+                    tracing::warn!(
+                        migration = pending.name,
+                        "released the migration lock: it is taken again"
+                    );
                     return Ok(Turn::Again);
                 }
             }
             End::Lost { id, error } => {
                 let how = pending.shape.into();
-                return Ok(Turn::Lost(Attempt { migration: pending.name.to_owned(), id, how, started, error }));
+                return Ok(Turn::Lost(Attempt {
+                    migration: pending.name.to_owned(),
+                    id,
+                    how,
+                    started,
+                    error,
+                }));
             }
             End::GiveWay => {
                 give_way(session, settings.lock_wait).await?;
@@ -246,17 +278,29 @@ async fn prepare(opened: &Opened, settings: &Settings) -> Result<Ledger, Failure
             ));
         };
         let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema));
-        session.rows(&sql).await.map_err(failed("the schema could not be created"))?;
+        session
+            .rows(&sql)
+            .await
+            .map_err(failed("the schema could not be created"))?;
     }
     let ledger = match opened.server.ledger().or_else(|| wanted.map(Ledger::in_schema)) {
         Some(ledger) => ledger,
-        None => return Err(Failure::new(Exit::Unexpected, "the migrations table has no schema", "report this as a bug")),
+        None => {
+            return Err(Failure::new(
+                Exit::Unexpected,
+                "the migrations table has no schema",
+                "report this as a bug",
+            ));
+        }
     };
     if opened.history.is_some() {
         return Ok(ledger);
     }
     let schema = opened.server.schema.as_deref().or(wanted).unwrap_or_default();
-    let tables = session.rows(&tables_in(schema)).await.map_err(failed("the schema could not be examined"))?;
+    let tables = session
+        .rows(&tables_in(schema))
+        .await
+        .map_err(failed("the schema could not be examined"))?;
     let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
     if names.contains(&crate::history::TABLE) {
         return Ok(ledger);
@@ -270,7 +314,10 @@ async fn prepare(opened: &Opened, settings: &Settings) -> Result<Ledger, Failure
         )
         .prisma(Some("P3005")));
     }
-    session.rows(&ledger.create()).await.map_err(failed("the migrations table could not be created"))?;
+    session
+        .rows(&ledger.create())
+        .await
+        .map_err(failed("the migrations table could not be created"))?;
     Ok(ledger)
 }
 
@@ -284,16 +331,23 @@ fn tables_in(schema: &str) -> String {
     )
 }
 
-async fn settle(session: &Session, ledger: &Ledger, history: &History, artifact: &Artifact) -> Result<Vec<String>, Failure> {
-    recover::settle(session, ledger, history, &artifact.migrations).await.map_err(|error| match error {
-        RecoverError::Busy(migration) => Failure::new(
-            Exit::MigrationLock,
-            "a backend of an earlier run still works on it",
-            "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again",
-        )
-        .of(&migration),
-        RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
-    })
+async fn settle(
+    session: &Session,
+    ledger: &Ledger,
+    history: &History,
+    artifact: &Artifact,
+) -> Result<Vec<String>, Failure> {
+    recover::settle(session, ledger, history, &artifact.migrations)
+        .await
+        .map_err(|error| match error {
+            RecoverError::Busy(migration) => Failure::new(
+                Exit::MigrationLock,
+                "a backend of an earlier run still works on it",
+                "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again",
+            )
+            .of(&migration),
+            RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
+        })
 }
 
 fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
@@ -307,5 +361,8 @@ fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
 
 /// Whether the ledger says that an attempt was applied.
 fn is_applied(history: &History, id: &str) -> bool {
-    history.rows.iter().any(|row| row.id == id && row.state == State::Applied)
+    history
+        .rows
+        .iter()
+        .any(|row| row.id == id && row.state == State::Applied)
 }

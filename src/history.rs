@@ -109,16 +109,26 @@ impl Mark {
         let prefix = || field("prefix").map(str::to_owned);
         let state = match field("state")? {
             "partial" => Marked::Partial,
-            "steps" => Marked::Steps { done: step()?, prefix: prefix()? },
+            "steps" => Marked::Steps {
+                done: step()?,
+                prefix: prefix()?,
+            },
             "alone" => Marked::Alone {
                 step: step()?,
                 prefix: prefix()?,
-                found: if field("found")? == "present" { Found::Present } else { Found::Absent },
+                found: if field("found")? == "present" {
+                    Found::Present
+                } else {
+                    Found::Absent
+                },
             },
             "undecidable" => Marked::Undecidable,
             _ => return None,
         };
-        Some(Mark { run_id: field("run")?.to_owned(), state })
+        Some(Mark {
+            run_id: field("run")?.to_owned(),
+            state,
+        })
     }
 }
 
@@ -147,7 +157,11 @@ pub struct History {
 impl History {
     /// The migrations that have a row which is not rolled back: done, or under way, or failed.
     pub fn recorded(&self) -> HashSet<&str> {
-        self.rows.iter().filter(|row| row.state != State::RolledBack).map(|row| row.migration.as_str()).collect()
+        self.rows
+            .iter()
+            .filter(|row| row.state != State::RolledBack)
+            .map(|row| row.migration.as_str())
+            .collect()
     }
 
     /// The rows of one migration.
@@ -167,13 +181,22 @@ impl History {
 /// `clock_timestamp()`, since `now()` is the moment at which the whole message began.
 #[derive(Clone, Debug)]
 pub struct Ledger {
+    schema: String,
     table: String,
 }
 
 impl Ledger {
     /// The ledger in this schema.
     pub fn in_schema(schema: &str) -> Ledger {
-        Ledger { table: format!("{}.{TABLE}", quote::identifier(schema)) }
+        Ledger {
+            schema: schema.to_owned(),
+            table: format!("{}.{TABLE}", quote::identifier(schema)),
+        }
+    }
+
+    /// The schema that it is in.
+    pub fn schema(&self) -> &str {
+        &self.schema
     }
 
     /// The table's qualified, quoted name.
@@ -237,7 +260,13 @@ impl Ledger {
 
     /// Changes the mark of an unfinished row and its count of steps, asserting that exactly one row was changed.
     pub fn remark(&self, id: &str, mark: &Mark, steps: usize) -> String {
-        self.update(id, &format!("logs = {}, applied_steps_count = {steps}", quote::literal(&mark.to_string())))
+        self.update(
+            id,
+            &format!(
+                "logs = {}, applied_steps_count = {steps}",
+                quote::literal(&mark.to_string())
+            ),
+        )
     }
 
     /// Closes an unfinished row as applied, asserting that exactly one was closed.
@@ -252,12 +281,24 @@ impl Ledger {
 
     /// Marks an unfinished row as rolled back, with the error that explains it.
     pub fn roll_back(&self, id: &str, logs: &str) -> String {
-        self.update(id, &format!("rolled_back_at = pg_catalog.clock_timestamp(), logs = {}", quote::literal(logs)))
+        self.update(
+            id,
+            &format!(
+                "rolled_back_at = pg_catalog.clock_timestamp(), logs = {}",
+                quote::literal(logs)
+            ),
+        )
     }
 
     /// Adds the error's text below the mark of an unfinished row.
     pub fn explain(&self, id: &str, error: &str) -> String {
-        self.update(id, &format!("logs = logs OPERATOR(pg_catalog.||) {}", quote::literal(&format!("\n{error}"))))
+        self.update(
+            id,
+            &format!(
+                "logs = logs OPERATOR(pg_catalog.||) {}",
+                quote::literal(&format!("\n{error}"))
+            ),
+        )
     }
 
     /// Writes the whole row of an attempt that left nothing in the database, as Prisma keeps a migration that was rolled back.
@@ -342,19 +383,38 @@ mod tests {
     fn a_mark_reads_back_as_it_was_written() {
         for state in [
             Marked::Partial,
-            Marked::Steps { done: 3, prefix: "abc".into() },
-            Marked::Alone { step: 2, prefix: "abc".into(), found: Found::Absent },
-            Marked::Alone { step: 2, prefix: "abc".into(), found: Found::Present },
+            Marked::Steps {
+                done: 3,
+                prefix: "abc".into(),
+            },
+            Marked::Alone {
+                step: 2,
+                prefix: "abc".into(),
+                found: Found::Absent,
+            },
+            Marked::Alone {
+                step: 2,
+                prefix: "abc".into(),
+                found: Found::Present,
+            },
             Marked::Undecidable,
         ] {
-            let mark = Mark { run_id: "7b0c".into(), state };
+            let mark = Mark {
+                run_id: "7b0c".into(),
+                state,
+            };
             assert_eq!(Mark::parse(&format!("{mark}\nERROR: and what explains it")), Some(mark));
         }
     }
 
     #[test]
     fn logs_of_others_are_no_mark() {
-        for logs in ["", "ERROR: x", "prisma-migrate-task/2 run=a state=partial", "prisma-migrate-task/1 run=a state=new"] {
+        for logs in [
+            "",
+            "ERROR: x",
+            "prisma-migrate-task/2 run=a state=partial",
+            "prisma-migrate-task/1 run=a state=new",
+        ] {
             assert_eq!(Mark::parse(logs), None, "{logs}");
         }
     }

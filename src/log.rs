@@ -27,7 +27,10 @@ pub fn start(format: Option<LogFormat>, level: LogLevel) {
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .event_format(Lines { format, colour: terminal && format == LogFormat::Text });
+        .event_format(Lines {
+            format,
+            colour: terminal && format == LogFormat::Text,
+        });
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
     // Started once; a second start (in a test) changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
@@ -60,7 +63,10 @@ struct Fields(Map<String, Value>);
 impl Fields {
     fn json(mut self, level: Level) -> Value {
         let mut line = Map::new();
-        line.insert("time".into(), humantime::format_rfc3339_millis(SystemTime::now()).to_string().into());
+        line.insert(
+            "time".into(),
+            humantime::format_rfc3339_millis(SystemTime::now()).to_string().into(),
+        );
         line.insert("level".into(), level.as_str().to_lowercase().into());
         line.append(&mut self.0);
         Value::Object(line)
@@ -85,7 +91,11 @@ impl Fields {
 }
 
 fn paint(text: &str, code: &str, colour: bool) -> String {
-    if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    if colour {
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 impl Visit for Fields {

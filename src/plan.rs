@@ -1,7 +1,7 @@
 //! What a deploy would do: a pure function of the migrations, the history and the policy.
 
-use crate::apply::steps;
 use crate::apply::resolve_by_hand;
+use crate::apply::steps;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{History, Mark, Marked, Row, State};
@@ -97,7 +97,11 @@ fn resumable<'a>(migrations: &[Migration], unfinished: &[&'a Row]) -> Result<Has
         let migration = migrations.iter().find(|migration| migration.name == row.migration);
         resumable.insert(row.migration.as_str(), resume(row, &mark, migration)?);
     }
-    if of_prisma.is_empty() { Ok(resumable) } else { Err(failed_migrations(&of_prisma)) }
+    if of_prisma.is_empty() {
+        Ok(resumable)
+    } else {
+        Err(failed_migrations(&of_prisma))
+    }
 }
 
 /// P3009: rows that a run of Prisma's left, and that nobody can interpret.
@@ -113,8 +117,15 @@ fn failed_migrations(rows: &[&Row]) -> Failure {
     .of(first);
     for row in rows {
         let logs = row.logs.as_deref().unwrap_or("");
-        let logs = if logs.is_empty() { "without a log: the run was killed or lost its connection" } else { logs };
-        failure.details.push(format!("{} started at {} and did not finish; {logs}", row.migration, row.started_at));
+        let logs = if logs.is_empty() {
+            "without a log: the run was killed or lost its connection"
+        } else {
+            logs
+        };
+        failure.details.push(format!(
+            "{} started at {} and did not finish; {logs}",
+            row.migration, row.started_at
+        ));
     }
     failure
 }
@@ -134,7 +145,8 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resum
         if let Some((_, error)) = row.logs.as_deref().and_then(|logs| logs.split_once('\n')) {
             failure.details.extend(error.lines().map(str::to_owned));
         }
-        failure.state = "nothing was changed by this run; what the earlier one committed of this migration is still there".into();
+        failure.state =
+            "nothing was changed by this run; what the earlier one committed of this migration is still there".into();
         failure
     };
     match &mark.state {
@@ -166,11 +178,19 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resum
 /// Late, missing and edited migrations: Prisma says nothing of them.
 fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet<&str>) -> Vec<String> {
     let mut found = Vec::new();
-    let last_recorded = migrations.iter().rposition(|migration| recorded.contains(migration.name.as_str()));
+    let last_recorded = migrations
+        .iter()
+        .rposition(|migration| recorded.contains(migration.name.as_str()));
     if let Some(last) = last_recorded {
         let newest = &migrations[last].name;
-        for late in migrations[..last].iter().filter(|migration| !recorded.contains(migration.name.as_str())) {
-            found.push(format!("migration {} is late: {newest} was applied before it", late.name));
+        for late in migrations[..last]
+            .iter()
+            .filter(|migration| !recorded.contains(migration.name.as_str()))
+        {
+            found.push(format!(
+                "migration {} is late: {newest} was applied before it",
+                late.name
+            ));
         }
     }
     let present: HashMap<&str, &Migration> = migrations.iter().map(|m| (m.name.as_str(), m)).collect();
@@ -178,7 +198,10 @@ fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet
     for row in history.rows.iter().filter(|row| row.state == State::Applied) {
         match present.get(row.migration.as_str()) {
             None if missing.insert(row.migration.as_str()) => {
-                found.push(format!("migration {} was applied and is missing from the artifact", row.migration));
+                found.push(format!(
+                    "migration {} was applied and is missing from the artifact",
+                    row.migration
+                ));
             }
             Some(migration) if migration.script.matches(&row.checksum) == Some(false) => {
                 found.push(format!("migration {} was edited after it was applied", row.migration));
@@ -193,20 +216,34 @@ fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet
 fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<String> {
     let contested = order::contested(migrations.iter().map(|m| m.name.as_str()));
     contested.iter().any(|name| !recorded.contains(name)).then(|| {
-        format!("the order of these migrations is that of Prisma since 6.6; up to 6.5 it was another: {}", contested.join(", "))
+        format!(
+            "the order of these migrations is that of Prisma since 6.6; up to 6.5 it was another: {}",
+            contested.join(", ")
+        )
     })
 }
 
 fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pending<'a>, Failure> {
     let refused = |exit, what: String, next: &str, code| {
-        Failure::new(exit, what, next).prisma(code).of(&migration.name).state("nothing was changed; no migration of this run was begun")
+        Failure::new(exit, what, next)
+            .prisma(code)
+            .of(&migration.name)
+            .state("nothing was changed; no migration of this run was begun")
     };
-    let script = migration
-        .text()
-        .map_err(|defect| refused(Exit::Artifact, defect.to_string(), defect.next_step(), defect.prisma_code()))?;
+    let script = migration.text().map_err(|defect| {
+        refused(
+            Exit::Artifact,
+            defect.to_string(),
+            defect.next_step(),
+            defect.prisma_code(),
+        )
+    })?;
     let checksum = migration.script.checksum().unwrap_or_default();
     let statements = script::statements(script);
-    if let Some(copy) = statements.iter().find(|statement| statement.kind == Kind::CopyFromStdin) {
+    if let Some(copy) = statements
+        .iter()
+        .find(|statement| statement.kind == Kind::CopyFromStdin)
+    {
         let at = script[..copy.range.start].chars().count();
         let mut failure = refused(
             Exit::RolledBack,
@@ -219,5 +256,12 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pendin
         return Err(failure);
     }
     let shape = script::shape(&statements);
-    Ok(Pending { name: &migration.name, checksum, script, statements, shape, resume: resume.cloned() })
+    Ok(Pending {
+        name: &migration.name,
+        checksum,
+        script,
+        statements,
+        shape,
+        resume: resume.cloned(),
+    })
 }

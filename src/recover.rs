@@ -44,7 +44,9 @@ pub async fn settle(
     for row in history.unfinished() {
         let Some(mark) = row.mark() else { continue };
         free(session, ledger, row).await?;
-        let Some(migration) = migrations.iter().find(|migration| migration.name == row.migration) else { continue };
+        let Some(migration) = migrations.iter().find(|migration| migration.name == row.migration) else {
+            continue;
+        };
         let Ok(script) = migration.script.text() else { continue };
         let done = match &mark.state {
             Marked::Partial => enclosed(session, ledger, row, migration, script).await?,
@@ -52,7 +54,10 @@ pub async fn settle(
                 let statements = script::statements(script);
                 let steps = steps::steps(script, &statements);
                 let at = step.saturating_sub(1);
-                match steps.get(at).and_then(|step| step.alone.as_ref().map(|alone| (step, alone))) {
+                match steps
+                    .get(at)
+                    .and_then(|step| step.alone.as_ref().map(|alone| (step, alone)))
+                {
                     Some((_, alone)) if steps::prefix(script, &steps, at) == *prefix => {
                         let evidence = alone::evidence(session, alone, *found).await?;
                         sent_alone(session, ledger, row, &mark, (script, &steps, at, alone), evidence).await?
@@ -69,7 +74,11 @@ pub async fn settle(
 
 /// An old backend may outlive its client and still work on the row.
 async fn free(session: &Session, ledger: &Ledger, row: &Row) -> Result<(), RecoverError> {
-    let sql = format!("SELECT FROM {} WHERE id = {} FOR UPDATE NOWAIT", ledger.table(), quote::literal(&row.id));
+    let sql = format!(
+        "SELECT FROM {} WHERE id = {} FOR UPDATE NOWAIT",
+        ledger.table(),
+        quote::literal(&row.id)
+    );
     match session.rows(&sql).await {
         Ok(_) => Ok(()),
         Err(error) if error.is(&["55P03"]) => Err(RecoverError::Busy(row.migration.clone())),
@@ -90,7 +99,10 @@ async fn enclosed(
         return Ok(None);
     }
     session.rows(&ledger.close(&row.id, &row.checksum)).await?;
-    Ok(Some(format!("migration {}: an interrupted run had committed all of it; its row is closed", row.migration)))
+    Ok(Some(format!(
+        "migration {}: an interrupted run had committed all of it; its row is closed",
+        row.migration
+    )))
 }
 
 /// A statement that was sent by itself, by what the catalogue says of it.
@@ -110,15 +122,28 @@ async fn sent_alone(
     };
     let said = match evidence {
         Evidence::Done => format!("migration {name}: an interrupted run had finished {}", describe(alone)),
-        _ => format!("migration {name}: an interrupted run had not finished {}: it runs again", describe(alone)),
+        _ => format!(
+            "migration {name}: an interrupted run had not finished {}: it runs again",
+            describe(alone)
+        ),
     };
     let sql = if done == steps.len() {
         ledger.close(&row.id, &row.checksum)
     } else if done == 0 {
         ledger.roll_back(&row.id, &format!("{mark}\ninterrupted; nothing of it is left"))
     } else {
-        let state = Marked::Steps { done, prefix: steps::prefix(script, steps, done) };
-        ledger.remark(&row.id, &Mark { run_id: mark.run_id.clone(), state }, done)
+        let state = Marked::Steps {
+            done,
+            prefix: steps::prefix(script, steps, done),
+        };
+        ledger.remark(
+            &row.id,
+            &Mark {
+                run_id: mark.run_id.clone(),
+                state,
+            },
+            done,
+        )
     };
     session.rows(&sql).await?;
     Ok(Some(said))
@@ -126,7 +151,9 @@ async fn sent_alone(
 
 fn describe(alone: &Alone) -> String {
     match alone {
-        Alone::CreateIndex { index, .. } => format!("CREATE INDEX CONCURRENTLY {}", index.as_deref().unwrap_or_default()),
+        Alone::CreateIndex { index, .. } => {
+            format!("CREATE INDEX CONCURRENTLY {}", index.as_deref().unwrap_or_default())
+        }
         Alone::DropIndex(index) => format!("DROP INDEX CONCURRENTLY {index}"),
         Alone::DetachPartition { partition, .. } => format!("DETACH PARTITION {partition} CONCURRENTLY"),
         Alone::Global { create, database, name } => format!(

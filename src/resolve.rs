@@ -19,17 +19,36 @@ use uuid::Uuid;
 pub async fn applied(settings: &Settings, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let artifact = read_artifact(settings.source()?, settings).await?;
     describe(&artifact, outcome);
-    let checksum = artifact.migrations.iter().find(|m| m.name == name).and_then(|m| m.script.checksum());
+    let checksum = artifact
+        .migrations
+        .iter()
+        .find(|m| m.name == name)
+        .and_then(|m| m.script.checksum());
     let Some(checksum) = checksum else {
-        return Err(refused("P3017", name, "there is no such migration in the artifact", "give the whole name of its directory"));
+        return Err(refused(
+            "P3017",
+            name,
+            "there is no such migration in the artifact",
+            "give the whole name of its directory",
+        ));
     };
     under_lock(settings, outcome, async |opened, ledger, history| {
         if history.of(name).any(|row| row.state == State::Applied) {
-            return Err(refused("P3008", name, "it is recorded as applied already", "there is nothing to resolve"));
+            return Err(refused(
+                "P3008",
+                name,
+                "it is recorded as applied already",
+                "there is nothing to resolve",
+            ));
         }
         let mut sql = Vec::new();
         if opened.history.is_none() {
-            if let Some(schema) = settings.target.schema.as_deref().filter(|_| opened.server.schema.is_none()) {
+            if let Some(schema) = settings
+                .target
+                .schema
+                .as_deref()
+                .filter(|_| opened.server.schema.is_none())
+            {
                 sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema)));
             }
             sql.push(ledger.create());
@@ -37,7 +56,11 @@ pub async fn applied(settings: &Settings, name: &str, outcome: &mut Outcome) -> 
         sql.push(ledger.roll_back_unfinished(name));
         sql.push(ledger.record_applied(&Uuid::new_v4().to_string(), name, &checksum));
         // One message is one transaction: either all of it is recorded or nothing.
-        opened.session.rows(&sql.join("; ")).await.map_err(|error| not_written(&error))?;
+        opened
+            .session
+            .rows(&sql.join("; "))
+            .await
+            .map_err(|error| not_written(&error))?;
         Ok(format!("{name} is recorded as applied; it was not run"))
     })
     .await
@@ -51,16 +74,32 @@ pub async fn rolled_back(settings: &Settings, name: &str, outcome: &mut Outcome)
     under_lock(settings, outcome, async |opened, ledger, history| {
         let states: Vec<State> = history.of(name).map(|row| row.state).collect();
         if states.is_empty() {
-            return Err(refused("P3011", name, "it was never begun on this database", "give the whole name of its directory"));
+            return Err(refused(
+                "P3011",
+                name,
+                "it was never begun on this database",
+                "give the whole name of its directory",
+            ));
         }
         if !states.contains(&State::Unfinished) {
             if states.contains(&State::Applied) {
-                return Err(refused("P3012", name, "it is applied, not failed", "there is nothing to resolve"));
+                return Err(refused(
+                    "P3012",
+                    name,
+                    "it is applied, not failed",
+                    "there is nothing to resolve",
+                ));
             }
             return Ok(format!("{name} was recorded as rolled back already"));
         }
-        opened.session.rows(&ledger.roll_back_unfinished(name)).await.map_err(|error| not_written(&error))?;
-        Ok(format!("{name} is recorded as rolled back; the next deploy runs it again"))
+        opened
+            .session
+            .rows(&ledger.roll_back_unfinished(name))
+            .await
+            .map_err(|error| not_written(&error))?;
+        Ok(format!(
+            "{name} is recorded as rolled back; the next deploy runs it again"
+        ))
     })
     .await
 }
@@ -75,9 +114,17 @@ async fn under_lock(
     outcome.database = Some(opened.server.clone());
     let result = async {
         take_lock(&opened.session, settings.lock_wait).await?;
-        let ledger = opened.server.ledger().or_else(|| settings.target.schema.as_deref().map(Ledger::in_schema)).ok_or_else(
-            || Failure::new(Exit::Database, "no schema of the search path exists", "create the schema, or name one with ?schema= or DB_SCHEMA"),
-        )?;
+        let ledger = opened
+            .server
+            .ledger()
+            .or_else(|| settings.target.schema.as_deref().map(Ledger::in_schema))
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Database,
+                    "no schema of the search path exists",
+                    "create the schema, or name one with ?schema= or DB_SCHEMA",
+                )
+            })?;
         let history = match opened.history {
             Some(_) => open::read_history(&opened.session, &ledger).await?,
             None => History::default(),

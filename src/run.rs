@@ -26,7 +26,13 @@ pub fn run(cli: Cli, output: &Output) -> Outcome {
 /// Leaves no image of this process behind when it dies, since its memory holds the password: no core file, and no crash handler that is handed one.
 pub fn leave_no_core() {
     // Neither can fail for a process that asks for less than it has; if one did, there would be nothing better to do than to go on.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
@@ -63,6 +69,10 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
 }
 
 fn bug(what: &str) -> Failure {
-    Failure::new(Exit::Unexpected, what, "run `prisma-migrate-task status` to see where the database is, and report this as a bug")
-        .state("not known to this run; the ledger knows")
+    Failure::new(
+        Exit::Unexpected,
+        what,
+        "run `prisma-migrate-task status` to see where the database is, and report this as a bug",
+    )
+    .state("not known to this run; the ledger knows")
 }

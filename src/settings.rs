@@ -1,7 +1,9 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
 use crate::artifact::Source;
-use crate::cli::{ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb};
+use crate::cli::{
+    ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb,
+};
 use crate::database::open::Terms;
 use crate::database::target::{Parts, Target};
 use crate::exit::Exit;
@@ -66,12 +68,16 @@ impl Output {
     /// What the command line says of it.
     pub fn of(cli: &Cli) -> Output {
         let (verb, args): (_, &OutputArgs) = match &cli.verb {
-            None => ("deploy", &cli.deploy.output),
-            Some(Verb::Deploy(args)) => ("deploy", &args.output),
-            Some(Verb::Status(args)) => ("status", &args.output),
-            Some(Verb::Resolve(args)) => ("resolve", &args.output),
+            Verb::Deploy(args) => ("deploy", &args.output),
+            Verb::Status(args) => ("status", &args.output),
+            Verb::Resolve(args) => ("resolve", &args.output),
         };
-        Output { verb, report: args.report.clone(), format: args.log_format, level: args.log_level }
+        Output {
+            verb,
+            report: args.report.clone(),
+            format: args.log_format,
+            level: args.log_level,
+        }
     }
 }
 
@@ -87,16 +93,31 @@ impl Settings {
     /// Something is missing, contradicts itself or cannot be read: exit 2, and how to give it.
     pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
         match cli.verb {
-            None => Self::deploy(cli.deploy, variable),
-            Some(Verb::Deploy(args)) => Self::deploy(args, variable),
-            Some(Verb::Status(StatusArgs { artifact, connection, .. })) => {
-                Self::common(Action::Status, artifact, &connection, variable)
+            Verb::Deploy(args) => Self::deploy(args, variable),
+            Verb::Status(StatusArgs {
+                artifact, connection, ..
+            }) => {
+                let settings = Self::common(Action::Status, artifact, &connection, variable)?;
+                settings.source()?;
+                Ok(settings)
             }
-            Some(Verb::Resolve(ResolveArgs { artifact, applied, rolled_back, connection, lock, .. })) => {
+            Verb::Resolve(ResolveArgs {
+                artifact,
+                applied,
+                rolled_back,
+                connection,
+                lock,
+                ..
+            }) => {
                 let action = match (applied, rolled_back) {
                     (Some(name), _) => Action::ResolveApplied(name),
                     (None, Some(name)) => Action::ResolveRolledBack(name),
-                    (None, None) => return Err(usage("resolve needs --applied NAME or --rolled-back NAME", "give one of them")),
+                    (None, None) => {
+                        return Err(usage(
+                            "resolve needs --applied NAME or --rolled-back NAME",
+                            "give one of them",
+                        ));
+                    }
                 };
                 let mut settings = Self::common(action, artifact, &connection, variable)?;
                 settings.lock_wait = lock.lock_wait;
@@ -160,21 +181,36 @@ impl Settings {
 
     /// What a session is opened with.
     pub fn terms<'a>(&'a self, run_id: &'a str) -> Terms<'a> {
-        Terms { target: &self.target, run_id, connect_timeout: self.connect_timeout, lock_timeout: self.lock_timeout }
+        Terms {
+            target: &self.target,
+            run_id,
+            connect_timeout: self.connect_timeout,
+            lock_timeout: self.lock_timeout,
+        }
     }
 }
 
 fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Source>, Failure> {
     let mut source = match (given, variable("ARTIFACT_BUCKET"), variable("PRISMA_ARTIFACT_KEY")) {
-        (Some(given), ..) => Source::parse(given)
-            .map_err(|error| usage(&error.to_string(), "give s3://bucket/key, or a local zip file or folder"))?,
+        (Some(given), ..) => Source::parse(given).map_err(|error| {
+            usage(
+                &error.to_string(),
+                "give s3://bucket/key, or a local zip file or folder",
+            )
+        })?,
         (None, Some(bucket), Some(key)) => Source::s3(bucket, key),
         (None, None, None) => return Ok(None),
         (None, Some(_), None) => {
-            return Err(usage("ARTIFACT_BUCKET is set and PRISMA_ARTIFACT_KEY is not", "set both, or give SOURCE"));
+            return Err(usage(
+                "ARTIFACT_BUCKET is set and PRISMA_ARTIFACT_KEY is not",
+                "set both, or give SOURCE",
+            ));
         }
         (None, None, Some(_)) => {
-            return Err(usage("PRISMA_ARTIFACT_KEY is set and ARTIFACT_BUCKET is not", "set both, or give SOURCE"));
+            return Err(usage(
+                "PRISMA_ARTIFACT_KEY is set and ARTIFACT_BUCKET is not",
+                "set both, or give SOURCE",
+            ));
         }
     };
     if let Source::S3(address) = &mut source {
@@ -197,14 +233,25 @@ fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(boo
             "set either DATABASE_URL or the DB_* variables",
         )),
         (Some(url), None) => {
-            let (target, notes) = Target::from_url(&Secret::new(url)).map_err(invalid("DATABASE_URL cannot be used"))?;
-            Ok((target, notes.iter().map(|note| (note.is_warning(), note.to_string())).collect()))
+            let (target, notes) =
+                Target::from_url(&Secret::new(url)).map_err(invalid("DATABASE_URL cannot be used"))?;
+            Ok((
+                target,
+                notes.iter().map(|note| (note.is_warning(), note.to_string())).collect(),
+            ))
         }
         (None, Some(host)) => {
-            let user = variable("DB_USERNAME")
-                .ok_or_else(|| usage("DB_HOST is set and DB_USERNAME is not", "set DB_USERNAME and DB_PASSWORD too"))?;
+            let user = variable("DB_USERNAME").ok_or_else(|| {
+                usage(
+                    "DB_HOST is set and DB_USERNAME is not",
+                    "set DB_USERNAME and DB_PASSWORD too",
+                )
+            })?;
             let port = variable("DB_PORT")
-                .map(|port| port.parse::<u16>().map_err(|_| usage("DB_PORT is not a port number", "give a number from 1 to 65535")))
+                .map(|port| {
+                    port.parse::<u16>()
+                        .map_err(|_| usage("DB_PORT is not a port number", "give a number from 1 to 65535"))
+                })
                 .transpose()?;
             let parts = Parts {
                 host,
@@ -215,7 +262,10 @@ fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(boo
                 schema: variable("DB_SCHEMA"),
                 ca_file: variable("DB_CA_FILE").map(PathBuf::from),
             };
-            Ok((Target::from_parts(parts).map_err(invalid("the DB_* variables cannot be used"))?, Vec::new()))
+            Ok((
+                Target::from_parts(parts).map_err(invalid("the DB_* variables cannot be used"))?,
+                Vec::new(),
+            ))
         }
         (None, None) => Err(usage(
             "nothing says where the database is",

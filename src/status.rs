@@ -24,7 +24,9 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     let opened = opened?;
     outcome.database = Some(opened.server.clone());
     if opened.history.is_none() {
-        outcome.warnings.push("there is no migrations table yet: Prisma does not manage this database".into());
+        outcome
+            .warnings
+            .push("there is no migrations table yet: Prisma does not manage this database".into());
     }
     let history = opened.history.clone().unwrap_or_default();
     outcome.pending = pending(&artifact.migrations, &history);
@@ -34,17 +36,27 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     opened.session.close().await;
     let under_way = holder.is_some() && history.unfinished().next().is_some();
     if let Some(holder) = holder {
-        outcome.warnings.push(format!("the migration lock is held by {holder}: a run may be under way"));
+        outcome.warnings.push(format!(
+            "the migration lock is held by {holder}: a run may be under way"
+        ));
     }
     if !under_way {
         let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
         outcome.warnings.extend(plan.warnings);
     }
-    Ok(if outcome.pending.is_empty() { Exit::Success } else { Exit::Pending })
+    Ok(if outcome.pending.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Pending
+    })
 }
 
 /// The migrations that no row records as applied, unfinished ones left out: those are failures, or under way.
 fn pending(migrations: &[crate::migration::Migration], history: &History) -> Vec<String> {
     let recorded = history.recorded();
-    migrations.iter().filter(|m| !recorded.contains(m.name.as_str())).map(|m| m.name.clone()).collect()
+    migrations
+        .iter()
+        .filter(|m| !recorded.contains(m.name.as_str()))
+        .map(|m| m.name.clone())
+        .collect()
 }

@@ -51,9 +51,11 @@ enum Index {
 /// The server's.
 pub async fn look(session: &Session, alone: &script::Alone) -> Result<Found, ServerError> {
     let present = match alone {
-        script::Alone::CreateIndex { index: Some(index), table, .. } => {
-            self::index(session, index, table).await? != Index::Absent
-        }
+        script::Alone::CreateIndex {
+            index: Some(index),
+            table,
+            ..
+        } => self::index(session, index, table).await? != Index::Absent,
         script::Alone::Global { database, name, .. } => global(session, *database, name).await?,
         _ => false,
     };
@@ -93,7 +95,11 @@ async fn ended(
     error: Option<ServerError>,
     found: Found,
 ) -> Result<AloneEnd, ServerError> {
-    if let script::Alone::CreateIndex { index: Some(index), table, .. } = alone
+    if let script::Alone::CreateIndex {
+        index: Some(index),
+        table,
+        ..
+    } = alone
         && let Index::Invalid(name) = self::index(session, index, table).await?
     {
         if found == Found::Present || error.is_none() {
@@ -117,7 +123,11 @@ pub async fn evidence(session: &Session, alone: &script::Alone, found: Found) ->
     match alone {
         // Without IF NOT EXISTS it cannot have done anything to an index that was there before; with it, it did nothing.
         script::Alone::CreateIndex { .. } if found == Found::Present => Ok(Evidence::NotDone),
-        script::Alone::CreateIndex { index: Some(index), table, .. } => match self::index(session, index, table).await? {
+        script::Alone::CreateIndex {
+            index: Some(index),
+            table,
+            ..
+        } => match self::index(session, index, table).await? {
             Index::Valid => Ok(Evidence::Done),
             Index::Absent => Ok(Evidence::NotDone),
             Index::Invalid(name) => {
@@ -127,7 +137,14 @@ pub async fn evidence(session: &Session, alone: &script::Alone, found: Found) ->
             }
         },
         script::Alone::DropIndex(name) => {
-            let there = exists(session, &format!("SELECT WHERE pg_catalog.to_regclass({}) IS NOT NULL", quote::literal(name))).await?;
+            let there = exists(
+                session,
+                &format!(
+                    "SELECT WHERE pg_catalog.to_regclass({}) IS NOT NULL",
+                    quote::literal(name)
+                ),
+            )
+            .await?;
             Ok(if there { Evidence::NotDone } else { Evidence::Done })
         }
         script::Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await,
@@ -169,11 +186,18 @@ async fn index(session: &Session, index: &str, table: &str) -> Result<Index, Ser
 }
 
 async fn drop_index(session: &Session, name: &str) -> Result<(), ServerError> {
-    session.rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}")).await.map(drop)
+    session
+        .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+        .await
+        .map(drop)
 }
 
 async fn global(session: &Session, database: bool, name: &str) -> Result<bool, ServerError> {
-    let (table, column) = if database { ("pg_database", "datname") } else { ("pg_tablespace", "spcname") };
+    let (table, column) = if database {
+        ("pg_database", "datname")
+    } else {
+        ("pg_tablespace", "spcname")
+    };
     let name = quote::literal(name);
     exists(
         session,
@@ -197,7 +221,9 @@ async fn detached(session: &Session, parent: &str, partition: &str) -> Result<Ev
     match rows.first() {
         None => Ok(Evidence::Done),
         Some(row) if row.get(0) == Some("t") => {
-            session.rows(&format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE")).await?;
+            session
+                .rows(&format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"))
+                .await?;
             Ok(Evidence::Done)
         }
         Some(_) => Ok(Evidence::NotDone),

@@ -67,7 +67,10 @@ impl Context<'_> {
     /// The failure of one statement that was sent by itself, beginning at byte `start` of the script.
     pub fn statement_failure(&self, error: &ServerError, start: usize) -> Failure {
         let before = self.script[..start].chars().count();
-        self.script_failure(error, Some(before + error.position.map_or(0, |position| position.saturating_sub(1) as usize)))
+        self.script_failure(
+            error,
+            Some(before + error.position.map_or(0, |position| position.saturating_sub(1) as usize)),
+        )
     }
 
     /// The failure of a step that was sent with its note, beginning at byte `start` of the script.
@@ -84,7 +87,9 @@ impl Context<'_> {
     }
 
     fn script_failure(&self, error: &ServerError, at: Option<usize>) -> Failure {
-        let mut failure = Failure::new(Exit::RolledBack, error.message.clone(), "").prisma(Some("P3018")).of(self.migration);
+        let mut failure = Failure::new(Exit::RolledBack, error.message.clone(), "")
+            .prisma(Some("P3018"))
+            .of(self.migration);
         failure.sqlstate.clone_from(&error.sqlstate);
         failure.details.clone_from(&error.details);
         failure.place = at.map(|at| excerpt::place(self.migration, self.script, at));

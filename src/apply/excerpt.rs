@@ -11,7 +11,11 @@ const CONTEXT: usize = 120;
 pub fn place(migration: &str, script: &str, at: usize) -> Place {
     let byte = script.char_indices().nth(at).map_or(script.len(), |(byte, _)| byte);
     // The end of a script that ends in a newline is its last line's end: there is nothing to see in the empty line behind it.
-    let byte = if byte == script.len() { script.trim_end().len() } else { byte };
+    let byte = if byte == script.len() {
+        script.trim_end().len()
+    } else {
+        byte
+    };
     let start = script[..byte].rfind('\n').map_or(0, |newline| newline + 1);
     let end = script[byte..].find('\n').map_or(script.len(), |newline| byte + newline);
     let line = script[..start].matches('\n').count() + 1;
@@ -19,20 +23,38 @@ pub fn place(migration: &str, script: &str, at: usize) -> Place {
     let column = script[start..byte].chars().count();
     let file = format!("{migration}/migration.sql");
     let excerpt = excerpt(&file, line, &without_passwords(text), column);
-    Place { file, line, column: column + 1, excerpt }
+    Place {
+        file,
+        line,
+        column: column + 1,
+        excerpt,
+    }
 }
 
 fn excerpt(file: &str, line: usize, text: &str, column: usize) -> String {
     let from = column.saturating_sub(CONTEXT);
-    let shown: String = text.chars().skip(from).take(2 * CONTEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let shown: String = text
+        .chars()
+        .skip(from)
+        .take(2 * CONTEXT)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let byte = |at: usize| shown.char_indices().nth(at).map_or(shown.len(), |(byte, _)| byte);
-    let word = shown.chars().skip(column - from).take_while(|c| c.is_alphanumeric() || *c == '_').count().max(1);
+    let word = shown
+        .chars()
+        .skip(column - from)
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .count()
+        .max(1);
     let caret = byte(column - from)..byte(column - from + word);
     let snippet = Snippet::source(shown.as_str())
         .line_start(line)
         .path(file)
         .annotation(AnnotationKind::Primary.span(caret));
-    Renderer::plain().render(&[Level::ERROR.no_name().secondary_title("").element(snippet)]).trim_start_matches('\n').to_owned()
+    Renderer::plain()
+        .render(&[Level::ERROR.no_name().secondary_title("").element(snippet)])
+        .trim_start_matches('\n')
+        .to_owned()
 }
 
 /// The line with the strings behind the word PASSWORD blanked out, character for character.
@@ -49,7 +71,10 @@ fn without_passwords(line: &str) -> String {
             }
             _ => shown.push_str(text),
         }
-        if !matches!(token.kind, TokenKind::Whitespace | TokenKind::Eq | TokenKind::BlockComment { .. }) {
+        if !matches!(
+            token.kind,
+            TokenKind::Whitespace | TokenKind::Eq | TokenKind::BlockComment { .. }
+        ) {
             after_password = text.eq_ignore_ascii_case("password");
         }
     }
@@ -69,7 +94,10 @@ mod tests {
     fn a_place_is_its_line_and_column_in_characters() {
         let found = at("CREATE TABLE é (\r\n  näme tixt\r\n);", "tixt");
         assert_eq!((found.line, found.column), (2, 8));
-        assert_eq!(found.excerpt, " --> 1_a/migration.sql:2:8\n  |\n2 |   näme tixt\n  |        ^^^^");
+        assert_eq!(
+            found.excerpt,
+            " --> 1_a/migration.sql:2:8\n  |\n2 |   näme tixt\n  |        ^^^^"
+        );
     }
 
     #[test]
@@ -84,7 +112,11 @@ mod tests {
         let script = format!("SELECT {} oops, {}", "1, ".repeat(1000), "1, ".repeat(1000));
         let found = at(&script, "oops");
         assert_eq!(found.column, 3009);
-        assert!(found.excerpt.contains("oops") && found.excerpt.len() < 800, "{}", found.excerpt);
+        assert!(
+            found.excerpt.contains("oops") && found.excerpt.len() < 800,
+            "{}",
+            found.excerpt
+        );
     }
 
     #[test]

@@ -90,9 +90,14 @@ impl Message {
 
 /// What comes before the row is closed: the script may have changed the role and the timeouts.
 pub fn before_close() -> Vec<String> {
-    ["RESET SESSION AUTHORIZATION", "RESET ROLE", "SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "RESET SESSION AUTHORIZATION",
+        "RESET ROLE",
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL lock_timeout = 0",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.

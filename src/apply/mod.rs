@@ -128,10 +128,18 @@ impl Applier<'_> {
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
             match verdict.row {
-                RowSeen::Finished => return Ok(End::Applied { how: How::Atomic, lock_held: verdict.lock_held }),
+                RowSeen::Finished => {
+                    return Ok(End::Applied {
+                        how: How::Atomic,
+                        lock_held: verdict.lock_held,
+                    });
+                }
                 RowSeen::Unfinished { .. } if script::is_enclosed(&pending.statements) => {
                     self.write(&self.ledger.close(&id, &pending.checksum), pending).await?;
-                    return Ok(End::Applied { how: How::Atomic, lock_held: verdict.lock_held });
+                    return Ok(End::Applied {
+                        how: How::Atomic,
+                        lock_held: verdict.lock_held,
+                    });
                 }
                 RowSeen::Unfinished { .. } => {
                     let failure = self.explain(&context, sent, &message).await;
@@ -141,7 +149,11 @@ impl Applier<'_> {
             }
             match &sent.error {
                 Some(error) if error::is_refusal(error) => {
-                    tracing::info!(migration = pending.name, "cannot run in one transaction ({}): runs statement by statement", error.message);
+                    tracing::info!(
+                        migration = pending.name,
+                        "cannot run in one transaction ({}): runs statement by statement",
+                        error.message
+                    );
                     return self.step_by_step(pending).await;
                 }
                 Some(error) if error::is_contention(error) => {
@@ -160,14 +172,22 @@ impl Applier<'_> {
     /// A script with ROLLBACK in it may take back its own row, so that the row's absence would prove nothing: it is committed beforehand.
     async fn undecidable(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         let id = Uuid::new_v4().to_string();
-        let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &self.mark(Marked::Undecidable));
+        let begin = self
+            .ledger
+            .begin(&id, pending.name, &pending.checksum, &self.mark(Marked::Undecidable));
         self.write(&begin, pending).await?;
         let mut tail = message::before_close();
         tail.push(self.ledger.close(&id, &pending.checksum));
         let mut message = Message::new(pending.script, 0, &[], &tail);
         let (sent, verdict) = self.send(&mut message, &id).await;
         match verdict {
-            Ok(Verdict { row: RowSeen::Finished, lock_held }) => Ok(End::Applied { how: How::Atomic, lock_held }),
+            Ok(Verdict {
+                row: RowSeen::Finished,
+                lock_held,
+            }) => Ok(End::Applied {
+                how: How::Atomic,
+                lock_held,
+            }),
             Ok(_) => {
                 let failure = self.explain(&context(pending), sent, &message).await;
                 Err(self.partially_committed(pending, &id, failure).await)
@@ -180,8 +200,10 @@ impl Applier<'_> {
     /// Sends both messages at once and reads both answers.
     async fn send(&self, message: &mut Message, id: &str) -> (Sent, Result<Verdict, ServerError>) {
         let verdict = message::verdict(self.ledger, id);
-        let (sent, rows) =
-            tokio::join!(self.session.script(std::mem::take(&mut message.text)), self.session.rows(&verdict));
+        let (sent, rows) = tokio::join!(
+            self.session.script(std::mem::take(&mut message.text)),
+            self.session.rows(&verdict)
+        );
         let rows = match rows {
             // A cancel that was meant for the script may have hit the verdict: ask again.
             Err(error) if !error.closed => self.session.rows(&verdict).await,
@@ -193,7 +215,9 @@ impl Applier<'_> {
     fn read_verdict(&self, rows: &[tokio_postgres::SimpleQueryRow]) -> Result<Verdict, ServerError> {
         let row = rows.last().ok_or_else(|| strange("the verdict came without a row"))?;
         if row.get(2) != Some(self.run_id) {
-            return Err(strange("another session answered: a pooler in transaction mode stands between this program and the server"));
+            return Err(strange(
+                "another session answered: a pooler in transaction mode stands between this program and the server",
+            ));
         }
         let steps = row.get(3).and_then(|n| n.parse().ok()).unwrap_or(0);
         let seen = match row.get(0) {
@@ -201,11 +225,17 @@ impl Applier<'_> {
             Some(_) => RowSeen::Unfinished { steps },
             None => RowSeen::None,
         };
-        Ok(Verdict { row: seen, lock_held: row.get(1) == Some("t") })
+        Ok(Verdict {
+            row: seen,
+            lock_held: row.get(1) == Some("t"),
+        })
     }
 
     fn mark(&self, state: Marked) -> Mark {
-        Mark { run_id: self.run_id.to_owned(), state }
+        Mark {
+            run_id: self.run_id.to_owned(),
+            state,
+        }
     }
 
     /// Writes to the ledger outside any script.
@@ -213,7 +243,11 @@ impl Applier<'_> {
         self.session.rows(sql).await.map(drop).map_err(|error| {
             let mut failure = Failure::new(
                 Exit::Database,
-                format!("the migration's row in {} could not be written: {}", self.ledger.table(), error.message),
+                format!(
+                    "the migration's row in {} could not be written: {}",
+                    self.ledger.table(),
+                    error.message
+                ),
                 "look for missing privileges, rules, triggers or row security on the table",
             )
             .of(pending.name);
@@ -257,11 +291,17 @@ impl Applier<'_> {
         let id = Uuid::new_v4().to_string();
         let seconds = started.elapsed().as_secs_f64();
         let text = logs(&failure);
-        let sql = self.ledger.record_rolled_back(&id, pending.name, &pending.checksum, seconds, &text);
+        let sql = self
+            .ledger
+            .record_rolled_back(&id, pending.name, &pending.checksum, seconds, &text);
         if failure.exit == Exit::RolledBack
             && let Err(error) = self.session.rows(&sql).await
         {
-            tracing::warn!(migration = pending.name, "the failure could not be recorded in the ledger: {}", error.message);
+            tracing::warn!(
+                migration = pending.name,
+                "the failure could not be recorded in the ledger: {}",
+                error.message
+            );
         }
         failure
     }
@@ -272,18 +312,28 @@ impl Applier<'_> {
         if pending.shape == Shape::Undecidable {
             failure.state = "the script holds a ROLLBACK of its own, so what it committed before the failure cannot be told from outside".into();
         } else {
-            failure.state = "the script committed part of itself before it failed: that part is in the database, the rest is not".into();
+            failure.state =
+                "the script committed part of itself before it failed: that part is in the database, the rest is not"
+                    .into();
         }
         failure.next = resolve_by_hand(pending.name);
         if let Err(error) = self.session.rows(&self.ledger.explain(id, &logs(&failure))).await {
-            tracing::warn!(migration = pending.name, "the error could not be added to the ledger: {}", error.message);
+            tracing::warn!(
+                migration = pending.name,
+                "the error could not be added to the ledger: {}",
+                error.message
+            );
         }
         failure
     }
 }
 
 fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
-    Context { migration: pending.name, script: pending.script, statements: &pending.statements }
+    Context {
+        migration: pending.name,
+        script: pending.script,
+        statements: &pending.statements,
+    }
 }
 
 /// The failure's text as the ledger keeps it.
@@ -320,7 +370,11 @@ pub fn resolve_by_hand(migration: &str) -> String {
 fn still_locked(pending: &Pending<'_>, error: &ServerError, budget: Duration) -> Failure {
     let mut failure = Failure::new(
         Exit::TableLock,
-        format!("other sessions kept it from its locks for {}: {}", humantime::format_duration(budget), error.message),
+        format!(
+            "other sessions kept it from its locks for {}: {}",
+            humantime::format_duration(budget),
+            error.message
+        ),
         "end the session that holds the locks or wait for it, then deploy again",
     )
     .of(pending.name);
@@ -332,7 +386,10 @@ fn still_locked(pending: &Pending<'_>, error: &ServerError, budget: Duration) ->
 fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure {
     let mut failure = Failure::new(
         Exit::Database,
-        format!("what became of the migration could not be read from the ledger: {}", error.message),
+        format!(
+            "what became of the migration could not be read from the ledger: {}",
+            error.message
+        ),
         "run `prisma-migrate-task status`, then deploy again: the migration's row decides",
     )
     .of(pending.name)
@@ -363,7 +420,10 @@ impl Retry {
 
     /// Tries for this long from now on.
     pub fn new(budget: Duration) -> Retry {
-        Retry { until: Instant::now() + budget, pause: Duration::from_millis(500) }
+        Retry {
+            until: Instant::now() + budget,
+            pause: Duration::from_millis(500),
+        }
     }
 
     /// Waits before the next try; false where the budget is spent.

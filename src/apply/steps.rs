@@ -7,9 +7,9 @@ use super::alone::{self, AloneEnd};
 use super::error::{self, Context};
 use super::message::{self, Message};
 use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back, still_locked};
+use crate::database::lock;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::database::lock;
 use crate::history::Marked;
 use crate::plan::Pending;
 use crate::sql::script::{self, Alone, Kind, Shape, Statement};
@@ -36,15 +36,21 @@ pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
             Kind::Alone(alone) => Some(alone.clone()),
             _ => None,
         };
-        return vec![Step { range: 0..script.len(), head: 0, alone, setting: only.kind == Kind::Setting }];
+        return vec![Step {
+            range: 0..script.len(),
+            head: 0,
+            alone,
+            setting: only.kind == Kind::Setting,
+        }];
     }
     let mut found = Vec::new();
     let mut rest = statements;
     while let Some(first) = rest.first() {
         let length = match first.kind {
-            Kind::Begin { .. } => {
-                rest.iter().position(|s| matches!(s.kind, Kind::Commit { chain: false })).map_or(rest.len(), |at| at + 1)
-            }
+            Kind::Begin { .. } => rest
+                .iter()
+                .position(|s| matches!(s.kind, Kind::Commit { chain: false }))
+                .map_or(rest.len(), |at| at + 1),
             _ => 1,
         };
         let (group, after) = rest.split_at(length);
@@ -58,14 +64,22 @@ pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
             Kind::Alone(alone) => Some(alone.clone()),
             _ => None,
         };
-        found.push(Step { range, head, alone, setting: first.kind == Kind::Setting });
+        found.push(Step {
+            range,
+            head,
+            alone,
+            setting: first.kind == Kind::Setting,
+        });
     }
     found
 }
 
 /// SHA-256 of the script up to the end of a number of steps: proves to a later run that the text it skips is the text that ran.
 pub fn prefix(script: &str, steps: &[Step], done: usize) -> String {
-    let end = done.checked_sub(1).and_then(|last| steps.get(last)).map_or(0, |step| step.range.end);
+    let end = done
+        .checked_sub(1)
+        .and_then(|last| steps.get(last))
+        .map_or(0, |step| step.range.end);
     crate::migration::sha256(&script.as_bytes()[..end])
 }
 
@@ -82,8 +96,16 @@ impl Applier<'_> {
     pub(super) async fn step_by_step(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         let steps = steps(pending.script, &pending.statements);
         let mut progress = match &pending.resume {
-            Some(resume) => Progress { id: resume.id.clone(), written: true, done: resume.done },
-            None => Progress { id: Uuid::new_v4().to_string(), written: false, done: 0 },
+            Some(resume) => Progress {
+                id: resume.id.clone(),
+                written: true,
+                done: resume.done,
+            },
+            None => Progress {
+                id: Uuid::new_v4().to_string(),
+                written: false,
+                done: 0,
+            },
         };
         // What the steps before the interruption set, the session of this run does not have.
         for step in steps.iter().take(progress.done).filter(|step| step.setting) {
@@ -104,7 +126,8 @@ impl Applier<'_> {
         if !progress.written {
             self.write_mark(pending, &steps, &mut progress).await?;
         }
-        self.write(&self.ledger.close(&progress.id, &pending.checksum), pending).await?;
+        self.write(&self.ledger.close(&progress.id, &pending.checksum), pending)
+            .await?;
         // Brings the session back to how it began.
         let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
@@ -126,26 +149,38 @@ impl Applier<'_> {
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
             let done = at + 1;
-            let mark = self.mark(Marked::Steps { done, prefix: prefix(pending.script, steps, done) });
+            let mark = self.mark(Marked::Steps {
+                done,
+                prefix: prefix(pending.script, steps, done),
+            });
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
             let mut message = Message::new(text, step.head, &[note], &[]);
             let verdict = message::step_verdict(self.ledger, &progress.id);
-            let (sent, verdict) =
-                tokio::join!(self.session.script(std::mem::take(&mut message.text)), self.session.rows(&verdict));
+            let (sent, verdict) = tokio::join!(
+                self.session.script(std::mem::take(&mut message.text)),
+                self.session.rows(&verdict)
+            );
             let verdict = match verdict.and_then(|rows| self.read_verdict(&rows)) {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => {
-                    return Ok(StepEnd::Lost(End::Lost { id: progress.id.clone(), error }));
+                    return Ok(StepEnd::Lost(End::Lost {
+                        id: progress.id.clone(),
+                        error,
+                    }));
                 }
                 Err(error) => return Err(super::no_verdict(pending, &error)),
             };
             if verdict.row == (RowSeen::Unfinished { steps: done }) {
-                return Ok(StepEnd::Done { lock_held: verdict.lock_held });
+                return Ok(StepEnd::Done {
+                    lock_held: verdict.lock_held,
+                });
             }
             match sent.error {
                 Some(error) if error::is_refusal(&error) => {
-                    let alone = Alone::Opaque { commits: script::may_commit(text) };
+                    let alone = Alone::Opaque {
+                        commits: script::may_commit(text),
+                    };
                     return self.alone_step(pending, steps, at, &alone, progress).await;
                 }
                 Some(error) if error::is_contention(&error) => {
@@ -181,20 +216,32 @@ impl Applier<'_> {
         let text = &pending.script[step.range.clone()];
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
-            let found = alone::look(self.session, alone).await.map_err(|error| super::no_verdict(pending, &error))?;
-            let mark = Marked::Alone { step: at + 1, prefix: prefix(pending.script, steps, at), found };
+            let found = alone::look(self.session, alone)
+                .await
+                .map_err(|error| super::no_verdict(pending, &error))?;
+            let mark = Marked::Alone {
+                step: at + 1,
+                prefix: prefix(pending.script, steps, at),
+                found,
+            };
             self.announce(pending, progress, mark).await?;
             let ended = alone::send(self.session, alone, text, found).await;
             let end = match ended {
                 Ok(end) => end,
                 Err(error) if error.closed => {
-                    return Ok(StepEnd::Lost(End::Lost { id: progress.id.clone(), error }));
+                    return Ok(StepEnd::Lost(End::Lost {
+                        id: progress.id.clone(),
+                        error,
+                    }));
                 }
                 Err(error) => return Err(super::no_verdict(pending, &error)),
             };
             match end {
                 AloneEnd::Done => {
-                    let done = Marked::Steps { done: at + 1, prefix: prefix(pending.script, steps, at + 1) };
+                    let done = Marked::Steps {
+                        done: at + 1,
+                        prefix: prefix(pending.script, steps, at + 1),
+                    };
                     let sql = format!(
                         "{}; {}",
                         self.ledger.remark(&progress.id, &self.mark(done), at + 1),
@@ -203,7 +250,10 @@ impl Applier<'_> {
                     let lock_held = match self.session.rows(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
                         Ok(verdict) => verdict.lock_held,
                         Err(error) if error.closed => {
-                            return Ok(StepEnd::Lost(End::Lost { id: progress.id.clone(), error }));
+                            return Ok(StepEnd::Lost(End::Lost {
+                                id: progress.id.clone(),
+                                error,
+                            }));
                         }
                         Err(error) => return Err(super::no_verdict(pending, &error)),
                     };
@@ -258,14 +308,20 @@ impl Applier<'_> {
     /// Writes what is done so far.
     async fn write_mark(&self, pending: &Pending<'_>, steps: &[Step], progress: &mut Progress) -> Result<(), Failure> {
         let done = progress.done;
-        let mark = Marked::Steps { done, prefix: prefix(pending.script, steps, done) };
+        let mark = Marked::Steps {
+            done,
+            prefix: prefix(pending.script, steps, done),
+        };
         self.announce(pending, progress, mark).await
     }
 
     /// Leaves the row as a later run can go on from: rolled back where nothing is committed, else unfinished behind its last committed step.
     async fn take_back(&self, pending: &Pending<'_>, steps: &[Step], progress: &mut Progress) -> Result<(), Failure> {
         if progress.done == 0 {
-            let sql = self.ledger.roll_back(&progress.id, "gave way to another session that waits for the migration lock");
+            let sql = self.ledger.roll_back(
+                &progress.id,
+                "gave way to another session that waits for the migration lock",
+            );
             return self.write(&sql, pending).await;
         }
         self.write_mark(pending, steps, progress).await
@@ -282,7 +338,10 @@ impl Applier<'_> {
         let done = progress.done;
         let kept = if done == 0 {
             failure = rolled_back(failure);
-            self.session.rows(&self.ledger.roll_back(&progress.id, &logs(&failure))).await.map(drop)
+            self.session
+                .rows(&self.ledger.roll_back(&progress.id, &logs(&failure)))
+                .await
+                .map(drop)
         } else {
             let line = pending.script[..steps[done - 1].range.end].matches('\n').count() + 1;
             failure.exit = Exit::PartiallyCommitted;
@@ -294,13 +353,23 @@ impl Applier<'_> {
                 "mend the text behind line {line} and deploy again: it goes on there as long as the text before is unchanged; or {}",
                 super::resolve_by_hand(pending.name)
             );
-            let mark = self.mark(Marked::Steps { done, prefix: prefix(pending.script, steps, done) });
-            let sql =
-                format!("{}; {}", self.ledger.remark(&progress.id, &mark, done), self.ledger.explain(&progress.id, &logs(&failure)));
+            let mark = self.mark(Marked::Steps {
+                done,
+                prefix: prefix(pending.script, steps, done),
+            });
+            let sql = format!(
+                "{}; {}",
+                self.ledger.remark(&progress.id, &mark, done),
+                self.ledger.explain(&progress.id, &logs(&failure))
+            );
             self.session.rows(&sql).await.map(drop)
         };
         if let Err(error) = kept {
-            tracing::warn!(migration = pending.name, "the failure could not be recorded in the ledger: {}", error.message);
+            tracing::warn!(
+                migration = pending.name,
+                "the failure could not be recorded in the ledger: {}",
+                error.message
+            );
         }
         let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
         failure
@@ -329,7 +398,13 @@ fn invalid_index(
     )
     .prisma(Some("P3018"))
     .of(context.migration);
-    failure.details.push(format!("the INVALID index {index} is not of this run and was left as it is"));
-    failure.place = Some(super::excerpt::place(context.migration, context.script, context.script[..start].chars().count()));
+    failure.details.push(format!(
+        "the INVALID index {index} is not of this run and was left as it is"
+    ));
+    failure.place = Some(super::excerpt::place(
+        context.migration,
+        context.script,
+        context.script[..start].chars().count(),
+    ));
     failure
 }

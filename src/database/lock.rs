@@ -33,7 +33,10 @@ pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
     let until = Instant::now() + wait;
     let mut said: Option<Instant> = None;
     loop {
-        let rows = session.rows(&format!("SELECT pg_catalog.pg_try_advisory_lock({KEY})")).await.map_err(LockError::Server)?;
+        let rows = session
+            .rows(&format!("SELECT pg_catalog.pg_try_advisory_lock({KEY})"))
+            .await
+            .map_err(LockError::Server)?;
         if rows.first().and_then(|row| row.get(0)) == Some("t") {
             return Ok(());
         }
@@ -57,7 +60,10 @@ pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
 /// # Errors
 /// The server's.
 pub async fn release(session: &Session) -> Result<(), ServerError> {
-    session.rows(&format!("SELECT pg_catalog.pg_advisory_unlock({KEY})")).await.map(drop)
+    session
+        .rows(&format!("SELECT pg_catalog.pg_advisory_unlock({KEY})"))
+        .await
+        .map(drop)
 }
 
 /// A query with a row where this session holds the lock: a session-level advisory lock with one 64-bit key (PostgreSQL's documentation, `pg_locks`).
@@ -92,7 +98,11 @@ impl LockSession {
 
 impl fmt::Display for LockSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "backend {} ({:?}, {} s: {:?})", self.pid, self.application_name, self.seconds, self.query)
+        write!(
+            f,
+            "backend {} ({:?}, {} s: {:?})",
+            self.pid, self.application_name, self.seconds, self.query
+        )
     }
 }
 

@@ -57,7 +57,10 @@ pub struct Server {
 impl Server {
     /// The ledger, where it is or where it will be made.
     pub fn ledger(&self) -> Option<Ledger> {
-        self.ledger_schema.as_deref().or(self.schema.as_deref()).map(Ledger::in_schema)
+        self.ledger_schema
+            .as_deref()
+            .or(self.schema.as_deref())
+            .map(Ledger::in_schema)
     }
 }
 
@@ -66,7 +69,9 @@ impl Server {
 /// # Errors
 /// The database cannot be reached or used, or another session answers than the one that was opened (a pooler).
 pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
-    let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout).await.map_err(unreachable)?;
+    let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout)
+        .await
+        .map_err(unreachable)?;
     let session = Session::new(connected.client, connected.messages);
     let ledger = Ledger::select(history::TABLE);
     let (facts, rows) = tokio::join!(session.rows(FACTS), session.rows(&ledger));
@@ -75,7 +80,10 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     if column(0).as_deref() != Some(terms.run_id) {
         return Err(Failure::new(
             Exit::Database,
-            format!("{} does not keep a session: a pooler in transaction mode answers there", terms.target.describe()),
+            format!(
+                "{} does not keep a session: a pooler in transaction mode answers there",
+                terms.target.describe()
+            ),
             "connect to the server itself (for RDS Proxy: the instance's or cluster's writer endpoint), since a migration needs a session of its own",
         ));
     }
@@ -92,7 +100,11 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         Err(error) if error.is(&["42P01"]) => None,
         Err(error) => return Err(unreadable(&error)),
     };
-    Ok(Opened { session, server, history })
+    Ok(Opened {
+        session,
+        server,
+        history,
+    })
 }
 
 /// Creates the database that was missing, and opens a session on it.
@@ -100,7 +112,9 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
 /// # Errors
 /// It could not be created, or not be opened.
 pub async fn create_and_open(terms: &Terms<'_>) -> Result<Opened, Failure> {
-    create_database(terms.target, &startup(terms)).await.map_err(unreachable)?;
+    create_database(terms.target, &startup(terms))
+        .await
+        .map_err(unreachable)?;
     tracing::info!("database {} did not exist and was created", terms.target.describe());
     open(terms).await
 }
@@ -115,7 +129,10 @@ pub fn is_missing(failure: &Failure) -> bool {
 /// # Errors
 /// The server's.
 pub async fn read_history(session: &Session, ledger: &Ledger) -> Result<History, Failure> {
-    let rows = session.rows(&Ledger::select(ledger.table())).await.map_err(|error| unreadable(&error))?;
+    let rows = session
+        .rows(&Ledger::select(ledger.table()))
+        .await
+        .map_err(|error| unreadable(&error))?;
     Ok(read(&rows))
 }
 
@@ -125,7 +142,9 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_
      WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user";
 
 fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
-    History { rows: rows.iter().map(|row| Ledger::row(|at| row.get(at))).collect() }
+    History {
+        rows: rows.iter().map(|row| Ledger::row(|at| row.get(at))).collect(),
+    }
 }
 
 fn startup(terms: &Terms<'_>) -> Startup {
@@ -139,7 +158,10 @@ fn startup(terms: &Terms<'_>) -> Startup {
     Startup {
         // At most 63 bytes are kept of it.
         application_name: format!("prisma-migrate-task/{} {}", env!("CARGO_PKG_VERSION"), terms.run_id),
-        options: options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        options: options
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
     }
 }
 
@@ -152,7 +174,11 @@ pub fn unusable(what: &str, error: &ServerError) -> Failure {
     let mut failure = Failure::new(
         Exit::Database,
         format!("{what}: {}", error.message),
-        if error.closed { "deploy again once the server is back" } else { "check the user's privileges, and the server's log" },
+        if error.closed {
+            "deploy again once the server is back"
+        } else {
+            "check the user's privileges, and the server's log"
+        },
     )
     .prisma(error.closed.then_some("P1017"));
     failure.sqlstate.clone_from(&error.sqlstate);
@@ -161,7 +187,10 @@ pub fn unusable(what: &str, error: &ServerError) -> Failure {
 }
 
 fn unreadable(error: &ServerError) -> Failure {
-    let mut failure = unusable(&format!("the migrations table {} cannot be read", history::TABLE), error);
+    let mut failure = unusable(
+        &format!("the migrations table {} cannot be read", history::TABLE),
+        error,
+    );
     if error.is(&["42703"]) {
         failure.next = "the table is not as Prisma makes it: compare its columns, or move it away".into();
     }

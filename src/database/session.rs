@@ -41,7 +41,11 @@ impl Session {
                 }
             }
         });
-        Session { client, reader, subject }
+        Session {
+            client,
+            reader,
+            subject,
+        }
     }
 
     /// Says in every notice from now on which migration it belongs to.
@@ -71,14 +75,24 @@ impl Session {
         let mut completed = 0;
         let stream = match stream {
             Ok(stream) => stream,
-            Err(error) => return Sent { completed, error: Some(error.into()) },
+            Err(error) => {
+                return Sent {
+                    completed,
+                    error: Some(error.into()),
+                };
+            }
         };
         tokio::pin!(stream);
         while let Some(message) = stream.next().await {
             match message {
                 Ok(SimpleQueryMessage::CommandComplete(_)) => completed += 1,
                 Ok(_) => {}
-                Err(error) => return Sent { completed, error: Some(error.into()) },
+                Err(error) => {
+                    return Sent {
+                        completed,
+                        error: Some(error.into()),
+                    };
+                }
             }
         }
         Sent { completed, error: None }

@@ -8,7 +8,10 @@ use std::borrow::Cow;
 
 /// The outcome as text, without a final newline.
 pub fn render(outcome: &Outcome, colour: bool) -> String {
-    let mut page = Page { text: String::new(), colour };
+    let mut page = Page {
+        text: String::new(),
+        colour,
+    };
     page.heading(outcome);
     for applied in &outcome.applied {
         let how = match applied.how {
@@ -16,7 +19,11 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
             How::Alone => "  by itself, outside a transaction",
             How::StepByStep => "  statement by statement",
         };
-        page.line(&format!("  applied   {}  {}{how}", applied.name, seconds(applied.duration_ms)));
+        page.line(&format!(
+            "  applied   {}  {}{how}",
+            applied.name,
+            seconds(applied.duration_ms)
+        ));
     }
     for sentence in &outcome.recovered {
         page.line(&format!("  recovered {sentence}"));
@@ -50,7 +57,11 @@ impl Page {
 
     fn painted(&mut self, code: &str, line: &str) {
         let line = printable(line);
-        let painted = if self.colour { Cow::Owned(format!("\u{1b}[{code}m{line}\u{1b}[0m")) } else { line };
+        let painted = if self.colour {
+            Cow::Owned(format!("\u{1b}[{code}m{line}\u{1b}[0m"))
+        } else {
+            line
+        };
         self.text.push_str(&painted);
         self.text.push('\n');
     }
@@ -59,17 +70,36 @@ impl Page {
         let database = match &outcome.database {
             Some(server) => {
                 let schema = server.ledger_schema.as_ref().or(server.schema.as_ref());
-                format!(" {}{}", server.address, schema.map(|s| format!(" (schema {s})")).unwrap_or_default())
+                format!(
+                    " {}{}",
+                    server.address,
+                    schema.map(|s| format!(" (schema {s})")).unwrap_or_default()
+                )
             }
             None => String::new(),
         };
         let took = seconds(outcome.duration_ms);
-        let count = |n: usize| if n == 1 { "1 migration".to_owned() } else { format!("{n} migrations") };
-        let found = outcome.migrations.map(|n| format!(", {} in the artifact", count(n))).unwrap_or_default();
+        let count = |n: usize| {
+            if n == 1 {
+                "1 migration".to_owned()
+            } else {
+                format!("{n} migrations")
+            }
+        };
+        let found = outcome
+            .migrations
+            .map(|n| format!(", {} in the artifact", count(n)))
+            .unwrap_or_default();
         match outcome.result {
             "failed" => self.painted("31;1", &format!("{} failed:{database}, {took}", outcome.verb)),
-            "pending" => self.painted("33;1", &format!("{} pending:{database}{found}", count(outcome.pending.len()))),
-            "applied" => self.painted("32;1", &format!("{} applied:{database}{found}, {took}", count(outcome.applied.len()))),
+            "pending" => self.painted(
+                "33;1",
+                &format!("{} pending:{database}{found}", count(outcome.pending.len())),
+            ),
+            "applied" => self.painted(
+                "32;1",
+                &format!("{} applied:{database}{found}, {took}", count(outcome.applied.len())),
+            ),
             "resolved" => self.painted("32;1", &format!("resolved:{database}")),
             _ => self.painted("32;1", &format!("up to date:{database}{found}, {took}")),
         }
@@ -77,10 +107,21 @@ impl Page {
 
     fn failure(&mut self, failure: &Failure) {
         self.text.push('\n');
-        let migration = failure.migration.as_ref().map(|name| format!("migration {name}: ")).unwrap_or_default();
-        let codes = [failure.prisma_code.map(str::to_owned), failure.sqlstate.as_ref().map(|s| format!("SQLSTATE {s}"))];
+        let migration = failure
+            .migration
+            .as_ref()
+            .map(|name| format!("migration {name}: "))
+            .unwrap_or_default();
+        let codes = [
+            failure.prisma_code.map(str::to_owned),
+            failure.sqlstate.as_ref().map(|s| format!("SQLSTATE {s}")),
+        ];
         let codes: Vec<String> = codes.into_iter().flatten().collect();
-        let codes = if codes.is_empty() { String::new() } else { format!(" [{}]", codes.join(", ")) };
+        let codes = if codes.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", codes.join(", "))
+        };
         self.painted("1", &format!("{migration}{}{codes}", failure.what));
         if let Some(place) = &failure.place {
             self.line(&place.excerpt);

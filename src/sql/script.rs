@@ -126,11 +126,17 @@ pub fn statements(script: &str) -> Vec<Statement> {
         let range = at..at + token.len as usize;
         at = range.end;
         if let Some(range) = splitter.take(token, range, script) {
-            found.push(Statement { kind: kind(&script[range.clone()]), range });
+            found.push(Statement {
+                kind: kind(&script[range.clone()]),
+                range,
+            });
         }
     }
     if let Some(range) = splitter.current.take() {
-        found.push(Statement { kind: kind(&script[range.clone()]), range });
+        found.push(Statement {
+            kind: kind(&script[range.clone()]),
+            range,
+        });
     }
     found
 }
@@ -141,7 +147,11 @@ pub fn shape(statements: &[Statement]) -> Shape {
         return Shape::Undecidable;
     }
     if statements.iter().any(|s| matches!(s.kind, Kind::Alone(_))) {
-        return if statements.len() == 1 { Shape::Alone } else { Shape::StepByStep };
+        return if statements.len() == 1 {
+            Shape::Alone
+        } else {
+            Shape::StepByStep
+        };
     }
     // SET TRANSACTION and the modes of BEGIN must precede the transaction's first query, and the head is one: it goes behind them.
     let opening = statements
@@ -149,7 +159,9 @@ pub fn shape(statements: &[Statement]) -> Shape {
         .take_while(|s| matches!(s.kind, Kind::Begin { .. } | Kind::SetTransaction | Kind::Setting))
         .filter(|s| matches!(s.kind, Kind::Begin { modes: true } | Kind::SetTransaction))
         .last();
-    Shape::Atomic { head: opening.map_or(0, |s| s.range.end) }
+    Shape::Atomic {
+        head: opening.map_or(0, |s| s.range.end),
+    }
 }
 
 /// Whether the only transaction control is a leading `BEGIN` and one `COMMIT` with nothing after it: then a row that the script's own commit made
@@ -160,7 +172,9 @@ pub fn is_enclosed(statements: &[Statement]) -> bool {
     };
     matches!(first.kind, Kind::Begin { .. })
         && last.kind == (Kind::Commit { chain: false })
-        && middle.iter().all(|s| matches!(s.kind, Kind::Ordinary | Kind::Setting | Kind::SetTransaction))
+        && middle
+            .iter()
+            .all(|s| matches!(s.kind, Kind::Ordinary | Kind::Setting | Kind::SetTransaction))
 }
 
 /// psql's rule for where a statement ends.
@@ -233,8 +247,10 @@ impl<'a> Words<'a> {
             .filter_map(|token| {
                 let range = at..at + token.len as usize;
                 at = range.end;
-                let blank =
-                    matches!(token.kind, TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. });
+                let blank = matches!(
+                    token.kind,
+                    TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. }
+                );
                 (!blank).then(|| &statement[range])
             })
             .take(WORDS_READ)
@@ -243,7 +259,9 @@ impl<'a> Words<'a> {
     }
 
     fn is(&self, at: usize, any_of: &[&str]) -> bool {
-        self.words.get(at).is_some_and(|word| any_of.iter().any(|w| word.eq_ignore_ascii_case(w)))
+        self.words
+            .get(at)
+            .is_some_and(|word| any_of.iter().any(|w| word.eq_ignore_ascii_case(w)))
     }
 
     fn find(&self, word: &str) -> Option<usize> {
@@ -287,14 +305,28 @@ fn kind(statement: &str) -> Kind {
     let words = Words::of(statement);
     let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
-        "begin" | "start" => Kind::Begin { modes: words.has("isolation") || words.has("only") || words.has("deferrable") },
+        "begin" | "start" => Kind::Begin {
+            modes: words.has("isolation") || words.has("only") || words.has("deferrable"),
+        },
         "commit" | "end" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
-        "commit" | "end" => Kind::Commit { chain: words.has("chain") && !words.has("no") },
+        "commit" | "end" => Kind::Commit {
+            chain: words.has("chain") && !words.has("no"),
+        },
         "rollback" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
         "rollback" | "abort" if words.has("to") => Kind::Ordinary,
         "rollback" | "abort" => Kind::Rollback,
         "prepare" if words.is(1, &["transaction"]) => Kind::Rollback,
-        "set" if words.is(1, &["transaction", "transaction_isolation", "transaction_read_only", "transaction_deferrable"]) => {
+        "set"
+            if words.is(
+                1,
+                &[
+                    "transaction",
+                    "transaction_isolation",
+                    "transaction_read_only",
+                    "transaction_deferrable",
+                ],
+            ) =>
+        {
             Kind::SetTransaction
         }
         "set" if words.is(1, &["local"]) && words.is(2, &["transaction_isolation", "transaction_read_only"]) => {
@@ -330,24 +362,42 @@ fn alone(first: &str, words: &Words<'_>) -> Option<Alone> {
             }
             if words.is(1, &["database", "tablespace"]) {
                 let (name, _) = words.name(2)?;
-                return Some(Alone::Global { create: true, database: words.is(1, &["database"]), name });
+                return Some(Alone::Global {
+                    create: true,
+                    database: words.is(1, &["database"]),
+                    name,
+                });
             }
-            words.is(1, &["subscription"]).then_some(Alone::Opaque { commits: false })
+            words
+                .is(1, &["subscription"])
+                .then_some(Alone::Opaque { commits: false })
         }
         "drop" => {
             if words.is(1, &["index"]) && words.is(2, &["concurrently"]) {
                 let (at, _) = words.skip_if_exists(3);
-                return Some(words.name(at).map_or(Alone::Opaque { commits: false }, |(name, _)| Alone::DropIndex(name)));
+                return Some(
+                    words
+                        .name(at)
+                        .map_or(Alone::Opaque { commits: false }, |(name, _)| Alone::DropIndex(name)),
+                );
             }
             if words.is(1, &["database", "tablespace"]) {
                 let (at, _) = words.skip_if_exists(2);
                 let (name, _) = words.name(at)?;
-                return Some(Alone::Global { create: false, database: words.is(1, &["database"]), name });
+                return Some(Alone::Global {
+                    create: false,
+                    database: words.is(1, &["database"]),
+                    name,
+                });
             }
-            words.is(1, &["subscription"]).then_some(Alone::Opaque { commits: false })
+            words
+                .is(1, &["subscription"])
+                .then_some(Alone::Opaque { commits: false })
         }
         "alter" if words.is(1, &["system"]) => Some(Alone::Repeatable { concurrently: false }),
-        "alter" if words.is(1, &["database"]) && words.is(3, &["set"]) && words.is(4, &["tablespace"]) => Some(Alone::Opaque { commits: false }),
+        "alter" if words.is(1, &["database"]) && words.is(3, &["set"]) && words.is(4, &["tablespace"]) => {
+            Some(Alone::Opaque { commits: false })
+        }
         "alter" if words.is(1, &["table"]) => detach_partition(words),
         "reindex" if words.has("concurrently") => Some(Alone::Repeatable { concurrently: true }),
         "reindex" if words.is(1, &["schema", "database", "system"]) => Some(Alone::Repeatable { concurrently: false }),
@@ -367,7 +417,11 @@ fn create_index(words: &Words<'_>, at: usize) -> Alone {
     };
     let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
     match words.name(at) {
-        Some((table, _)) => Alone::CreateIndex { index, table, if_not_exists },
+        Some((table, _)) => Alone::CreateIndex {
+            index,
+            table,
+            if_not_exists,
+        },
         None => Alone::Opaque { commits: false },
     }
 }
@@ -423,9 +477,18 @@ mod tests {
             ("", &[]),
             (" ;; -- nothing\n/* ; */ ;", &[]),
             ("SELECT 1; SELECT 2", &["SELECT 1", "SELECT 2"]),
-            ("-- a;b\nSELECT ';' -- ;\n;SELECT \";\";", &["SELECT ';'", "SELECT \";\""]),
-            ("SELECT E'\\';' ; SELECT 'it''s;'", &["SELECT E'\\';'", "SELECT 'it''s;'"]),
-            ("DO $a$ BEGIN; $$ ; $b$ END $a$; SELECT 1", &["DO $a$ BEGIN; $$ ; $b$ END $a$", "SELECT 1"]),
+            (
+                "-- a;b\nSELECT ';' -- ;\n;SELECT \";\";",
+                &["SELECT ';'", "SELECT \";\""],
+            ),
+            (
+                "SELECT E'\\';' ; SELECT 'it''s;'",
+                &["SELECT E'\\';'", "SELECT 'it''s;'"],
+            ),
+            (
+                "DO $a$ BEGIN; $$ ; $b$ END $a$; SELECT 1",
+                &["DO $a$ BEGIN; $$ ; $b$ END $a$", "SELECT 1"],
+            ),
             ("/* /* ; */ ; */ SELECT 1;", &["SELECT 1"]),
             (
                 "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); SELECT 3",
@@ -438,7 +501,10 @@ mod tests {
                     "SELECT 3",
                 ],
             ),
-            ("SELECT $1;SELECT a$b$c;SELECT 1", &["SELECT $1", "SELECT a$b$c", "SELECT 1"]),
+            (
+                "SELECT $1;SELECT a$b$c;SELECT 1",
+                &["SELECT $1", "SELECT a$b$c", "SELECT 1"],
+            ),
             ("\u{feff}SELECT 'é'; SELECT 2", &["SELECT 'é'", "SELECT 2"]),
         ];
         for (script, expected) in cases {
@@ -450,7 +516,11 @@ mod tests {
     fn kinds_are_told_by_the_first_words() {
         use Kind::*;
         let create = |index: Option<&str>, table: &str, if_not_exists| {
-            Alone(super::Alone::CreateIndex { index: index.map(str::to_owned), table: table.into(), if_not_exists })
+            Alone(super::Alone::CreateIndex {
+                index: index.map(str::to_owned),
+                table: table.into(),
+                if_not_exists,
+            })
         };
         let repeatable = |concurrently| Alone(super::Alone::Repeatable { concurrently });
         let cases: &[(&str, Kind)] = &[
@@ -477,21 +547,47 @@ mod tests {
             ("copy t from stdin with (format csv)", CopyFromStdin),
             ("COPY (SELECT a FROM stdin) TO '/tmp/x'", Ordinary),
             ("COPY t FROM '/tmp/x'", Ordinary),
-            ("CREATE INDEX CONCURRENTLY i ON ONLY s.\"T\" (a)", create(Some("i"), "s.\"T\"", false)),
-            ("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS \"I\" ON t (a)", create(Some("\"I\""), "t", true)),
+            (
+                "CREATE INDEX CONCURRENTLY i ON ONLY s.\"T\" (a)",
+                create(Some("i"), "s.\"T\"", false),
+            ),
+            (
+                "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS \"I\" ON t (a)",
+                create(Some("\"I\""), "t", true),
+            ),
             ("create index /* x */ concurrently on t (a)", create(None, "t", false)),
             ("CREATE INDEX concurrently_named ON t (a)", Ordinary),
-            ("DROP INDEX CONCURRENTLY IF EXISTS s.i", Alone(super::Alone::DropIndex("s.i".into()))),
+            (
+                "DROP INDEX CONCURRENTLY IF EXISTS s.i",
+                Alone(super::Alone::DropIndex("s.i".into())),
+            ),
             ("DROP INDEX i", Ordinary),
             ("REINDEX (VERBOSE, CONCURRENTLY) TABLE t", repeatable(true)),
             ("REINDEX TABLE t", Ordinary),
             ("REINDEX SCHEMA s", repeatable(false)),
             ("VACUUM ANALYZE t", repeatable(false)),
-            ("CREATE DATABASE d", Alone(super::Alone::Global { create: true, database: true, name: "d".into() })),
-            ("DROP DATABASE IF EXISTS d", Alone(super::Alone::Global { create: false, database: true, name: "d".into() })),
+            (
+                "CREATE DATABASE d",
+                Alone(super::Alone::Global {
+                    create: true,
+                    database: true,
+                    name: "d".into(),
+                }),
+            ),
+            (
+                "DROP DATABASE IF EXISTS d",
+                Alone(super::Alone::Global {
+                    create: false,
+                    database: true,
+                    name: "d".into(),
+                }),
+            ),
             (
                 "ALTER TABLE IF EXISTS ONLY s.p DETACH PARTITION s.c CONCURRENTLY",
-                Alone(super::Alone::DetachPartition { parent: "s.p".into(), partition: "s.c".into() }),
+                Alone(super::Alone::DetachPartition {
+                    parent: "s.p".into(),
+                    partition: "s.c".into(),
+                }),
             ),
             ("ALTER TABLE p DETACH PARTITION c", Ordinary),
             ("ALTER SYSTEM SET work_mem = '1MB'", repeatable(false)),
@@ -509,14 +605,26 @@ mod tests {
     fn the_shape_follows_from_the_statements() {
         let cases: &[(&str, Shape)] = &[
             ("", Shape::Atomic { head: 0 }),
-            ("CREATE TABLE a (id int); CREATE TABLE b (id int)", Shape::Atomic { head: 0 }),
+            (
+                "CREATE TABLE a (id int); CREATE TABLE b (id int)",
+                Shape::Atomic { head: 0 },
+            ),
             ("BEGIN; SELECT 1; COMMIT", Shape::Atomic { head: 0 }),
-            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1", Shape::Atomic { head: 44 }),
-            ("BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT", Shape::Atomic { head: 33 }),
+            (
+                "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1",
+                Shape::Atomic { head: 44 },
+            ),
+            (
+                "BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT",
+                Shape::Atomic { head: 33 },
+            ),
             ("SELECT 1; SET TRANSACTION READ WRITE", Shape::Atomic { head: 0 }),
             ("BEGIN; SELECT 1; ROLLBACK", Shape::Undecidable),
             ("VACUUM", Shape::Alone),
-            ("SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON t (a)", Shape::StepByStep),
+            (
+                "SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON t (a)",
+                Shape::StepByStep,
+            ),
         ];
         for (script, expected) in cases {
             assert_eq!(shape(&statements(script)), *expected, "{script}");
@@ -543,7 +651,13 @@ mod tests {
 
     #[test]
     fn an_open_quote_or_comment_is_seen() {
-        for script in ["SELECT 'a", "SELECT \"a", "SELECT $x$ a $y$", "/* /* */", "SELECT E'\\'"] {
+        for script in [
+            "SELECT 'a",
+            "SELECT \"a",
+            "SELECT $x$ a $y$",
+            "/* /* */",
+            "SELECT E'\\'",
+        ] {
             assert!(is_unterminated(script), "{script}");
         }
         for script in ["SELECT 'a'", "-- 'a", "SELECT $x$ ' $x$", "/* ' */"] {
