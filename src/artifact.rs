@@ -13,12 +13,13 @@ mod source;
 
 use std::fs::File;
 use std::io::{BufReader, Cursor};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::task::spawn_blocking;
 
-pub use error::ArtifactError;
+pub use error::{ArtifactError, Cause};
 pub use source::{Source, SourceError};
 
 use crate::migration::{Migration, order};
@@ -113,24 +114,23 @@ pub enum Origin {
 /// # Errors
 /// See [`ArtifactError`]. A script that is missing or cannot be sent is no error here: ask [`Migration::text`] of the pending ones.
 pub async fn load(source: &Source, migrations_path: Option<&str>, limits: &Limits) -> Result<Artifact, ArtifactError> {
-    let (source, wanted, limits) = (source.clone(), migrations_path.map(str::to_owned), *limits);
-    let fetched = match &source {
+    let loaded = load_from(source.clone(), migrations_path.map(str::to_owned), *limits).await;
+    loaded.map_err(|cause| ArtifactError {
+        artifact: Box::new(source.clone()),
+        cause,
+    })
+}
+
+async fn load_from(source: Source, wanted: Option<String>, limits: Limits) -> Result<Artifact, Cause> {
+    let read = match source {
         Source::S3(address) => {
-            let got = s3::get(address, limits.object_bytes).await;
-            Some(got.map_err(|error| ArtifactError::S3 {
-                artifact: source.clone(),
-                error,
-            })?)
+            let object = s3::get(&address, limits.object_bytes).await?;
+            spawn_blocking(move || from_object(address, object, wanted.as_deref(), &limits))
         }
-        Source::Zip(_) | Source::Folder(_) => None,
+        Source::Zip(path) => spawn_blocking(move || from_zip(path, wanted.as_deref(), &limits)),
+        Source::Folder(path) => spawn_blocking(move || from_folder(path, wanted.as_deref())),
     };
-    // Reading and inflating block, and meanwhile a signal to stop must be heard.
-    let read = tokio::task::spawn_blocking(move || match (&source, fetched) {
-        (Source::S3(address), Some(object)) => from_object(&source, address, object, wanted.as_deref(), &limits),
-        (Source::Folder(path), _) => from_folder(&source, path, wanted.as_deref()),
-        (Source::Zip(path), _) => from_zip(&source, path, wanted.as_deref(), &limits),
-        (Source::S3(_), None) => unreachable!("an object was fetched for every address"),
-    });
+    // Reading and inflating block, and meanwhile a signal to stop must be heard: hence the thread.
     match read.await {
         Ok(read) => read,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
@@ -138,66 +138,38 @@ pub async fn load(source: &Source, migrations_path: Option<&str>, limits: &Limit
 }
 
 fn from_object(
-    source: &Source,
-    address: &s3::Address,
+    address: s3::Address,
     object: s3::Object,
     wanted: Option<&str>,
     limits: &Limits,
-) -> Result<Artifact, ArtifactError> {
+) -> Result<Artifact, Cause> {
     let origin = Origin::S3 {
-        bucket: address.bucket.clone(),
-        key: address.key.clone(),
+        bucket: address.bucket,
+        key: address.key,
         version_id: object.version_id,
         etag: object.etag,
         size: object.bytes.len() as u64,
     };
-    let contents = archive::read(Cursor::new(object.bytes), wanted, limits);
-    from_archive(source, origin, contents)
+    from_archive(origin, archive::read(Cursor::new(object.bytes), wanted, limits)?)
 }
 
-fn from_zip(source: &Source, path: &Path, wanted: Option<&str>, limits: &Limits) -> Result<Artifact, ArtifactError> {
-    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-    let (size, file) = opened.map_err(|error| ArtifactError::File {
-        path: path.to_owned(),
-        error,
-    })?;
-    let origin = Origin::Zip {
-        path: path.to_owned(),
-        size,
-    };
-    let contents = archive::read(BufReader::new(file), wanted, limits);
-    from_archive(source, origin, contents)
+fn from_zip(path: PathBuf, wanted: Option<&str>, limits: &Limits) -> Result<Artifact, Cause> {
+    let file = File::open(&path).map_err(Cause::File)?;
+    let size = file.metadata().map_err(Cause::File)?.len();
+    let contents = archive::read(BufReader::new(file), wanted, limits)?;
+    from_archive(Origin::Zip { path, size }, contents)
 }
 
-fn from_archive(
-    source: &Source,
-    origin: Origin,
-    contents: Result<archive::Contents, archive::ArchiveError>,
-) -> Result<Artifact, ArtifactError> {
-    let contents = contents.map_err(|error| ArtifactError::Archive {
-        artifact: source.clone(),
-        error,
-    })?;
+fn from_archive(origin: Origin, contents: archive::Contents) -> Result<Artifact, Cause> {
     let path = layout::shown(&contents.folder);
-    finish(
-        source,
-        origin,
-        path,
-        contents.migrations,
-        contents.lock_file,
-        Vec::new(),
-    )
+    finish(origin, path, contents.migrations, contents.lock_file, Vec::new())
 }
 
-fn from_folder(source: &Source, path: &Path, wanted: Option<&str>) -> Result<Artifact, ArtifactError> {
-    let contents = folder::read(path, wanted).map_err(|error| ArtifactError::Folder {
-        artifact: source.clone(),
-        error,
-    })?;
-    let origin = Origin::Folder { path: path.to_owned() };
+fn from_folder(path: PathBuf, wanted: Option<&str>) -> Result<Artifact, Cause> {
+    let contents = folder::read(&path, wanted)?;
     let found = contents.folder.display().to_string();
+    let origin = Origin::Folder { path };
     finish(
-        source,
         origin,
         found,
         contents.migrations,
@@ -207,24 +179,20 @@ fn from_folder(source: &Source, path: &Path, wanted: Option<&str>) -> Result<Art
 }
 
 fn finish(
-    source: &Source,
     origin: Origin,
     migrations_path: String,
     mut migrations: Vec<Migration>,
     lock_file: Option<Vec<u8>>,
     mut warnings: Vec<String>,
-) -> Result<Artifact, ArtifactError> {
+) -> Result<Artifact, Cause> {
     let lock_file = match lock_file {
         None => LockFile::Missing,
-        Some(content) => LockFile::parse(&content).map_err(|error| ArtifactError::LockFile {
-            artifact: source.clone(),
-            error,
-        })?,
+        Some(content) => LockFile::parse(&content)?,
     };
     order::sort(&mut migrations);
     if migrations.is_empty() {
         warnings.push(format!(
-            "{source} holds no migrations: {migrations_path} is empty or missing"
+            "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"
         ));
     }
     Ok(Artifact {
@@ -288,7 +256,7 @@ mod tests {
         let empty = loaded(&source).await.unwrap();
         assert!(empty.migrations.is_empty());
         assert!(
-            empty.warnings[0].contains("holds no migrations"),
+            empty.warnings[0].contains("is empty or missing"),
             "{:?}",
             empty.warnings
         );
@@ -310,7 +278,9 @@ mod tests {
     async fn a_zip_that_is_not_there_is_named() {
         let error = loaded(&Source::Zip("not/there.zip".into())).await.unwrap_err();
         assert!(
-            error.to_string().starts_with("not/there.zip could not be read"),
+            error
+                .to_string()
+                .starts_with("not/there.zip: the file could not be opened"),
             "{error}"
         );
         assert_eq!(error.exit(), crate::exit::Exit::Artifact);

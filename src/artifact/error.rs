@@ -1,7 +1,6 @@
 //! Why an artifact cannot be used.
 
 use std::io;
-use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -12,81 +11,63 @@ use super::lock_file::LockFileError;
 use super::s3::failure::S3Error;
 use crate::exit::Exit;
 
-/// What failed, on which source.
+/// An artifact that cannot be used.
 #[derive(Debug, Error)]
-pub enum ArtifactError {
+#[error("{artifact}: {cause}")]
+pub struct ArtifactError {
+    /// What was asked for.
+    pub artifact: Box<Source>,
+    /// What failed.
+    pub cause: Cause,
+}
+
+/// What failed on the way to the migrations.
+#[derive(Debug, Error)]
+pub enum Cause {
     /// The object could not be had.
-    #[error("{artifact} could not be read: {error}")]
-    S3 {
-        /// What was asked for.
-        artifact: Source,
-        /// Why.
-        error: S3Error,
-    },
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// The zip file could not be opened.
-    #[error("{} could not be read: {error}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's own words.
-        error: io::Error,
-    },
+    #[error("the file could not be opened: {0}")]
+    File(io::Error),
     /// The zip cannot be used.
-    #[error("{artifact}: {error}")]
-    Archive {
-        /// Where it came from.
-        artifact: Source,
-        /// Why.
-        error: ArchiveError,
-    },
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The folder cannot be used.
-    #[error("{artifact}: {error}")]
-    Folder {
-        /// Which one.
-        artifact: Source,
-        /// Why.
-        error: FolderError,
-    },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The lock file names another provider or none.
-    #[error("{artifact}: {error}")]
-    LockFile {
-        /// Where it came from.
-        artifact: Source,
-        /// Why.
-        error: LockFileError,
-    },
+    #[error(transparent)]
+    LockFile(#[from] LockFileError),
 }
 
 impl ArtifactError {
     /// The exit code: a history that is another database's, an artifact that a newer one has superseded, and otherwise an artifact that is missing or
     /// invalid.
     pub fn exit(&self) -> Exit {
-        match self {
-            ArtifactError::LockFile { .. } => Exit::History,
-            ArtifactError::S3 {
-                error: S3Error::Superseded(_),
-                ..
-            } => Exit::Superseded,
-            _ => Exit::Artifact,
+        match &self.cause {
+            Cause::LockFile(_) => Exit::History,
+            Cause::S3(S3Error::Superseded(_)) => Exit::Superseded,
+            Cause::S3(_) | Cause::File(_) | Cause::Archive(_) | Cause::Folder(_) => Exit::Artifact,
         }
     }
 
     /// Prisma's code for it, where it has one.
     pub fn prisma_code(&self) -> Option<&'static str> {
-        match self {
-            ArtifactError::LockFile { .. } => Some("P3019"),
-            _ => None,
+        match &self.cause {
+            Cause::LockFile(_) => Some("P3019"),
+            Cause::S3(_) | Cause::File(_) | Cause::Archive(_) | Cause::Folder(_) => None,
         }
     }
 
     /// What to do next, in one sentence.
     pub fn next_step(&self) -> String {
-        match self {
-            ArtifactError::S3 { error, .. } => error.next_step(),
-            ArtifactError::File { .. } => "check the path of the zip file".into(),
-            ArtifactError::Archive { error, .. } => error.next_step(),
-            ArtifactError::Folder { error, .. } => error.next_step(),
-            ArtifactError::LockFile { .. } => {
+        match &self.cause {
+            Cause::S3(error) => error.next_step(),
+            Cause::File(_) => "check the path of the zip file".into(),
+            Cause::Archive(error) => error.next_step(),
+            Cause::Folder(error) => error.next_step(),
+            Cause::LockFile(_) => {
                 "correct the provider in migration_lock.toml, or deploy the artifact that was made for PostgreSQL"
                     .into()
             }
@@ -100,22 +81,19 @@ mod tests {
 
     #[test]
     fn exit_codes_follow_the_cause() {
-        let artifact = || Source::s3("artifacts", "prisma.zip");
-        let s3 = |error| ArtifactError::S3 {
-            artifact: artifact(),
-            error,
-        };
-        let lock_file = ArtifactError::LockFile {
-            artifact: artifact(),
-            error: LockFileError::Provider("mysql".into()),
-        };
         let table = [
-            (s3(S3Error::Superseded("0a".into())), Exit::Superseded, None),
-            (s3(S3Error::NoSuchKey), Exit::Artifact, None),
-            (s3(S3Error::Timeout { attempts: 3 }), Exit::Artifact, None),
-            (lock_file, Exit::History, Some("P3019")),
+            (S3Error::Superseded("0a".into()).into(), Exit::Superseded, None),
+            (S3Error::NoSuchKey.into(), Exit::Artifact, None),
+            (S3Error::Timeout { attempts: 3 }.into(), Exit::Artifact, None),
+            (
+                LockFileError::Provider("mysql".into()).into(),
+                Exit::History,
+                Some("P3019"),
+            ),
         ];
-        for (error, exit, code) in table {
+        for (cause, exit, code) in table {
+            let artifact = Box::new(Source::s3("artifacts", "prisma.zip"));
+            let error = ArtifactError { artifact, cause };
             assert_eq!((error.exit(), error.prisma_code()), (exit, code), "{error}");
             assert!(error.to_string().starts_with("s3://artifacts/prisma.zip"), "{error}");
             assert!(!error.next_step().is_empty());

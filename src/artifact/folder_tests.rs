@@ -141,3 +141,14 @@ fn a_directory_name_that_is_not_utf8_is_an_error() {
     let error = read(root.path(), None).unwrap_err().to_string();
     assert!(error.ends_with("2_\u{fffd} is not UTF-8"), "{error}");
 }
+
+#[test]
+fn a_script_too_long_for_one_message_is_not_even_read() {
+    let root = folder_of(&[("migrations/1_a/migration.sql", b"")]);
+    let size = MAX_SCRIPT_BYTES + 1;
+    let script = fs::File::create(root.path().join("migrations/1_a/migration.sql")).unwrap();
+    // A sparse file: the size without the bytes.
+    script.set_len(size).unwrap();
+    let contents = read(root.path(), None).unwrap();
+    assert_eq!(scripts(&contents), [("1_a", Err(&Defect::TooLong { size }))]);
+}

@@ -75,7 +75,7 @@ pub enum S3Error {
     #[error("no AWS region is configured")]
     NoRegion,
     /// No connection to S3.
-    #[error("S3 could not be reached after {attempts} attempts: {reason}")]
+    #[error("S3 could not be reached (attempts: {attempts}): {reason}")]
     Unreachable {
         /// How often the SDK tried.
         attempts: u32,
@@ -83,7 +83,7 @@ pub enum S3Error {
         reason: String,
     },
     /// No answer in time.
-    #[error("S3 did not answer in time ({attempts} attempts)")]
+    #[error("S3 did not answer in time (attempts: {attempts})")]
     Timeout {
         /// How often the SDK tried.
         attempts: u32,
@@ -105,7 +105,7 @@ pub enum S3Error {
         limit: u64,
     },
     /// Anything else that S3 answered.
-    #[error("S3 answered {status} {code} after {attempts} attempts: {message}")]
+    #[error("S3 answered {status} {code} (attempts: {attempts}): {message}")]
     Answer {
         /// The HTTP status.
         status: u16,
@@ -115,6 +115,12 @@ pub enum S3Error {
         message: String,
         /// How often the SDK tried.
         attempts: u32,
+    },
+    /// An error without S3's code in it.
+    #[error("the endpoint answered {status} without an error of S3's: a proxy, or not S3 at all")]
+    Stranger {
+        /// The HTTP status.
+        status: u16,
     },
     /// The request could not be made.
     #[error("the request to S3 could not be made: {0}")]
@@ -149,6 +155,7 @@ impl S3Error {
             S3Error::Body { .. } => "start again".into(),
             S3Error::TooLarge { .. } => "upload the prisma folder alone, without node_modules".into(),
             S3Error::Answer { status, .. } if *status >= 500 => "start again later".into(),
+            S3Error::Stranger { .. } => "check AWS_ENDPOINT_URL and the proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)".into(),
             S3Error::Answer { .. } | S3Error::Request(_) => "check the bucket, the key and the AWS configuration".into(),
         }
     }
@@ -210,7 +217,12 @@ impl Failure {
         let asked = asked_region.unwrap_or("no region").to_owned();
         let version = || address.version_id.clone().unwrap_or_else(|| "asked for".into());
         match (status, code.as_str()) {
+            (301, _) if bucket_region.is_some() => S3Error::WrongRegion {
+                actual: bucket_region,
+                asked,
+            },
             (412, _) => S3Error::Superseded(address.etag.clone().unwrap_or_default()),
+            (_, "") => S3Error::Stranger { status },
             (301, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
                 let actual = bucket_region;
                 S3Error::WrongRegion { actual, asked }
@@ -234,11 +246,11 @@ impl Failure {
                     Some(_) => "s3:GetObjectVersion",
                     None => "s3:GetObject",
                 },
-                arn: format!("arn:aws:s3:::{}/{}", address.bucket, address.key),
+                arn: format!("arn:{}:s3:::{}/{}", partition(&asked), address.bucket, address.key),
             },
             (404, "NoSuchBucket") => S3Error::NoSuchBucket,
             (404, "NoSuchVersion") => S3Error::NoSuchVersion(version()),
-            (404, _) => S3Error::NoSuchKey,
+            (404, "NoSuchKey") => S3Error::NoSuchKey,
             (405, _) if address.version_id.is_some() => S3Error::Deleted(version()),
             _ => S3Error::Answer {
                 status,
@@ -250,13 +262,24 @@ impl Failure {
     }
 }
 
-/// The last cause of an error: the SDK's own layers say little more than that there is one.
+fn partition(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else {
+        "aws"
+    }
+}
+
+/// The last cause of an error: the SDK's own layers say little more than that there is one. On one line.
 pub(super) fn innermost(error: &dyn StdError) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -322,12 +345,17 @@ mod tests {
             ),
             (
                 answer(503, "SlowDown", "Please reduce"),
-                "S3 answered 503 SlowDown after 3 attempts: Please reduce",
+                "S3 answered 503 SlowDown (attempts: 3): Please reduce",
             ),
-            (Failure::Timeout, "did not answer in time (3 attempts)"),
+            (answer(301, "", ""), "the bucket is in eu-west-1"),
+            (
+                answer(404, "", ""),
+                "the endpoint answered 404 without an error of S3's",
+            ),
+            (Failure::Timeout, "did not answer in time (attempts: 3)"),
             (
                 Failure::Unreachable("connection refused".into()),
-                "could not be reached after 3 attempts: connection refused",
+                "could not be reached (attempts: 3): connection refused",
             ),
         ];
         for (failure, expected) in table {
@@ -360,6 +388,8 @@ mod tests {
             explain(answer(405, "MethodNotAllowed", ""), &version),
             S3Error::Deleted("v1".into())
         );
+        let china = answer(403, "AccessDenied", "").explain(&version, Some("cn-north-1"), 1);
+        assert!(china.to_string().contains("arn:aws-cn:s3:::artifacts/"), "{china}");
         let denied = explain(answer(403, "AccessDenied", ""), &version);
         assert!(denied.to_string().contains("s3:GetObjectVersion"), "{denied}");
     }
