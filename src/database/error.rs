@@ -99,7 +99,7 @@ pub enum ConnectError {
         /// The server's words.
         message: ServerMessage,
     },
-    /// The user may not connect to this database, or not from here (28000, 42501).
+    /// The user may not connect to this database (42501), or not from here (28000), or nobody may (55000).
     #[error("user {user} was denied access to the database {database} at {server}: {message}")]
     Denied {
         /// Where.
@@ -282,7 +282,9 @@ impl ConnectError {
                 database,
                 message,
             },
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied {
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            | SqlState::INSUFFICIENT_PRIVILEGE
+            | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Self::Denied {
                 server,
                 user,
                 database,
@@ -318,7 +320,11 @@ impl ConnectError {
                     cause: Some(error),
                 }
             }
-            _ => Self::Unreachable { server, cause: error },
+            _ if error.raw_os_error().is_some() => Self::Unreachable { server, cause: error },
+            _ => Self::Protocol {
+                server,
+                reason: printable(&error.to_string()),
+            },
         }
     }
 
