@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::target::{Host, Target};
+use super::target::Target;
 use super::tls::{self, TlsSetupError};
 use crate::exit::Exit;
 
@@ -420,11 +420,4 @@ fn seconds(duration: Duration) -> humantime::FormattedDuration {
 
 fn because(cause: &Option<impl fmt::Display>) -> String {
     cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
-}
-
-impl Target {
-    /// Whether TLS can be used at all: PostgreSQL has none on a Unix-domain socket, and libpq ignores `sslmode` there.
-    pub(super) fn can_have_tls(&self) -> bool {
-        matches!(self.host, Host::Tcp(_))
-    }
 }

@@ -1,4 +1,5 @@
 //! Connecting: what each failure is called, what is worth waiting for, and what a session begins with.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -203,7 +204,11 @@ fn a_server_that_comes_back_is_waited_for() {
     let database = server.database();
     let target = target(&database.url());
     server.stop(Mode::Fast);
+    // In its place stands one that takes the first attempt and hangs up.
+    let in_its_place = TcpListener::bind(("127.0.0.1", database.port())).unwrap();
     let waiting = thread::spawn(move || Session::retried(&target, BUDGET).map(|session| session.scalar("SELECT 1")));
+    drop(in_its_place.accept().unwrap());
+    drop(in_its_place);
     server.resume();
     assert_eq!(waiting.join().unwrap().unwrap(), "1");
 }

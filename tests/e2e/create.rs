@@ -1,4 +1,5 @@
 //! A database that does not exist yet.
+#![allow(clippy::unwrap_used)]
 
 use std::thread;
 

@@ -1,4 +1,5 @@
 //! A session of the library's own, for tests that go below the binary.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

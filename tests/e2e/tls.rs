@@ -1,6 +1,8 @@
 //! What each sslmode accepts, against a real server with every kind of certificate.
+#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
+use std::thread;
 
 use harness::postgres::{Database, Options, Server};
 use harness::until;
@@ -10,7 +12,7 @@ use prisma_migrate_task::exit::Exit;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-use crate::session::{Session, refused, target};
+use crate::session::{Session, refused, runtime, target};
 
 /// A certificate and its key, as PEM.
 struct Pair {
@@ -132,6 +134,9 @@ fn every_sslmode_against_every_kind_of_server() {
         .setting("ssl", "on")
         .setting("ssl_cert_file", "good.crt")
         .setting("ssl_key_file", "good.key");
+    options = options
+        .file("version1.crt", include_str!("certificates/version1.crt"))
+        .file("version1.key", include_str!("certificates/version1.key"));
     for (name, pair) in &certificates {
         files.write(&format!("{name}.pem"), pair.certificate.pem());
         options = options
@@ -144,7 +149,7 @@ fn every_sslmode_against_every_kind_of_server() {
     let own = |name: &str| format!("sslrootcert={}", files.0.path().join(format!("{name}.pem")).display());
 
     let untrusted = "does not come from a trusted authority";
-    let elsewhere = "is for DnsName(\"elsewhere.example\"), not for localhost";
+    let elsewhere = "is for elsewhere.example, not for localhost";
     let no_name = "names no host";
     let late = "has expired";
     let soon = "is not valid yet";
@@ -239,6 +244,19 @@ fn every_sslmode_against_every_kind_of_server() {
             "localhost",
             format!("sslmode=verify-full&{}", own("ownca")),
             authority,
+        ),
+        ("version1", "localhost", "sslmode=prefer".into(), "tls"),
+        (
+            "version1",
+            "localhost",
+            "channel_binding=require&sslmode=require".into(),
+            "tls",
+        ),
+        (
+            "version1",
+            "localhost",
+            format!("sslmode=verify-ca&{ca}"),
+            "X.509 version 1",
         ),
         ("", "localhost", "sslmode=disable".into(), "clear"),
         ("", "localhost", "sslmode=prefer".into(), "clear"),
@@ -404,17 +422,20 @@ fn cancelling_goes_over_tls_too() {
     );
     let session = Session::open(&url).unwrap();
     assert_eq!(session.scalar(ENCRYPTED), "true");
-    let error = session.runtime.block_on(async {
-        let running = session.client.batch_execute("SELECT pg_sleep(600)");
-        let cancelling = async {
-            loop {
-                session.cancel.send().await.unwrap();
-                // The statement may not have begun when the first request arrives.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        };
-        tokio::select! { result = running => result.unwrap_err(), () = cancelling => unreachable!() }
+    let cancel = session.cancel.clone();
+    let sleeping = thread::spawn(move || {
+        let Session { runtime, client, .. } = session;
+        runtime
+            .block_on(client.batch_execute("SELECT pg_sleep(600)"))
+            .unwrap_err()
     });
+    until("the statement runs", || {
+        database
+            .scalar("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'")
+            == "1"
+    });
+    runtime().block_on(cancel.send()).unwrap();
+    let error = sleeping.join().unwrap();
     assert_eq!(error.code().unwrap().code(), "57014");
     assert_eq!(target(&url).describe_server(), format!("localhost:{}", database.port()));
 }
