@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::target::{Host, Target};
+use super::target::Target;
 use super::tls::{self, TlsSetupError};
 use crate::exit::Exit;
 
@@ -99,7 +99,7 @@ pub enum ConnectError {
         /// The server's words.
         message: ServerMessage,
     },
-    /// The user may not connect to this database, or not from here (28000, 42501).
+    /// The user may not connect to this database (42501), or not from here (28000), or nobody may (55000).
     #[error("user {user} was denied access to the database {database} at {server}: {message}")]
     Denied {
         /// Where.
@@ -282,7 +282,9 @@ impl ConnectError {
                 database,
                 message,
             },
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied {
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            | SqlState::INSUFFICIENT_PRIVILEGE
+            | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Self::Denied {
                 server,
                 user,
                 database,
@@ -318,7 +320,11 @@ impl ConnectError {
                     cause: Some(error),
                 }
             }
-            _ => Self::Unreachable { server, cause: error },
+            _ if error.raw_os_error().is_some() => Self::Unreachable { server, cause: error },
+            _ => Self::Protocol {
+                server,
+                reason: printable(&error.to_string()),
+            },
         }
     }
 
@@ -414,11 +420,4 @@ fn seconds(duration: Duration) -> humantime::FormattedDuration {
 
 fn because(cause: &Option<impl fmt::Display>) -> String {
     cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
-}
-
-impl Target {
-    /// Whether TLS can be used at all: PostgreSQL has none on a Unix-domain socket, and libpq ignores `sslmode` there.
-    pub(super) fn can_have_tls(&self) -> bool {
-        matches!(self.host, Host::Tcp(_))
-    }
 }

@@ -163,6 +163,11 @@ impl Target {
         }
     }
 
+    /// Whether TLS can be used at all: PostgreSQL has none on a Unix-domain socket, and libpq ignores `sslmode` there.
+    pub(super) fn can_have_tls(&self) -> bool {
+        matches!(self.host, Host::Tcp(_))
+    }
+
     /// `host:port/database` for messages: no user, no secret.
     pub fn describe(&self) -> String {
         format!("{}/{}", self.describe_server(), self.database.escape_debug())

@@ -9,12 +9,17 @@ use std::sync::Arc;
 use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use x509_cert::der::{Decode, Encode};
 
 use crate::secret::Secret;
 
@@ -281,17 +286,27 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match verify_tls13_signature(message, certificate, signed, algorithms) {
+            // A certificate of X.509 version 1, as PostgreSQL's manual makes them with OpenSSL before 3.2, is none for rustls. Where nothing is
+            // asked of it, its key is enough.
+            Err(rustls::Error::InvalidCertificate(_)) if !self.mode.verifies() => {
+                verify_tls13_signature_with_raw_key(message, &public_key(certificate)?, signed, algorithms)
+            }
+            result => result,
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
+    let key = x509_cert::Certificate::from_der(certificate)
+        .and_then(|certificate| certificate.tbs_certificate.subject_public_key_info.to_der())
+        .map_err(|_| CertificateError::BadEncoding)?;
+    Ok(key.into())
 }
 
 /// What is wrong with the server's TLS, in words; `None` for what only rustls' own text can say.
@@ -311,9 +326,12 @@ pub(super) fn explain(error: &rustls::Error) -> Option<String> {
                 expected.to_str()
             ),
             CertificateError::NotValidForNameContext { expected, presented } => {
+                // They come as `DnsName("host")` and `IpAddress(address)`.
+                let bare = |name: &String| name.split(['(', ')']).nth(1).unwrap_or(name).replace('"', "");
+                let names: Vec<String> = presented.iter().map(bare).collect();
                 format!(
                     "the server's certificate is for {}, not for {}",
-                    presented.join(", "),
+                    names.join(", "),
                     expected.to_str()
                 )
             }
@@ -321,7 +339,7 @@ pub(super) fn explain(error: &rustls::Error) -> Option<String> {
                 "the server shows an authority's certificate as its own (self-signed, with CA:TRUE)".into()
             }
             CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
-                "the server's certificate is of X.509 version 1, which is not supported".into()
+                "the server's certificate is of X.509 version 1, which cannot be verified".into()
             }
             _ => return None,
         },
