@@ -1,5 +1,4 @@
 //! Connecting: what each failure is called, what is worth waiting for, and what a session begins with.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

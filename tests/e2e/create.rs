@@ -1,5 +1,4 @@
 //! A database that does not exist yet.
-#![allow(clippy::unwrap_used)]
 
 use std::thread;
 

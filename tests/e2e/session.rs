@@ -1,5 +1,4 @@
 //! A session of the library's own, for tests that go below the binary.
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

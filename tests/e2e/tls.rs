@@ -1,5 +1,4 @@
 //! What each sslmode accepts, against a real server with every kind of certificate.
-#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::thread;
