@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use harness::history::History;
 use harness::postgres::Server;
 use harness::process::Signal;
 use harness::tool::{Call, Tool};
