@@ -101,11 +101,11 @@ pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
         tracing::warn!("{warning}");
         outcome.warnings.push(warning.clone());
     }
-    outcome.migrations = Some(artifact.migrations.len());
     outcome.artifact = Some(ArtifactRead {
         origin: artifact.origin.clone(),
         migrations_path: artifact.migrations_path.clone(),
-        sha256: artifact.sha256(),
+        migrations: artifact.migrations.len(),
+        migrations_sha256: artifact.sha256(),
     });
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The text with what could steer a terminal or disguise a line made visible: control characters (newline and tab excepted) and the characters that
-/// change the direction of writing.
+/// change the direction of writing or begin a line.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(steers) {
         return Cow::Borrowed(text);
@@ -21,7 +21,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

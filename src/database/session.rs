@@ -1,6 +1,7 @@
 //! One session on the server: the one that holds the migration lock and migrates.
 
 use super::server_error::ServerError;
+use crate::sql::password;
 use futures_util::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
@@ -113,10 +114,11 @@ fn log_notice(subject: &Mutex<Option<String>>, notice: &tokio_postgres::error::D
     }
     let subject = subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let migration = subject.as_deref();
-    let (severity, detail, hint) = (notice.severity(), notice.detail(), notice.hint());
+    let message = password::starred(notice.message());
+    let (severity, detail, hint) = (notice.severity(), notice.detail().map(password::starred), notice.hint());
     match severity {
-        "WARNING" => tracing::warn!(migration, severity, detail, hint, "{}", notice.message()),
-        "DEBUG" | "LOG" => tracing::debug!(migration, severity, detail, hint, "{}", notice.message()),
-        _ => tracing::info!(migration, severity, detail, hint, "{}", notice.message()),
+        "WARNING" => tracing::warn!(migration, severity, detail, hint, "{message}"),
+        "DEBUG" | "LOG" => tracing::debug!(migration, severity, detail, hint, "{message}"),
+        _ => tracing::info!(migration, severity, detail, hint, "{message}"),
     }
 }

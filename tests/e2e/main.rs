@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod artifact;
+mod cli;
 mod connect;
 mod create;
+mod outcome;
+mod secrets;
 mod session;
 mod tls;
