@@ -31,14 +31,22 @@ pub async fn deploy(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
     let source = settings.source()?;
-    let (artifact, opened) = tokio::join!(read_artifact(source, settings), open::open(&terms));
-    let artifact = artifact?;
+    // An artifact that cannot be used ends the run at once, however long the database is waited for.
+    let (artifact, opened) = tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) })?;
     describe(&artifact, outcome);
     let mut opened = match opened {
-        Err(failure) if open::is_missing(&failure) => open::create_and_open(&terms).await?,
+        Err(failure) if open::is_missing(&failure) => {
+            readable(&artifact, &History::default(), settings)?;
+            open::create_and_open(&terms).await?
+        }
         opened => opened?,
     };
     outcome.database = Some(opened.server.clone());
+    readable(
+        &artifact,
+        opened.history.as_ref().unwrap_or(&History::default()),
+        settings,
+    )?;
     if let Some(exit) = nothing_pending(&artifact, &opened, settings, outcome) {
         opened.session.close().await;
         return Ok(exit);
@@ -107,6 +115,14 @@ pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
         migrations: artifact.migrations.len(),
         migrations_sha256: artifact.sha256(),
     });
+}
+
+/// What is wrong with a pending script stays wrong under the lock: no database, schema or table is made for its sake.
+fn readable(artifact: &Artifact, history: &History, settings: &Settings) -> Result<(), Failure> {
+    match plan::plan(&artifact.migrations, history, settings.policy) {
+        Err(failure) if failure.exit == Exit::Artifact => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 enum Turn {

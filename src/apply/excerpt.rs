@@ -1,6 +1,7 @@
 //! A place in a script, shown as its line with a caret.
 
 use crate::failure::Place;
+use crate::printable::printable_name;
 use crate::sql::password;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -25,7 +26,7 @@ pub fn place(migration: &str, script: &str, at: usize) -> Place {
     let shown: String = starred.chars().skip(script[above..start].chars().count()).collect();
     let column = script[start..byte].chars().count();
     let file = format!("{migration}/migration.sql");
-    let excerpt = excerpt(&file, line, shown.trim_end_matches('\r'), column);
+    let excerpt = excerpt(&printable_name(&file), line, shown.trim_end_matches('\r'), column);
     Place {
         file,
         line,

@@ -5,7 +5,7 @@ use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::printable::printable;
+use crate::printable::{printable, printable_name};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -110,17 +110,17 @@ impl Page {
                 (
                     GREEN,
                     "applied",
-                    one_line(&applied.name),
-                    format!("{:>10}{how}", seconds(applied.duration_ms)),
+                    printable_name(&applied.name),
+                    format!("{:>9}{how}", seconds(applied.duration_ms)),
                 )
             })
-            .chain(failed.map(|name| (RED, "failed", one_line(name), String::new())))
-            .chain(left.map(|name| (YELLOW, "pending", one_line(name), String::new())))
+            .chain(failed.map(|name| (RED, "failed", printable_name(name), String::new())))
+            .chain(left.map(|name| (YELLOW, "pending", printable_name(name), String::new())))
             .collect();
         let width = outcome
             .applied
             .iter()
-            .map(|applied| one_line(&applied.name).chars().count())
+            .map(|applied| printable_name(&applied.name).chars().count())
             .max()
             .unwrap_or(0);
         self.paragraph(&rows, |page, (paint, state, name, about)| {
@@ -147,7 +147,7 @@ impl Page {
         let migration = failure
             .migration
             .as_ref()
-            .map(|name| format!("migration {}: ", one_line(name)));
+            .map(|name| format!("migration {}: ", printable_name(name)));
         self.line(
             "error: ",
             RED,
@@ -172,11 +172,6 @@ fn place(server: &Server) -> String {
         Some(schema) => format!("{} (schema {schema})", server.address),
         None => server.address.clone(),
     }
-}
-
-/// A directory's name can hold a line break, which would let it pass for a line of its own.
-fn one_line(name: &str) -> String {
-    printable(&name.replace('\n', "\\n").replace('\t', "\\t")).into_owned()
 }
 
 fn count(migrations: usize) -> String {

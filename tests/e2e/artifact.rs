@@ -49,12 +49,18 @@ fn bare(s3: &S3, database: &Database) -> Call {
 }
 
 fn tables(database: &Database) -> String {
-    database.scalar("SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '') FROM pg_tables WHERE schemaname = 'public'")
+    database.scalar(
+        "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '') FROM pg_tables WHERE schemaname = 'public'",
+    )
 }
 
 #[track_caller]
 fn applied(run: &Run, database: &Database) {
-    let names: Vec<_> = database.ledger().into_iter().map(|row| (row.name, row.finished, row.steps)).collect();
+    let names: Vec<_> = database
+        .ledger()
+        .into_iter()
+        .map(|row| (row.name, row.finished, row.steps))
+        .collect();
     let expected = ["20240101000000_init", "20240102000000_more"].map(|name| (name.to_owned(), true, 1));
     assert_eq!(names, expected, "{run}");
     assert_eq!(tables(database), "_prisma_migrations a b", "{run}");
@@ -64,7 +70,10 @@ fn applied(run: &Run, database: &Database) {
 #[track_caller]
 fn refused(call: Call, database: &Database, code: i32) -> String {
     let run = call.run().expect(code);
-    assert!(!database.has_ledger() && tables(database).is_empty(), "the database was touched\n{run}");
+    assert!(
+        !database.has_ledger() && tables(database).is_empty(),
+        "the database was touched\n{run}"
+    );
     let failure = &run.report.as_ref().unwrap()["failure"];
     assert_eq!(failure["state"], "nothing was changed");
     assert!(!failure["next"].as_str().unwrap().is_empty());
@@ -86,9 +95,14 @@ fn refused_as(bytes: impl Into<Vec<u8>>) -> String {
 fn the_five_variables_of_todays_deployer_are_enough() {
     let [_, b, c, d] = std::process::id().to_be_bytes();
     let host = format!("127.{}.{}.{}", 16 + b, c, 1 + d % 250);
-    let options = Options::new().setting("port", "5432").setting("listen_addresses", &host);
+    let options = Options::new()
+        .setting("port", "5432")
+        .setting("listen_addresses", &host);
     let server = Server::start(options.access("host all all 127.0.0.0/8 scram-sha-256"));
-    let socket = format!("host={} port=5432 user=postgres dbname=postgres", server.socket().display());
+    let socket = format!(
+        "host={} port=5432 user=postgres dbname=postgres",
+        server.socket().display()
+    );
     let mut superuser = Client::connect(&socket, NoTls).unwrap();
     let password = "p@ss/w:o%rd? #&'\"é sesame";
     let statement = format!("ALTER ROLE postgres PASSWORD '{}'", password.replace('\'', "''"));
@@ -99,13 +113,17 @@ fn the_five_variables_of_todays_deployer_are_enough() {
     let task = || {
         let task = tool().verb([] as [&str; 0]).without_report().s3(&s3).secret("sesame");
         let task = task.env("ARTIFACT_BUCKET", BUCKET).env("PRISMA_ARTIFACT_KEY", KEY);
-        task.env("DB_USERNAME", "postgres").env("DB_PASSWORD", password).env("DB_HOST", &host)
+        task.env("DB_USERNAME", "postgres")
+            .env("DB_PASSWORD", password)
+            .env("DB_HOST", &host)
     };
     let outcome: serde_json::Value = serde_json::from_str(&task().run().expect(0).stdout).unwrap();
     assert_eq!(outcome["result"], "applied");
     let sql = "SELECT count(finished_at) FROM public._prisma_migrations";
     assert_eq!(superuser.query_one(sql, &[]).unwrap().get::<_, i64>(0), 2);
-    superuser.batch_execute("SELECT FROM public.a; SELECT FROM public.b").unwrap();
+    superuser
+        .batch_execute("SELECT FROM public.a; SELECT FROM public.b")
+        .unwrap();
     let outcome: serde_json::Value = serde_json::from_str(&task().run().expect(0).stdout).unwrap();
     assert_eq!(outcome["result"], "up_to_date");
 }
@@ -119,7 +137,14 @@ fn every_layout_of_the_zip_from_s3_and_from_disk() {
         s3.put(BUCKET, KEY, history.zip(layout));
         applied(&bare(&s3, &database).run().expect(0), &database);
         let database = Server::shared().database();
-        applied(&tool().deploy(history.zip_file(layout)).database(&database).run().expect(0), &database);
+        applied(
+            &tool()
+                .deploy(history.zip_file(layout))
+                .database(&database)
+                .run()
+                .expect(0),
+            &database,
+        );
     }
 }
 
@@ -135,7 +160,9 @@ fn thousands_of_entries_of_node_modules_and_what_else_is_found_in_zips() {
             ]
         })
         .collect();
-    let decoys = packages.iter().map(|name| (name.as_str(), "CREATE TABLE decoy (id int);"));
+    let decoys = packages
+        .iter()
+        .map(|name| (name.as_str(), "CREATE TABLE decoy (id int);"));
     let project = [
         ("package.json", "{}"),
         ("__MACOSX/prisma/migrations/20240101000000_init/._migration.sql", "\0"),
@@ -144,12 +171,21 @@ fn thousands_of_entries_of_node_modules_and_what_else_is_found_in_zips() {
         ("prisma/seed.sql", "CREATE TABLE seed (id int);"),
         ("prisma/migrations/README.md", "# how to"),
         ("prisma/migrations/migration_lock.toml", "provider = \"postgresql\""),
-        ("prisma/migrations/20240101000000_init/migration.sql", "CREATE TABLE a (id int);"),
+        (
+            "prisma/migrations/20240101000000_init/migration.sql",
+            "CREATE TABLE a (id int);",
+        ),
         ("prisma/migrations/20240101000000_init/down.sql", "DROP TABLE a;"),
         ("prisma/migrations/20240101000000_init/schema.prisma", ""),
-        ("prisma/migrations/20240101000000_init/tests/1/migration.sql", "CREATE TABLE test (id int);"),
+        (
+            "prisma/migrations/20240101000000_init/tests/1/migration.sql",
+            "CREATE TABLE test (id int);",
+        ),
         ("prisma/migrations/20240102000000_more/migration.ts", ""),
-        ("prisma/migrations/20240102000000_more/migration.sql", "CREATE TABLE b (id int);"),
+        (
+            "prisma/migrations/20240102000000_more/migration.sql",
+            "CREATE TABLE b (id int);",
+        ),
     ];
     let (s3, database) = (S3::start(), Server::shared().database());
     s3.put(BUCKET, KEY, zip_of(decoys.chain(project)));
@@ -178,8 +214,14 @@ fn an_s3_source_is_given_and_the_variables_of_the_artifact_yield_to_it() {
     let run = call.run().expect(0);
     applied(&run, &database);
     let artifact = &run.report.as_ref().unwrap()["artifact"];
-    assert_eq!((&artifact["kind"], &artifact["key"]), (&"s3".into(), &"a b/é+%41.zip".into()));
-    assert_eq!((&artifact["version_id"], &artifact["etag"]), (&stored.version.into(), &stored.etag.into()));
+    assert_eq!(
+        (&artifact["kind"], &artifact["key"]),
+        (&"s3".into(), &"a b/é+%41.zip".into())
+    );
+    assert_eq!(
+        (&artifact["version_id"], &artifact["etag"]),
+        (&stored.version.into(), &stored.etag.into())
+    );
 }
 
 #[test]
@@ -204,10 +246,20 @@ fn an_etag_that_a_newer_upload_took_away_is_superseded() {
     s3.unversioned(BUCKET);
     let old = s3.put(BUCKET, KEY, making("old").zip(Layout::Folder));
     let new = s3.put(BUCKET, KEY, making("new").zip(Layout::Folder));
-    let what = refused(bare(&s3, &database).env("PRISMA_ARTIFACT_ETAG", &old.etag), &database, 41);
-    assert!(what.contains(old.etag.trim_matches('"')) && what.contains("superseded"), "{what}");
+    let what = refused(
+        bare(&s3, &database).env("PRISMA_ARTIFACT_ETAG", &old.etag),
+        &database,
+        41,
+    );
+    assert!(
+        what.contains(old.etag.trim_matches('"')) && what.contains("superseded"),
+        "{what}"
+    );
     // The event carries the etag without its quotes.
-    bare(&s3, &database).env("PRISMA_ARTIFACT_ETAG", new.etag.trim_matches('"')).run().expect(0);
+    bare(&s3, &database)
+        .env("PRISMA_ARTIFACT_ETAG", new.etag.trim_matches('"'))
+        .run()
+        .expect(0);
     assert_eq!(tables(&database), "_prisma_migrations new");
 }
 
@@ -215,10 +267,16 @@ fn an_etag_that_a_newer_upload_took_away_is_superseded() {
 fn a_missing_bucket_key_or_permission_is_named() {
     let (s3, database) = (S3::start(), Server::shared().database());
     let what = refused(bare(&s3, &database), &database, 40);
-    assert!(what.contains(&format!("s3://{BUCKET}/{KEY}")) && what.contains("no such bucket"), "{what}");
+    assert!(
+        what.contains(&format!("s3://{BUCKET}/{KEY}")) && what.contains("no such bucket"),
+        "{what}"
+    );
     s3.put(BUCKET, "another", "");
     let what = refused(bare(&s3, &database), &database, 40);
-    assert!(what.contains(&format!("s3://{BUCKET}/{KEY}")) && what.contains("no such key"), "{what}");
+    assert!(
+        what.contains(&format!("s3://{BUCKET}/{KEY}")) && what.contains("no such key"),
+        "{what}"
+    );
     s3.fail(1, 403, "AccessDenied");
     let what = refused(bare(&s3, &database), &database, 40);
     assert!(what.contains("403") && what.contains("s3:GetObject"), "{what}");
@@ -228,10 +286,16 @@ fn a_missing_bucket_key_or_permission_is_named() {
 fn nothing_is_created_where_the_artifact_cannot_be_had() {
     let (s3, database) = (S3::start(), Server::shared().database());
     s3.put(BUCKET, "another", "");
-    database.superuser().batch_execute(&format!("ALTER ROLE {} CREATEDB", database.user())).unwrap();
+    database
+        .superuser()
+        .batch_execute(&format!("ALTER ROLE {} CREATEDB", database.user()))
+        .unwrap();
     let missing = format!("{}_missing", database.name());
     bare(&s3, &database).env("DB_NAME", &missing).run().expect(40);
-    assert_eq!(database.scalar(&format!("SELECT count(*) FROM pg_database WHERE datname = '{missing}'")), "0");
+    assert_eq!(
+        database.scalar(&format!("SELECT count(*) FROM pg_database WHERE datname = '{missing}'")),
+        "0"
+    );
 }
 
 #[test]
@@ -262,12 +326,18 @@ fn a_body_that_breaks_off_is_no_artifact() {
 #[test]
 fn what_is_not_a_zip_is_told_in_words() {
     let page = refused_as("<!DOCTYPE html><html><body>Please sign in</body></html>");
-    assert!(page.contains("it is not a zip") && page.to_lowercase().contains("html"), "{page}");
+    assert!(
+        page.contains("it is not a zip") && page.to_lowercase().contains("html"),
+        "{page}"
+    );
     let empty = refused_as("");
     assert!(empty.contains("it is not a zip") && empty.contains("empty"), "{empty}");
     let whole = history().zip(Layout::Project);
     let truncated = refused_as(&whole[..whole.len() / 2]);
-    assert!(truncated.contains("it is not a zip") || truncated.contains("damaged"), "{truncated}");
+    assert!(
+        truncated.contains("it is not a zip") || truncated.contains("damaged"),
+        "{truncated}"
+    );
     let other = refused_as("\x1f\u{8b} something else");
     assert!(other.contains("it is not a zip"), "{other}");
 }
@@ -275,21 +345,38 @@ fn what_is_not_a_zip_is_told_in_words() {
 #[test]
 fn a_zip_without_migrations_says_what_is_in_it() {
     let what = refused_as(zip_of([("dist/index.js", ""), ("package.json", "{}")]));
-    assert!(what.contains("no migrations folder was found") && what.contains("at its top level: dist, package.json"), "{what}");
+    assert!(
+        what.contains("no migrations folder was found") && what.contains("at its top level: dist, package.json"),
+        "{what}"
+    );
 }
 
 #[test]
 fn several_migrations_folders_are_listed_and_migrations_path_picks_one() {
     let zip = zip_of([
-        ("apps/one/prisma/migrations/20240101000000_init/migration.sql", "CREATE TABLE one (id int);"),
-        ("apps/two/prisma/migrations/20240101000000_init/migration.sql", "CREATE TABLE two (id int);"),
+        (
+            "apps/one/prisma/migrations/20240101000000_init/migration.sql",
+            "CREATE TABLE one (id int);",
+        ),
+        (
+            "apps/two/prisma/migrations/20240101000000_init/migration.sql",
+            "CREATE TABLE two (id int);",
+        ),
     ]);
     let (s3, database) = (S3::start(), Server::shared().database());
     s3.put(BUCKET, KEY, zip);
     let what = refused(bare(&s3, &database), &database, 40);
-    assert!(what.contains("apps/one/prisma/migrations, apps/two/prisma/migrations"), "{what}");
+    assert!(
+        what.contains("apps/one/prisma/migrations, apps/two/prisma/migrations"),
+        "{what}"
+    );
     let run = bare(&s3, &database).run().expect(40);
-    assert!(run.report.unwrap()["failure"]["next"].as_str().unwrap().contains("--migrations-path"));
+    assert!(
+        run.report.unwrap()["failure"]["next"]
+            .as_str()
+            .unwrap()
+            .contains("--migrations-path")
+    );
 
     let two = "apps/two/prisma/migrations";
     bare(&s3, &database).arg("--migrations-path").arg(two).run().expect(0);
@@ -309,7 +396,10 @@ fn a_prisma_8_bundle_is_another_system_in_one_sentence() {
         ("prisma/migrations/app/20260101000000_init/migration.json", "{}"),
         ("prisma/migrations/app/20260101000000_init/ops.json", "[]"),
     ]));
-    assert!(what.contains("holds Prisma 8 migrations") && !what.contains("no migrations"), "{what}");
+    assert!(
+        what.contains("holds Prisma 8 migrations") && !what.contains("no migrations"),
+        "{what}"
+    );
 }
 
 #[test]
@@ -327,7 +417,13 @@ fn a_later_migration_that_cannot_be_read_keeps_the_first_from_running() {
         let database = Server::shared().database();
         let run = tool().deploy(history.folder()).database(&database).run().expect(40);
         assert_eq!(tables(&database).replace("_prisma_migrations", ""), "", "{run}");
-        assert!(run.report.as_ref().unwrap()["failure"]["what"].as_str().unwrap().contains(word), "{run}");
+        assert!(
+            run.report.as_ref().unwrap()["failure"]["what"]
+                .as_str()
+                .unwrap()
+                .contains(word),
+            "{run}"
+        );
     }
     let history = making("first").raw("migrations/20240102000000_empty/README.md", "no script");
     let database = Server::shared().database();
