@@ -4,5 +4,11 @@
 
 mod connect;
 mod create;
+mod protocol;
 mod session;
 mod tls;
+
+/// The binary under test.
+fn migrate() -> harness::tool::Tool {
+    harness::tool::Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"))
+}
