@@ -36,7 +36,14 @@ pub struct Settings {
     pub lock_retry_for: Duration,
     /// What is refused.
     pub policy: Policy,
+    /// After how long the run stops by itself.
+    pub max_duration: Option<Duration>,
+    /// How long the run may take to stop.
+    pub stop_within: Duration,
 }
+
+/// ECS sends SIGKILL 30 s after SIGTERM where the task definition says nothing else.
+const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +140,8 @@ impl Settings {
         settings.lock_timeout = args.lock_timeout;
         settings.lock_retry_for = args.lock_retry_for;
         settings.policy = Policy { strict: args.strict };
+        settings.max_duration = args.max_duration;
+        settings.stop_within = args.stop_within;
         Ok(settings)
     }
 
@@ -162,6 +171,8 @@ impl Settings {
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
+            max_duration: None,
+            stop_within: DEFAULT_STOP_WITHIN,
         })
     }
 

@@ -55,15 +55,14 @@ pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
     }
 }
 
-/// Releases the lock, so that the next run need not wait until the server has noticed that this one is gone.
+/// Releases the lock if it is held, so that the next run need not wait until the server has noticed that this one is gone.
 ///
 /// # Errors
 /// The server's.
 pub async fn release(session: &Session) -> Result<(), ServerError> {
-    session
-        .rows(&format!("SELECT pg_catalog.pg_advisory_unlock({KEY})"))
-        .await
-        .map(drop)
+    // Where it is not held, the server would warn of it.
+    let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({KEY}) WHERE EXISTS ({})", held());
+    session.rows(&unlock).await.map(drop)
 }
 
 /// A query with a row where this session holds the lock: a session-level advisory lock with one 64-bit key (PostgreSQL's documentation, `pg_locks`).

@@ -72,7 +72,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout)
         .await
         .map_err(unreachable)?;
-    let session = Session::new(connected.client, connected.messages);
+    let session = Session::new(connected);
     let ledger = Ledger::select(history::TABLE);
     let (facts, rows) = tokio::join!(session.rows(FACTS), session.rows(&ledger));
     let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
@@ -183,6 +183,7 @@ pub fn unusable(what: &str, error: &ServerError) -> Failure {
     .prisma(error.closed.then_some("P1017"));
     failure.sqlstate.clone_from(&error.sqlstate);
     failure.details.clone_from(&error.details);
+    failure.connection_lost = error.closed;
     failure
 }
 

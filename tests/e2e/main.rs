@@ -6,6 +6,7 @@ mod connect;
 mod create;
 mod protocol;
 mod session;
+mod stop;
 mod tls;
 
 /// The binary under test.
