@@ -51,6 +51,9 @@ pub struct DeployArgs {
     /// How long a migration is tried again while other sessions hold its locks
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub lock_retry_for: Duration,
+    /// How often to say how far a running migration is, and who is in its way
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub progress_every: Duration,
     /// After how long the run stops by itself, as on SIGTERM
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_duration: Option<Duration>,

@@ -15,6 +15,7 @@ use crate::prepare;
 use crate::recover::{self, RecoverError};
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
+use crate::watch::Watch;
 use std::time::{Duration, Instant};
 
 /// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
@@ -229,25 +230,29 @@ async fn locked(
     }
     let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
     outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
-    apply(plan, session, &ledger, settings, stop, outcome).await
+    apply(plan, opened, &ledger, settings, stop, outcome).await
 }
 
 async fn apply(
     plan: Plan<'_>,
-    session: &Session,
+    opened: &Opened,
     ledger: &Ledger,
     settings: &Settings,
     stop: &Stop,
     outcome: &mut Outcome,
 ) -> Result<Turn, Failure> {
     warn(plan.warnings, outcome);
+    let session = &opened.session;
     let run_id = outcome.run_id.clone();
+    let terms = settings.terms(&run_id);
+    let watch = Watch::new(&terms, opened.server.pid, settings.progress_every);
     let applier = Applier {
         session,
         ledger,
         run_id: &run_id,
         lock_retry_for: settings.lock_retry_for,
         stop,
+        watch: &watch,
     };
     let count = plan.pending.len();
     for (at, pending) in plan.pending.into_iter().enumerate() {

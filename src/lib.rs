@@ -23,3 +23,4 @@ pub mod settings;
 pub mod sql;
 pub mod status;
 pub mod stop;
+pub mod watch;

@@ -36,6 +36,8 @@ pub struct Settings {
     pub lock_retry_for: Duration,
     /// What is refused.
     pub policy: Policy,
+    /// How often a running migration is spoken of.
+    pub progress_every: Duration,
     /// After how long the run stops by itself.
     pub max_duration: Option<Duration>,
     /// How long the run may take to stop.
@@ -140,6 +142,7 @@ impl Settings {
         settings.lock_timeout = args.lock_timeout;
         settings.lock_retry_for = args.lock_retry_for;
         settings.policy = Policy { strict: args.strict };
+        settings.progress_every = args.progress_every;
         settings.max_duration = args.max_duration;
         settings.stop_within = args.stop_within;
         Ok(settings)
@@ -171,6 +174,7 @@ impl Settings {
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
+            progress_every: Duration::ZERO,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,
         })

@@ -102,6 +102,24 @@ impl Stop {
         }
     }
 
+    /// Waits for statements of ours that end soon unless other sessions keep them; nothing where the run is to stop and they do not end in time.
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let over = async {
+            let (_, asked_at) = self.requested().await;
+            sleep_until(self.deadline(asked_at)).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = over => None,
+        }
+    }
+
+    /// Some of the time is kept for the verdict, the report and the goodbye.
+    fn deadline(&self, asked_at: Instant) -> Instant {
+        asked_at + self.within.mul_f64(0.8)
+    }
+
     /// Waits for what runs on the server. When the run is to stop, it is cancelled there until it ends; nothing where it does not end in time.
     pub async fn ended<T>(&self, session: &Session, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
@@ -110,8 +128,7 @@ impl Stop {
             done = &mut work => return Some(done),
             asked = self.requested() => asked,
         };
-        // Some of the time is kept for the verdict, the report and the goodbye.
-        let deadline = asked_at + self.within.mul_f64(0.8);
+        let deadline = self.deadline(asked_at);
         loop {
             if let Err(error) = session.cancel().await {
                 tracing::debug!("the running statement could not be cancelled: {error}");

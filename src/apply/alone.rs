@@ -76,7 +76,8 @@ pub async fn send(
         Err(error) => return Some(Err(error)),
     };
     let sent = stop.ended(session, session.script(text.to_owned())).await?;
-    Some(settle(session, alone, sent, found, lifted).await)
+    // To drop an INVALID index is to wait for whoever uses its table.
+    stop.in_time(settle(session, alone, sent, found, lifted)).await
 }
 
 async fn lift_lock_timeout(session: &Session, alone: &script::Alone) -> Result<bool, ServerError> {

@@ -142,11 +142,11 @@ pub fn before_close() -> Vec<String> {
 
 /// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.
 ///
-/// Never DISCARD ALL, which would drop the migration lock. The last statement yields one row: the migration's row as `finished`, `unfinished` or
+/// `settings` makes those settings again that are not in the startup options. Never DISCARD ALL, which would drop the migration lock. The last statement yields one row: the migration's row as `finished`, `unfinished` or
 /// nothing, whether we still hold the lock, and the run's id.
-pub fn verdict(ledger: &Ledger, id: &str) -> String {
+pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
     format!(
-        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; {}",
+        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; {settings}{}",
         read(ledger, id)
     )
 }

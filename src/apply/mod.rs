@@ -19,6 +19,7 @@ use crate::history::{Ledger, Mark, Marked};
 use crate::plan::Pending;
 use crate::sql::script::{self, Shape};
 use crate::stop::{self, Reason, Stop};
+use crate::watch::Watch;
 use error::Context;
 use message::Message;
 use serde::Serialize;
@@ -94,6 +95,8 @@ pub struct Applier<'a> {
     pub lock_retry_for: Duration,
     /// Whether the run is to stop.
     pub stop: &'a Stop,
+    /// What the server does meanwhile.
+    pub watch: &'a Watch,
 }
 
 impl Applier<'_> {
@@ -103,12 +106,14 @@ impl Applier<'_> {
     /// The failure, with what state it left; the ledger has it too.
     pub async fn apply(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         self.session.set_subject(Some(pending.name));
+        self.watch.begin(pending.name);
         let end = match pending.shape {
             _ if pending.resume.is_some() => self.step_by_step(pending).await,
             Shape::Atomic { head } => self.atomic(pending, head).await,
             Shape::Undecidable => self.undecidable(pending).await,
             Shape::Alone | Shape::StepByStep => self.step_by_step(pending).await,
         };
+        self.watch.end();
         self.session.set_subject(None);
         end
     }
@@ -124,7 +129,7 @@ impl Applier<'_> {
             let mut tail = message::before_close();
             tail.push(self.ledger.close(&id, &pending.checksum));
             let mut message = Message::new(pending.script, head, &[begin], &tail);
-            let (sent, verdict) = self.send(&mut message, &message::verdict(self.ledger, &id)).await?;
+            let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => return Ok(End::Lost { id, error }),
@@ -164,8 +169,8 @@ impl Applier<'_> {
                     return self.step_by_step(pending).await;
                 }
                 Some(error) if error::is_contention(error) => {
-                    if !self.stop.unless(retry.again(pending.name, error)).await? {
-                        return Err(still_locked(pending, error, self.lock_retry_for));
+                    if !self.again(&mut retry, pending, error).await? {
+                        return Err(self.still_locked(pending, error));
                     }
                 }
                 _ => {
@@ -186,7 +191,7 @@ impl Applier<'_> {
         let mut tail = message::before_close();
         tail.push(self.ledger.close(&id, &pending.checksum));
         let mut message = Message::new(pending.script, 0, &[], &tail);
-        let (sent, verdict) = self.send(&mut message, &message::verdict(self.ledger, &id)).await?;
+        let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
         match verdict {
             Ok(Verdict {
                 row: RowSeen::Finished,
@@ -216,6 +221,33 @@ impl Applier<'_> {
             return Err(self.not_in_time());
         };
         Ok((sent, rows.and_then(|rows| self.read_verdict(&rows))))
+    }
+
+    /// Waits before the next try of a migration that other sessions kept from its locks; false where the time for that is spent.
+    async fn again(&self, retry: &mut Retry, pending: &Pending<'_>, error: &ServerError) -> Result<bool, Failure> {
+        for blocker in self.watch.blockers() {
+            tracing::warn!(migration = pending.name, "{blocker} was in its way");
+        }
+        let again = self.stop.unless(retry.again(pending.name, error)).await?;
+        if again {
+            self.watch.begin(pending.name);
+        }
+        Ok(again)
+    }
+
+    fn still_locked(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
+        let mut failure = still_locked(pending, error, self.lock_retry_for);
+        failure.details.extend(
+            self.watch
+                .blockers()
+                .iter()
+                .map(|blocker| format!("{blocker} was in its way")),
+        );
+        failure
+    }
+
+    fn verdict(&self, id: &str) -> String {
+        message::verdict(self.ledger, id, &self.session.kept_settings())
     }
 
     /// The failure of a run that was stopped and could not see what became of the running statement.

@@ -6,7 +6,7 @@
 use super::alone::{self, AloneEnd};
 use super::error::{self, Context};
 use super::message::{self, Message};
-use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back, still_locked};
+use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back};
 use crate::database::lock;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -130,7 +130,7 @@ impl Applier<'_> {
         self.write(&self.ledger.close(&progress.id, &pending.checksum), pending)
             .await?;
         // Brings the session back to how it began.
-        let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
+        let _ = self.session.rows(&self.verdict(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
         Ok(End::Applied { how, lock_held })
     }
@@ -183,8 +183,8 @@ impl Applier<'_> {
                     return self.alone_step(pending, steps, at, &alone, progress).await;
                 }
                 Some(error) if error::is_contention(&error) => {
-                    if !self.stop.unless(retry.again(pending.name, &error)).await? {
-                        let failure = still_locked(pending, &error, self.lock_retry_for);
+                    if !self.again(&mut retry, pending, &error).await? {
+                        let failure = self.still_locked(pending, &error);
                         return Err(self.stopped(pending, steps, progress, failure).await);
                     }
                 }
@@ -272,8 +272,8 @@ impl Applier<'_> {
                         self.take_back(pending, steps, progress).await?;
                         return Ok(StepEnd::GiveWay(End::GiveWay));
                     }
-                    if !self.stop.unless(retry.again(pending.name, &error)).await? {
-                        let failure = still_locked(pending, &error, self.lock_retry_for);
+                    if !self.again(&mut retry, pending, &error).await? {
+                        let failure = self.still_locked(pending, &error);
                         return Err(self.stopped(pending, steps, progress, failure).await);
                     }
                 }
@@ -384,7 +384,7 @@ impl Applier<'_> {
                 error.message
             );
         }
-        let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
+        let _ = self.session.rows(&self.verdict(&progress.id)).await;
         failure
     }
 }

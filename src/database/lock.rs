@@ -7,6 +7,7 @@ use super::server_error::ServerError;
 use super::session::Session;
 use std::fmt;
 use std::time::{Duration, Instant};
+use tokio_postgres::SimpleQueryRow;
 
 /// Prisma's key (Prisma 6.19 and 7.10).
 pub const KEY: u32 = 72_707_369;
@@ -74,7 +75,7 @@ pub fn held() -> String {
     )
 }
 
-/// A session that has to do with the migration lock.
+/// A session that holds a lock, or waits for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockSession {
     /// Its backend.
@@ -88,6 +89,16 @@ pub struct LockSession {
 }
 
 impl LockSession {
+    /// Reads a row of pid, application_name, seconds and query.
+    pub fn of(row: &SimpleQueryRow) -> LockSession {
+        LockSession {
+            pid: row.get(0).unwrap_or_default().to_owned(),
+            application_name: row.get(1).unwrap_or_default().to_owned(),
+            seconds: row.get(2).and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
+            query: row.get(3).unwrap_or_default().to_owned(),
+        }
+    }
+
     /// Whether it has waited for longer than Prisma does, which gives up after 10 s (6.19 and 7.10) but does not cancel its wait on the server: a
     /// backend that still waits after that has no client, and waits until the lock is free.
     pub fn outlasts_prisma(&self) -> bool {
@@ -133,13 +144,5 @@ async fn sessions(session: &Session, granted: bool) -> Result<Vec<LockSession>, 
              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
         ))
         .await?;
-    Ok(rows
-        .iter()
-        .map(|row| LockSession {
-            pid: row.get(0).unwrap_or_default().to_owned(),
-            application_name: row.get(1).unwrap_or_default().to_owned(),
-            seconds: row.get(2).and_then(|s| s.parse().ok()).unwrap_or(0),
-            query: row.get(3).unwrap_or_default().to_owned(),
-        })
-        .collect())
+    Ok(rows.iter().map(LockSession::of).collect())
 }

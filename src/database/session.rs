@@ -15,6 +15,7 @@ pub struct Session {
     reader: tokio::task::JoinHandle<()>,
     cancel: Cancel,
     subject: Arc<Mutex<Option<String>>>,
+    settings: Mutex<String>,
 }
 
 /// How a message went that may hold many statements.
@@ -52,7 +53,28 @@ impl Session {
             reader,
             cancel,
             subject,
+            settings: Mutex::new(String::new()),
         }
+    }
+
+    /// Makes these settings and keeps those that the server knows, to be made again whenever the session is reset. All are sent at once.
+    pub async fn keep_settings(&self, statements: &[&str]) {
+        let made = futures_util::future::join_all(statements.iter().map(|statement| self.rows(statement))).await;
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        for (statement, made) in statements.iter().zip(made) {
+            match made {
+                Ok(_) => {
+                    settings.push_str(statement);
+                    settings.push_str("; ");
+                }
+                Err(error) => tracing::debug!("{statement}: {}", error.message),
+            }
+        }
+    }
+
+    /// The statements that make the kept settings again, each with its `;`.
+    pub fn kept_settings(&self) -> String {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says in every notice from now on which migration it belongs to.

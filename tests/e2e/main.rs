@@ -8,6 +8,7 @@ mod protocol;
 mod session;
 mod stop;
 mod tls;
+mod watch;
 
 /// The binary under test.
 fn migrate() -> harness::tool::Tool {
