@@ -51,6 +51,15 @@ pub struct DeployArgs {
     /// How long a migration is tried again while other sessions hold its locks
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub lock_retry_for: Duration,
+    /// How often to say how far a running migration is, and who is in its way
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub progress_every: Duration,
+    /// After how long the run stops by itself, as on SIGTERM
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub max_duration: Option<Duration>,
+    /// How long the run may take to stop: less than the task's stopTimeout
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
+    pub stop_within: Duration,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,

@@ -3,7 +3,7 @@
 use crate::apply::{Applier, End, How};
 use crate::artifact::{self, Artifact, Limits, Source};
 use crate::database::lock::{self, LockError};
-use crate::database::open::{self, Opened};
+use crate::database::open::{self, Opened, Terms};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::exit::Exit;
@@ -11,9 +11,11 @@ use crate::failure::Failure;
 use crate::history::{History, Ledger, State};
 use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
 use crate::plan::{self, Plan};
+use crate::prepare;
 use crate::recover::{self, RecoverError};
 use crate::settings::Settings;
-use crate::sql::quote;
+use crate::stop::{self, Stop};
+use crate::watch::Watch;
 use std::time::{Duration, Instant};
 
 /// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
@@ -27,17 +29,19 @@ const LOST_AT_MOST: usize = 3;
 ///
 /// # Errors
 /// The first failure; what was applied before it is in the outcome.
-pub async fn deploy(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, Failure> {
+pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
     let source = settings.source()?;
     // An artifact that cannot be used ends the run at once, however long the database is waited for.
-    let (artifact, opened) = tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) })?;
+    let (artifact, opened) = stop
+        .unless(async { tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) }) })
+        .await??;
     describe(&artifact, outcome);
     let mut opened = match opened {
         Err(failure) if open::is_missing(&failure) => {
             readable(&artifact, &History::default(), settings)?;
-            open::create_and_open(&terms).await?
+            stop.unless(open::create_and_open(&terms)).await??
         }
         opened => opened?,
     };
@@ -51,44 +55,96 @@ pub async fn deploy(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
         opened.session.close().await;
         return Ok(exit);
     }
-    if !opened.server.writable {
-        return Err(Failure::new(
-            Exit::Database,
-            format!(
-                "{} does not take writes: it is a standby, or read-only by default",
-                opened.server.address
-            ),
-            "connect to the primary (for Aurora: the cluster's writer endpoint), or lift default_transaction_read_only",
-        ));
-    }
-    let mut attempts = Vec::new();
+    let mut losses = Losses::default();
     loop {
-        let turn = locked(&artifact, &opened, settings, attempts.last(), outcome).await;
-        match turn {
-            Ok(Turn::Again) => {}
-            Ok(Turn::Lost(attempt)) => {
-                let Attempt { migration, error, .. } = &attempt;
-                tracing::warn!(
-                    migration,
-                    "the connection was lost ({}): the ledger will tell what became of it",
-                    error.message
-                );
-                if attempts.len() + 1 >= LOST_AT_MOST {
-                    return Err(open::unusable("the connection was lost again and again", error)
-                        .of(migration)
-                        .state("the migration is either applied or not; the ledger knows"));
-                }
-                opened = open::open(&terms).await?;
-                attempts.push(attempt);
-            }
-            Ok(Turn::Done) | Err(_) => {
+        let lost = match locked(&artifact, &opened, settings, stop, losses.attempt.as_ref(), outcome).await {
+            Ok(Turn::Again) => continue,
+            Ok(Turn::Lost(attempt)) => losses.of(attempt),
+            Err(failure) if failure.connection_lost && stop.reason().is_none() => losses.count(failure),
+            ended => {
                 // Released by name, so that a run that follows at once need not wait until the server has noticed that this one is gone.
                 if let Err(error) = lock::release(&opened.session).await {
                     tracing::debug!("the migration lock could not be released: {}", error.message);
                 }
                 opened.session.close().await;
-                return turn.map(|_| Exit::Success);
+                return ended.map(|_| Exit::Success);
             }
+        };
+        lost?;
+        opened = reopen(&terms, stop).await.map_err(|failure| losses.explain(failure))?;
+    }
+}
+
+/// Opens a session again after one was lost: after a failover the first server that answers may be the old one, or one that does not take writes yet.
+async fn reopen(terms: &Terms<'_>, stop: &Stop) -> Result<Opened, Failure> {
+    let until = Instant::now() + terms.connect_timeout;
+    loop {
+        let opened = stop.unless(open::open(terms)).await??;
+        match writable(&opened) {
+            Ok(()) => return Ok(opened),
+            Err(failure) if Instant::now() >= until => return Err(failure),
+            Err(failure) => tracing::warn!("{failure}: connecting again"),
+        }
+        opened.session.close().await;
+        stop.unless(tokio::time::sleep(Duration::from_secs(1))).await?;
+    }
+}
+
+fn writable(opened: &Opened) -> Result<(), Failure> {
+    if opened.server.writable {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Database,
+        format!(
+            "{} does not take writes: it is a standby, or read-only by default",
+            opened.server.address
+        ),
+        "connect to the primary (for Aurora: the cluster's writer endpoint), or lift default_transaction_read_only",
+    ))
+}
+
+/// The sessions that were lost, and the migration that ran when the last of them was.
+#[derive(Default)]
+struct Losses {
+    count: usize,
+    attempt: Option<Attempt>,
+}
+
+impl Losses {
+    /// A session was lost while a migration ran.
+    fn of(&mut self, attempt: Attempt) -> Result<(), Failure> {
+        let again = self
+            .attempt
+            .as_ref()
+            .is_some_and(|before| before.migration == attempt.migration);
+        if !again {
+            self.count = 0;
+        }
+        let failure = open::unusable("the connection was lost again and again", &attempt.error);
+        self.attempt = Some(attempt);
+        self.count(failure)
+    }
+
+    fn count(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.count += 1;
+        if self.count >= LOST_AT_MOST {
+            return Err(self.explain(failure));
+        }
+        tracing::warn!(
+            "the connection was lost ({}): the ledger will tell what became of it",
+            failure.what
+        );
+        Ok(())
+    }
+
+    /// Says of a failure what is not known because of it.
+    fn explain(&self, failure: Failure) -> Failure {
+        match &self.attempt {
+            Some(attempt) => failure
+                .of(&attempt.migration)
+                .state("the migration that ran is either applied or not, and the next run reads which from the ledger"),
+            None => failure,
         }
     }
 }
@@ -163,12 +219,14 @@ async fn locked(
     artifact: &Artifact,
     opened: &Opened,
     settings: &Settings,
+    stop: &Stop,
     lost: Option<&Attempt>,
     outcome: &mut Outcome,
 ) -> Result<Turn, Failure> {
+    writable(opened)?;
     let session = &opened.session;
-    take_lock(session, settings.lock_wait).await?;
-    let ledger = prepare(opened, settings).await?;
+    stop.unless(take_lock(session, settings.lock_wait)).await??;
+    let ledger = prepare::prepare(opened, settings.target.schema.as_deref()).await?;
     if let Some(server) = &mut outcome.database {
         server.ledger_schema = Some(ledger.schema().to_owned());
     }
@@ -188,27 +246,39 @@ async fn locked(
     }
     let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
     outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
-    apply(plan, session, &ledger, settings, outcome).await
+    apply(plan, opened, &ledger, settings, stop, outcome).await
 }
 
 async fn apply(
     plan: Plan<'_>,
-    session: &Session,
+    opened: &Opened,
     ledger: &Ledger,
     settings: &Settings,
+    stop: &Stop,
     outcome: &mut Outcome,
 ) -> Result<Turn, Failure> {
     warn(plan.warnings, outcome);
+    let session = &opened.session;
     let run_id = outcome.run_id.clone();
+    let terms = settings.terms(&run_id);
+    let watch = Watch::new(&terms, opened.server.pid, settings.progress_every);
     let applier = Applier {
         session,
         ledger,
         run_id: &run_id,
         lock_retry_for: settings.lock_retry_for,
+        stop,
+        watch: &watch,
     };
     let count = plan.pending.len();
     for (at, pending) in plan.pending.into_iter().enumerate() {
         tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        if let Some(reason) = stop.reason() {
+            return Err(stop::interrupted(
+                reason,
+                "no migration was running; the pending ones were not begun",
+            ));
+        }
         let started = Instant::now();
         match applier.apply(&pending).await? {
             End::Applied { how, lock_held } => {
@@ -239,7 +309,7 @@ async fn apply(
                 }));
             }
             End::GiveWay => {
-                give_way(session, settings.lock_wait).await?;
+                stop.unless(give_way(session, settings.lock_wait)).await??;
                 return Ok(Turn::Again);
             }
         }
@@ -275,76 +345,6 @@ pub async fn take_lock(session: &Session, wait: Duration) -> Result<(), Failure>
         .prisma(Some("P1002")),
         LockError::Server(error) => open::unusable("the migration lock could not be taken", &error),
     })
-}
-
-/// Makes the schema and the migrations table where they are missing. Under the lock, so that no two runs do it at once.
-async fn prepare(opened: &Opened, settings: &Settings) -> Result<Ledger, Failure> {
-    let session = &opened.session;
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: ServerError| open::unusable(&what, &error)
-    };
-    let wanted = settings.target.schema.as_deref();
-    if opened.server.schema.is_none() {
-        let Some(schema) = wanted else {
-            return Err(Failure::new(
-                Exit::Database,
-                "no schema of the search path exists, so there is no place for the migrations table",
-                "create the schema, or name one with ?schema= or DB_SCHEMA: that one is created",
-            ));
-        };
-        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema));
-        session
-            .rows(&sql)
-            .await
-            .map_err(failed("the schema could not be created"))?;
-    }
-    let ledger = match opened.server.ledger().or_else(|| wanted.map(Ledger::in_schema)) {
-        Some(ledger) => ledger,
-        None => {
-            return Err(Failure::new(
-                Exit::Unexpected,
-                "the migrations table has no schema",
-                "report this as a bug",
-            ));
-        }
-    };
-    if opened.history.is_some() {
-        return Ok(ledger);
-    }
-    let schema = opened.server.schema.as_deref().or(wanted).unwrap_or_default();
-    let tables = session
-        .rows(&tables_in(schema))
-        .await
-        .map_err(failed("the schema could not be examined"))?;
-    let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
-    if names.contains(&crate::history::TABLE) {
-        return Ok(ledger);
-    }
-    if !names.is_empty() {
-        let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        return Err(Failure::new(
-            Exit::History,
-            format!("the schema {schema} is not empty ({} tables: {shown}), and Prisma does not manage it yet", names.len()),
-            "mark the migrations that it already has with `prisma-migrate-task resolve --applied NAME`, oldest first, then deploy again",
-        )
-        .prisma(Some("P3005")));
-    }
-    session
-        .rows(&ledger.create())
-        .await
-        .map_err(failed("the migrations table could not be created"))?;
-    Ok(ledger)
-}
-
-/// The ordinary tables of a schema, those left out that extensions make and Prisma does not count (Prisma 6.19, `schema_differ.rs`).
-fn tables_in(schema: &str) -> String {
-    format!(
-        "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind = 'r' AND n.nspname = {} AND pg_catalog.lower(c.relname) NOT IN \
-         ('spatial_ref_sys', 'geometry_columns', 'geography_columns', 'raster_columns', 'raster_overviews') ORDER BY 1",
-        quote::literal(schema)
-    )
 }
 
 async fn settle(

@@ -26,6 +26,9 @@ pub struct Failure {
     pub state: String,
     /// What to do next.
     pub next: String,
+    /// Whether the session is gone: a new one may go on.
+    #[serde(skip)]
+    pub connection_lost: bool,
 }
 
 /// A place in a migration's script.
@@ -57,6 +60,7 @@ impl Failure {
             place: None,
             state: UNCHANGED.to_owned(),
             next: next.into(),
+            connection_lost: false,
         }
     }
 

@@ -10,13 +10,14 @@ use crate::history::{History, Ledger, State};
 use crate::outcome::Outcome;
 use crate::settings::Settings;
 use crate::sql::quote;
+use crate::stop::Stop;
 use uuid::Uuid;
 
 /// Records a migration as applied; its failed rows become rolled back.
 ///
 /// # Errors
 /// No such migration in the artifact (P3017), applied already (P3008), or the database cannot be used.
-pub async fn applied(settings: &Settings, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
+pub async fn applied(settings: &Settings, stop: &Stop, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let artifact = read_artifact(settings.source()?, settings).await?;
     describe(&artifact, outcome);
     let checksum = artifact
@@ -32,7 +33,7 @@ pub async fn applied(settings: &Settings, name: &str, outcome: &mut Outcome) -> 
             "give the whole name of its directory",
         ));
     };
-    under_lock(settings, outcome, async |opened, ledger, history| {
+    under_lock(settings, stop, outcome, async |opened, ledger, history| {
         if history.of(name).any(|row| row.state == State::Applied) {
             return Err(refused(
                 "P3008",
@@ -70,8 +71,8 @@ pub async fn applied(settings: &Settings, name: &str, outcome: &mut Outcome) -> 
 ///
 /// # Errors
 /// It was never begun (P3011), it is applied (P3012), or the database cannot be used.
-pub async fn rolled_back(settings: &Settings, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
-    under_lock(settings, outcome, async |opened, ledger, history| {
+pub async fn rolled_back(settings: &Settings, stop: &Stop, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
+    under_lock(settings, stop, outcome, async |opened, ledger, history| {
         let states: Vec<State> = history.of(name).map(|row| row.state).collect();
         if states.is_empty() {
             return Err(refused(
@@ -106,14 +107,15 @@ pub async fn rolled_back(settings: &Settings, name: &str, outcome: &mut Outcome)
 
 async fn under_lock(
     settings: &Settings,
+    stop: &Stop,
     outcome: &mut Outcome,
     change: impl AsyncFnOnce(&Opened, &Ledger, &History) -> Result<String, Failure>,
 ) -> Result<Exit, Failure> {
     let run_id = outcome.run_id.clone();
-    let opened = open::open(&settings.terms(&run_id)).await?;
+    let opened = stop.unless(open::open(&settings.terms(&run_id))).await??;
     outcome.database = Some(opened.server.clone());
     let result = async {
-        take_lock(&opened.session, settings.lock_wait).await?;
+        stop.unless(take_lock(&opened.session, settings.lock_wait)).await??;
         let ledger = opened
             .server
             .ledger()

@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 use crate::resolve;
 use crate::settings::{self, Action, Output, Settings};
 use crate::status;
+use crate::stop::Stop;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -58,14 +59,19 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| bug(&format!("the asynchronous runtime could not be started: {error}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
+        let stop = Stop::listen(settings.max_duration, settings.stop_within)
+            .map_err(|error| bug(&format!("the signals could not be caught: {error}")))?;
         match &settings.action {
-            Action::Deploy => deploy::deploy(&settings, outcome).await,
-            Action::Status => status::status(&settings, outcome).await,
-            Action::ResolveApplied(name) => resolve::applied(&settings, name, outcome).await,
-            Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, name, outcome).await,
+            Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
+            Action::Status => stop.unless(status::status(&settings, outcome)).await?,
+            Action::ResolveApplied(name) => resolve::applied(&settings, &stop, name, outcome).await,
+            Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
         }
-    })
+    });
+    // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.
+    runtime.shutdown_background();
+    result
 }
 
 fn bug(what: &str) -> Failure {

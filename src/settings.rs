@@ -36,7 +36,16 @@ pub struct Settings {
     pub lock_retry_for: Duration,
     /// What is refused.
     pub policy: Policy,
+    /// How often a running migration is spoken of.
+    pub progress_every: Duration,
+    /// After how long the run stops by itself.
+    pub max_duration: Option<Duration>,
+    /// How long the run may take to stop.
+    pub stop_within: Duration,
 }
+
+/// ECS sends SIGKILL 30 s after SIGTERM where the task definition says nothing else.
+const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +137,9 @@ impl Settings {
         settings.lock_timeout = args.lock_timeout;
         settings.lock_retry_for = args.lock_retry_for;
         settings.policy = Policy { strict: args.strict };
+        settings.progress_every = args.progress_every;
+        settings.max_duration = args.max_duration;
+        settings.stop_within = args.stop_within;
         Ok(settings)
     }
 
@@ -161,6 +173,9 @@ impl Settings {
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
+            progress_every: Duration::ZERO,
+            max_duration: None,
+            stop_within: DEFAULT_STOP_WITHIN,
         })
     }
 

@@ -2,10 +2,11 @@
 
 use super::error;
 use crate::database::server_error::ServerError;
-use crate::database::session::Session;
+use crate::database::session::{Sent, Session};
 use crate::history::Found;
 use crate::sql::quote;
 use crate::sql::script;
+use crate::stop::Stop;
 
 /// How a statement ended that was sent by itself.
 #[derive(Debug)]
@@ -62,22 +63,43 @@ pub async fn look(session: &Session, alone: &script::Alone) -> Result<Found, Ser
     Ok(if present { Found::Present } else { Found::Absent })
 }
 
-/// Sends the statement and looks at what it left.
-///
-/// # Errors
-/// Where what it left could not be looked at.
-pub async fn send(session: &Session, alone: &script::Alone, text: &str, found: Found) -> Result<AloneEnd, ServerError> {
+/// Sends the statement and looks at what it left. Nothing where the run is to stop and the statement did not end in time.
+pub async fn send(
+    session: &Session,
+    stop: &Stop,
+    alone: &script::Alone,
+    text: &str,
+    found: Found,
+) -> Option<Result<AloneEnd, ServerError>> {
+    let lifted = match lift_lock_timeout(session, alone).await {
+        Ok(lifted) => lifted,
+        Err(error) => return Some(Err(error)),
+    };
+    let sent = stop.ended(session, session.script(text.to_owned())).await?;
+    // To drop an INVALID index is to wait for whoever uses its table.
+    stop.in_time(settle(session, alone, sent, found, lifted)).await
+}
+
+async fn lift_lock_timeout(session: &Session, alone: &script::Alone) -> Result<bool, ServerError> {
     // The CONCURRENTLY family waits for old snapshots, and when lock_timeout ends that wait it leaves an INVALID index: no limit, unless the script
     // has set one.
-    let lifted = alone.is_concurrent()
+    Ok(alone.is_concurrent()
         && !session
             .rows(
                 "SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings \
                  WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) reset_val",
             )
             .await?
-            .is_empty();
-    let sent = session.script(text.to_owned()).await;
+            .is_empty())
+}
+
+async fn settle(
+    session: &Session,
+    alone: &script::Alone,
+    sent: Sent,
+    found: Found,
+    lifted: bool,
+) -> Result<AloneEnd, ServerError> {
     if let Some(error) = sent.error.as_ref().filter(|error| error.closed) {
         return Err(error.clone());
     }

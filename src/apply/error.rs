@@ -1,7 +1,7 @@
 //! What an error of a script means: a refusal, a busy lock, or a failure with its place.
 
 use super::excerpt;
-use super::message::{Message, Place};
+use super::message::{Failed, Message, Place};
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -53,13 +53,20 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The failure of a script that was sent as one message, `completed` of whose statements were completed.
     pub fn failure(&self, error: &ServerError, message: &Message, completed: usize) -> Failure {
-        if history::is_assertion(&error.message) || self.is_ours(error, message) {
-            return self.ledger_failure(error);
-        }
+        // A syntax error is found before anything runs: the count says nothing then.
+        let parsed = !error.is(&["42601"]);
         let position = match error.position.map(|position| message.place(position)) {
             Some(Place::Script(at)) => Some(at),
-            Some(Place::Tail) => Some(self.script.chars().count()),
-            _ => self.start_of(completed.saturating_sub(message.head_results)),
+            Some(Place::Tail) if !parsed => Some(self.script.chars().count()),
+            _ => match message.failed(completed, self.statements) {
+                Failed::Head => return self.unwritable(error),
+                Failed::Tail => return self.takes_its_row(error),
+                Failed::Script(at) => self
+                    .statements
+                    .get(at)
+                    .map(|statement| self.script[..statement.range.start].chars().count()),
+                Failed::Commit => None,
+            },
         };
         self.script_failure(error, position)
     }
@@ -75,8 +82,8 @@ impl Context<'_> {
 
     /// The failure of a step that was sent with its note, beginning at byte `start` of the script.
     pub fn step_failure(&self, error: &ServerError, message: &Message, start: usize) -> Failure {
-        if history::is_assertion(&error.message) || self.is_ours(error, message) {
-            return self.ledger_failure(error);
+        if history::is_assertion(&error.message) || error.position.map(|at| message.place(at)) == Some(Place::Head) {
+            return self.unwritable(error);
         }
         let before = self.script[..start].chars().count();
         let within = match error.position.map(|position| message.place(position)) {
@@ -99,25 +106,30 @@ impl Context<'_> {
         failure
     }
 
-    /// The start of the statement that comes after this many completed ones, in characters.
-    fn start_of(&self, completed: usize) -> Option<usize> {
-        let statement = self.statements.get(completed)?;
-        Some(self.script[..statement.range.start].chars().count())
+    /// The head failed: the script has not begun.
+    fn unwritable(&self, error: &ServerError) -> Failure {
+        let what = format!(
+            "the migration's row in {} could not be written: {}",
+            history::TABLE,
+            error.message
+        );
+        let next = "look for missing privileges, a rule, a trigger or row security on the table, then deploy again";
+        self.of_the_ledger(Failure::new(Exit::Database, what, next), error)
     }
 
-    /// Whether the error was raised by our own head.
-    fn is_ours(&self, error: &ServerError, message: &Message) -> bool {
-        error.position.map(|position| message.place(position)) == Some(Place::Head)
-            || (error.is(&["42501"]) && error.message.contains(history::TABLE))
+    /// The tail failed: the script has run.
+    fn takes_its_row(&self, error: &ServerError) -> Failure {
+        let what = format!(
+            "the script, or a trigger, keeps its row in {} from being closed: {}",
+            history::TABLE,
+            error.message
+        );
+        let next = "take out what removes, moves or changes the migrations table or its rows, then deploy again";
+        self.of_the_ledger(Failure::new(Exit::RolledBack, what, next), error)
     }
 
-    fn ledger_failure(&self, error: &ServerError) -> Failure {
-        let mut failure = Failure::new(
-            Exit::Database,
-            format!("the migration's row in {} could not be written: {}", history::TABLE, error.message),
-            "look for a rule, a trigger, row security or missing privileges on the table, or a script that removes or changes its own row",
-        )
-        .of(self.migration);
+    fn of_the_ledger(&self, failure: Failure, error: &ServerError) -> Failure {
+        let mut failure = failure.of(self.migration);
         failure.sqlstate.clone_from(&error.sqlstate);
         failure.details.clone_from(&error.details);
         failure

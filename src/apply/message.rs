@@ -6,6 +6,7 @@
 use crate::database::lock;
 use crate::history::Ledger;
 use crate::sql::quote;
+use crate::sql::script::Statement;
 
 /// The custom setting that carries the run's id, sent as a startup option, so that RESET ALL comes back to it. Where it cannot be read back, a
 /// pooler stands between us and the server.
@@ -22,8 +23,12 @@ pub struct Message {
     head_length: usize,
     /// The script's length in characters.
     script_length: usize,
-    /// How many results the head yields; they come when the script's statements up to it have yielded theirs.
-    pub head_results: usize,
+    /// Where the head stands, in bytes of the script.
+    head_byte: usize,
+    /// How many statements the head has.
+    head_statements: usize,
+    /// How many statements the tail has.
+    tail_statements: usize,
 }
 
 /// Where a position in the message lies.
@@ -35,6 +40,19 @@ pub enum Place {
     Script(usize),
     /// Behind the script.
     Tail,
+}
+
+/// Which statement of a message failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// One of our head.
+    Head,
+    /// The script's statement of this index.
+    Script(usize),
+    /// One of our tail.
+    Tail,
+    /// None: the commit at the end, by a deferred constraint or trigger.
+    Commit,
 }
 
 impl Message {
@@ -68,8 +86,30 @@ impl Message {
             head_at: before.chars().count(),
             head_length: inserted.chars().count(),
             script_length: script.chars().count(),
-            head_results: head.len(),
+            head_byte: before.len(),
+            head_statements: head.len(),
+            tail_statements: tail.len(),
             text,
+        }
+    }
+
+    /// Which statement failed when this many were completed.
+    pub fn failed(&self, completed: usize, statements: &[Statement]) -> Failed {
+        let before_head = statements
+            .iter()
+            .filter(|statement| statement.range.end <= self.head_byte)
+            .count();
+        let behind_script = statements.len() + self.head_statements;
+        if completed < before_head {
+            Failed::Script(completed)
+        } else if completed < before_head + self.head_statements {
+            Failed::Head
+        } else if completed < behind_script {
+            Failed::Script(completed - self.head_statements)
+        } else if completed < behind_script + self.tail_statements {
+            Failed::Tail
+        } else {
+            Failed::Commit
         }
     }
 
@@ -102,11 +142,11 @@ pub fn before_close() -> Vec<String> {
 
 /// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.
 ///
-/// Never DISCARD ALL, which would drop the migration lock. The last statement yields one row: the migration's row as `finished`, `unfinished` or
+/// `settings` makes those settings again that are not in the startup options. Never DISCARD ALL, which would drop the migration lock. The last statement yields one row: the migration's row as `finished`, `unfinished` or
 /// nothing, whether we still hold the lock, and the run's id.
-pub fn verdict(ledger: &Ledger, id: &str) -> String {
+pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
     format!(
-        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; {}",
+        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; {settings}{}",
         read(ledger, id)
     )
 }

@@ -18,6 +18,8 @@ use crate::failure::Failure;
 use crate::history::{Ledger, Mark, Marked};
 use crate::plan::Pending;
 use crate::sql::script::{self, Shape};
+use crate::stop::{self, Reason, Stop};
+use crate::watch::Watch;
 use error::Context;
 use message::Message;
 use serde::Serialize;
@@ -91,6 +93,10 @@ pub struct Applier<'a> {
     pub run_id: &'a str,
     /// How long a migration is tried again while other sessions hold its locks.
     pub lock_retry_for: Duration,
+    /// Whether the run is to stop.
+    pub stop: &'a Stop,
+    /// What the server does meanwhile.
+    pub watch: &'a Watch,
 }
 
 impl Applier<'_> {
@@ -100,12 +106,14 @@ impl Applier<'_> {
     /// The failure, with what state it left; the ledger has it too.
     pub async fn apply(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         self.session.set_subject(Some(pending.name));
+        self.watch.begin(pending.name);
         let end = match pending.shape {
             _ if pending.resume.is_some() => self.step_by_step(pending).await,
             Shape::Atomic { head } => self.atomic(pending, head).await,
             Shape::Undecidable => self.undecidable(pending).await,
             Shape::Alone | Shape::StepByStep => self.step_by_step(pending).await,
         };
+        self.watch.end();
         self.session.set_subject(None);
         end
     }
@@ -121,7 +129,7 @@ impl Applier<'_> {
             let mut tail = message::before_close();
             tail.push(self.ledger.close(&id, &pending.checksum));
             let mut message = Message::new(pending.script, head, &[begin], &tail);
-            let (sent, verdict) = self.send(&mut message, &id).await;
+            let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => return Ok(End::Lost { id, error }),
@@ -147,6 +155,10 @@ impl Applier<'_> {
                 }
                 RowSeen::None => {}
             }
+            if let Some(reason) = self.cancelled_by(sent.error.as_ref().and_then(|error| error.sqlstate.as_deref())) {
+                let state = "the running migration was rolled back: nothing of it is in the database";
+                return Err(stop::interrupted(reason, state).of(pending.name));
+            }
             match &sent.error {
                 Some(error) if error::is_refusal(error) => {
                     tracing::info!(
@@ -157,8 +169,8 @@ impl Applier<'_> {
                     return self.step_by_step(pending).await;
                 }
                 Some(error) if error::is_contention(error) => {
-                    if !retry.again(pending.name, error).await {
-                        return Err(still_locked(pending, error, self.lock_retry_for));
+                    if !self.again(&mut retry, pending, error).await? {
+                        return Err(self.still_locked(pending, error));
                     }
                 }
                 _ => {
@@ -179,7 +191,7 @@ impl Applier<'_> {
         let mut tail = message::before_close();
         tail.push(self.ledger.close(&id, &pending.checksum));
         let mut message = Message::new(pending.script, 0, &[], &tail);
-        let (sent, verdict) = self.send(&mut message, &id).await;
+        let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
         match verdict {
             Ok(Verdict {
                 row: RowSeen::Finished,
@@ -198,18 +210,64 @@ impl Applier<'_> {
     }
 
     /// Sends both messages at once and reads both answers.
-    async fn send(&self, message: &mut Message, id: &str) -> (Sent, Result<Verdict, ServerError>) {
-        let verdict = message::verdict(self.ledger, id);
-        let (sent, rows) = tokio::join!(
-            self.session.script(std::mem::take(&mut message.text)),
-            self.session.rows(&verdict)
-        );
-        let rows = match rows {
-            // A cancel that was meant for the script may have hit the verdict: ask again.
-            Err(error) if !error.closed => self.session.rows(&verdict).await,
-            answered => answered,
+    async fn send(
+        &self,
+        message: &mut Message,
+        verdict: &str,
+    ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
+        let script = self.session.script(std::mem::take(&mut message.text));
+        let both = async { tokio::join!(script, self.session.rows(verdict)) };
+        let Some((sent, rows)) = self.stop.ended(self.session, both).await else {
+            return Err(self.not_in_time());
         };
-        (sent, rows.and_then(|rows| self.read_verdict(&rows)))
+        Ok((sent, rows.and_then(|rows| self.read_verdict(&rows))))
+    }
+
+    /// Waits before the next try of a migration that other sessions kept from its locks; false where the time for that is spent.
+    async fn again(&self, retry: &mut Retry, pending: &Pending<'_>, error: &ServerError) -> Result<bool, Failure> {
+        for blocker in self.watch.blockers() {
+            tracing::warn!(migration = pending.name, "{blocker} was in its way");
+        }
+        let again = self.stop.unless(retry.again(pending.name, error)).await?;
+        if again {
+            self.watch.begin(pending.name);
+        }
+        Ok(again)
+    }
+
+    fn still_locked(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
+        let mut failure = still_locked(pending, error, self.lock_retry_for);
+        failure.details.extend(
+            self.watch
+                .blockers()
+                .iter()
+                .map(|blocker| format!("{blocker} was in its way")),
+        );
+        failure
+    }
+
+    fn verdict(&self, id: &str) -> String {
+        message::verdict(self.ledger, id, &self.session.kept_settings())
+    }
+
+    /// The failure of a run that was stopped and could not see what became of the running statement.
+    fn not_in_time(&self) -> Failure {
+        let state =
+            "what the server made of the running statement was not seen in time; the next run reads it from the ledger";
+        match self.stop.reason() {
+            Some(reason) => stop::interrupted_partially(reason, state),
+            None => Failure::new(
+                Exit::Unexpected,
+                "it stopped without having been asked to",
+                "report this as a bug",
+            )
+            .state(state),
+        }
+    }
+
+    /// Why the run was stopped, where that is what ended this statement.
+    fn cancelled_by(&self, sqlstate: Option<&str>) -> Option<Reason> {
+        self.stop.reason().filter(|_| sqlstate == Some("57014"))
     }
 
     fn read_verdict(&self, rows: &[tokio_postgres::SimpleQueryRow]) -> Result<Verdict, ServerError> {
@@ -308,7 +366,10 @@ impl Applier<'_> {
 
     /// Leaves the row unfinished, so that it blocks every deploy until a person has looked, with the error below its mark.
     async fn partially_committed(&self, pending: &Pending<'_>, id: &str, mut failure: Failure) -> Failure {
-        failure.exit = Exit::PartiallyCommitted;
+        failure.exit = match self.cancelled_by(failure.sqlstate.as_deref()) {
+            Some(_) => Exit::InterruptedPartially,
+            None => Exit::PartiallyCommitted,
+        };
         if pending.shape == Shape::Undecidable {
             failure.state = "the script holds a ROLLBACK of its own, so what it committed before the failure cannot be told from outside".into();
         } else {

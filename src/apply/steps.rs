@@ -6,13 +6,14 @@
 use super::alone::{self, AloneEnd};
 use super::error::{self, Context};
 use super::message::{self, Message};
-use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back, still_locked};
+use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back};
 use crate::database::lock;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Marked;
 use crate::plan::Pending;
 use crate::sql::script::{self, Alone, Kind, Shape, Statement};
+use crate::stop;
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -129,7 +130,7 @@ impl Applier<'_> {
         self.write(&self.ledger.close(&progress.id, &pending.checksum), pending)
             .await?;
         // Brings the session back to how it began.
-        let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
+        let _ = self.session.rows(&self.verdict(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
         Ok(End::Applied { how, lock_held })
     }
@@ -156,12 +157,10 @@ impl Applier<'_> {
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
             let mut message = Message::new(text, step.head, &[note], &[]);
-            let verdict = message::step_verdict(self.ledger, &progress.id);
-            let (sent, verdict) = tokio::join!(
-                self.session.script(std::mem::take(&mut message.text)),
-                self.session.rows(&verdict)
-            );
-            let verdict = match verdict.and_then(|rows| self.read_verdict(&rows)) {
+            let (sent, verdict) = self
+                .send(&mut message, &message::step_verdict(self.ledger, &progress.id))
+                .await?;
+            let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => {
                     return Ok(StepEnd::Lost(End::Lost {
@@ -184,8 +183,8 @@ impl Applier<'_> {
                     return self.alone_step(pending, steps, at, &alone, progress).await;
                 }
                 Some(error) if error::is_contention(&error) => {
-                    if !retry.again(pending.name, &error).await {
-                        let failure = still_locked(pending, &error, self.lock_retry_for);
+                    if !self.again(&mut retry, pending, &error).await? {
+                        let failure = self.still_locked(pending, &error);
                         return Err(self.stopped(pending, steps, progress, failure).await);
                     }
                 }
@@ -225,7 +224,9 @@ impl Applier<'_> {
                 found,
             };
             self.announce(pending, progress, mark).await?;
-            let ended = alone::send(self.session, alone, text, found).await;
+            let Some(ended) = alone::send(self.session, self.stop, alone, text, found).await else {
+                return Err(self.not_in_time());
+            };
             let end = match ended {
                 Ok(end) => end,
                 Err(error) if error.closed => {
@@ -271,8 +272,8 @@ impl Applier<'_> {
                         self.take_back(pending, steps, progress).await?;
                         return Ok(StepEnd::GiveWay(End::GiveWay));
                     }
-                    if !retry.again(pending.name, &error).await {
-                        let failure = still_locked(pending, &error, self.lock_retry_for);
+                    if !self.again(&mut retry, pending, &error).await? {
+                        let failure = self.still_locked(pending, &error);
                         return Err(self.stopped(pending, steps, progress, failure).await);
                     }
                 }
@@ -336,6 +337,10 @@ impl Applier<'_> {
         mut failure: Failure,
     ) -> Failure {
         let done = progress.done;
+        if let Some(reason) = self.cancelled_by(failure.sqlstate.as_deref()) {
+            failure = stop::interrupted(reason, "").of(pending.name);
+        }
+        let stopped = failure.exit == Exit::Interrupted;
         let kept = if done == 0 {
             failure = rolled_back(failure);
             self.session
@@ -344,15 +349,23 @@ impl Applier<'_> {
                 .map(drop)
         } else {
             let line = pending.script[..steps[done - 1].range.end].matches('\n').count() + 1;
-            failure.exit = Exit::PartiallyCommitted;
+            failure.exit = if stopped {
+                Exit::InterruptedPartially
+            } else {
+                Exit::PartiallyCommitted
+            };
             failure.state = format!(
                 "statement by statement: {done} of {} steps are committed (to line {line}), the next one left nothing behind",
                 steps.len()
             );
-            failure.next = format!(
-                "mend the text behind line {line} and deploy again: it goes on there as long as the text before is unchanged; or {}",
-                super::resolve_by_hand(pending.name)
-            );
+            failure.next = if stopped {
+                failure.next
+            } else {
+                format!(
+                    "mend the text behind line {line} and deploy again: it goes on there as long as the text before is unchanged; or {}",
+                    super::resolve_by_hand(pending.name)
+                )
+            };
             let mark = self.mark(Marked::Steps {
                 done,
                 prefix: prefix(pending.script, steps, done),
@@ -371,7 +384,7 @@ impl Applier<'_> {
                 error.message
             );
         }
-        let _ = self.session.rows(&message::verdict(self.ledger, &progress.id)).await;
+        let _ = self.session.rows(&self.verdict(&progress.id)).await;
         failure
     }
 }

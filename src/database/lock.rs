@@ -7,6 +7,7 @@ use super::server_error::ServerError;
 use super::session::Session;
 use std::fmt;
 use std::time::{Duration, Instant};
+use tokio_postgres::SimpleQueryRow;
 
 /// Prisma's key (Prisma 6.19 and 7.10).
 pub const KEY: u32 = 72_707_369;
@@ -55,15 +56,14 @@ pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
     }
 }
 
-/// Releases the lock, so that the next run need not wait until the server has noticed that this one is gone.
+/// Releases the lock if it is held, so that the next run need not wait until the server has noticed that this one is gone.
 ///
 /// # Errors
 /// The server's.
 pub async fn release(session: &Session) -> Result<(), ServerError> {
-    session
-        .rows(&format!("SELECT pg_catalog.pg_advisory_unlock({KEY})"))
-        .await
-        .map(drop)
+    // Where it is not held, the server would warn of it.
+    let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({KEY}) WHERE EXISTS ({})", held());
+    session.rows(&unlock).await.map(drop)
 }
 
 /// A query with a row where this session holds the lock: a session-level advisory lock with one 64-bit key (PostgreSQL's documentation, `pg_locks`).
@@ -75,7 +75,7 @@ pub fn held() -> String {
     )
 }
 
-/// A session that has to do with the migration lock.
+/// A session that holds a lock, or waits for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockSession {
     /// Its backend.
@@ -89,6 +89,16 @@ pub struct LockSession {
 }
 
 impl LockSession {
+    /// Reads a row of pid, application_name, seconds and query.
+    pub fn of(row: &SimpleQueryRow) -> LockSession {
+        LockSession {
+            pid: row.get(0).unwrap_or_default().to_owned(),
+            application_name: row.get(1).unwrap_or_default().to_owned(),
+            seconds: row.get(2).and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
+            query: row.get(3).unwrap_or_default().to_owned(),
+        }
+    }
+
     /// Whether it has waited for longer than Prisma does, which gives up after 10 s (6.19 and 7.10) but does not cancel its wait on the server: a
     /// backend that still waits after that has no client, and waits until the lock is free.
     pub fn outlasts_prisma(&self) -> bool {
@@ -134,13 +144,5 @@ async fn sessions(session: &Session, granted: bool) -> Result<Vec<LockSession>, 
              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
         ))
         .await?;
-    Ok(rows
-        .iter()
-        .map(|row| LockSession {
-            pid: row.get(0).unwrap_or_default().to_owned(),
-            application_name: row.get(1).unwrap_or_default().to_owned(),
-            seconds: row.get(2).and_then(|s| s.parse().ok()).unwrap_or(0),
-            query: row.get(3).unwrap_or_default().to_owned(),
-        })
-        .collect())
+    Ok(rows.iter().map(LockSession::of).collect())
 }

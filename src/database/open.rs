@@ -50,6 +50,9 @@ pub struct Server {
     pub schema: Option<String>,
     /// The schema that holds the migrations table.
     pub ledger_schema: Option<String>,
+    /// The session's backend.
+    #[serde(skip)]
+    pub pid: u32,
     /// Whether it takes writes: neither a standby nor read-only by default.
     #[serde(skip)]
     pub writable: bool,
@@ -73,9 +76,13 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout)
         .await
         .map_err(unreachable)?;
-    let session = Session::new(connected.client, connected.messages);
+    let session = Session::new(connected);
     let ledger = Ledger::select(history::TABLE);
-    let (facts, rows) = tokio::join!(session.rows(FACTS), session.rows(&ledger));
+    let (facts, rows, ()) = tokio::join!(
+        session.rows(FACTS),
+        session.rows(&ledger),
+        session.keep_settings(&OPTIONAL)
+    );
     let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
     let column = |at: usize| facts.first().and_then(|row| row.get(at)).map(str::to_owned);
     if column(0).as_deref() != Some(terms.run_id) {
@@ -94,6 +101,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         user: column(6).unwrap_or_default(),
         schema: column(4),
         ledger_schema: column(5),
+        pid: column(7).and_then(|pid| pid.parse().ok()).unwrap_or(0),
         writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
     };
     let history = match rows {
@@ -137,10 +145,19 @@ pub async fn read_history(session: &Session, ledger: &Ledger) -> Result<History,
     Ok(read(&rows))
 }
 
+/// Settings that not every server has; all else is in the startup options. The first has the server end what runs here soon after this program is
+/// gone (PostgreSQL 14; where the platform can); the others would end what runs here while it is not.
+const OPTIONAL: [&str; 3] = [
+    "SET client_connection_check_interval = '10s'",
+    "SET idle_session_timeout = 0",
+    "SET transaction_timeout = 0",
+];
+
 const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_id', true), pg_catalog.pg_is_in_recovery(), \
      pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
      (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user";
+     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user, \
+     pg_catalog.pg_backend_pid()";
 
 fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
     History {
@@ -154,6 +171,11 @@ fn startup(terms: &Terms<'_>) -> Startup {
         ("statement_timeout", "0".to_owned()),
         ("idle_in_transaction_session_timeout", "0".to_owned()),
         ("lock_timeout", format!("{}ms", terms.lock_timeout.as_millis())),
+        // Without these a cut network leaves the backend, and the migration lock with it, for hours.
+        ("tcp_keepalives_idle", "60".to_owned()),
+        ("tcp_keepalives_interval", "10".to_owned()),
+        ("tcp_keepalives_count", "6".to_owned()),
+        ("tcp_user_timeout", "120s".to_owned()),
         (RUN_ID_SETTING, terms.run_id.to_owned()),
     ];
     Startup {
@@ -184,6 +206,7 @@ pub fn unusable(what: &str, error: &ServerError) -> Failure {
     .prisma(error.closed.then_some("P1017"));
     failure.sqlstate.clone_from(&error.sqlstate);
     failure.details.clone_from(&error.details);
+    failure.connection_lost = error.closed;
     failure
 }
 

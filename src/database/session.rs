@@ -1,5 +1,7 @@
 //! One session on the server: the one that holds the migration lock and migrates.
 
+use super::connect::{Cancel, Connected};
+use super::error::ConnectError;
 use super::server_error::ServerError;
 use crate::sql::password;
 use futures_util::StreamExt;
@@ -12,7 +14,9 @@ use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
 pub struct Session {
     client: tokio_postgres::Client,
     reader: tokio::task::JoinHandle<()>,
+    cancel: Cancel,
     subject: Arc<Mutex<Option<String>>>,
+    settings: Mutex<String>,
 }
 
 /// How a message went that may hold many statements.
@@ -26,10 +30,13 @@ pub struct Sent {
 
 impl Session {
     /// Begins to read from a connection; the server's notices go to the log from now on.
-    pub fn new(
-        client: tokio_postgres::Client,
-        mut messages: impl futures_util::Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send + Unpin + 'static,
-    ) -> Session {
+    pub fn new(connected: Connected) -> Session {
+        let Connected {
+            client,
+            mut messages,
+            cancel,
+            ..
+        } = connected;
         let subject = Arc::new(Mutex::new(None));
         let about = Arc::clone(&subject);
         let reader = tokio::spawn(async move {
@@ -45,8 +52,30 @@ impl Session {
         Session {
             client,
             reader,
+            cancel,
             subject,
+            settings: Mutex::new(String::new()),
         }
+    }
+
+    /// Makes these settings and keeps those that the server knows, to be made again whenever the session is reset. All are sent at once.
+    pub async fn keep_settings(&self, statements: &[&str]) {
+        let made = futures_util::future::join_all(statements.iter().map(|statement| self.rows(statement))).await;
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        for (statement, made) in statements.iter().zip(made) {
+            match made {
+                Ok(_) => {
+                    settings.push_str(statement);
+                    settings.push_str("; ");
+                }
+                Err(error) => tracing::debug!("{statement}: {}", error.message),
+            }
+        }
+    }
+
+    /// The statements that make the kept settings again, each with its `;`.
+    pub fn kept_settings(&self) -> String {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says in every notice from now on which migration it belongs to.
@@ -56,9 +85,31 @@ impl Session {
 
     /// Sends statements of ours and reads all rows of all of them.
     ///
+    /// A cancel that was meant for a script may arrive late and hit them: they are sent again then, since what is cancelled is rolled back.
+    ///
     /// # Errors
     /// What the server answered, or that the connection is gone.
     pub async fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
+        const TRIES: u32 = 4;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.rows_once(sql).await {
+                Err(error) if error.is(&["57014"]) && tried < TRIES => {}
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Asks the server to cancel what this session runs.
+    ///
+    /// # Errors
+    /// The server could not be reached.
+    pub async fn cancel(&self) -> Result<(), ConnectError> {
+        self.cancel.send().await
+    }
+
+    async fn rows_once(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
         let messages = self.client.simple_query(sql).await?;
         Ok(messages
             .into_iter()

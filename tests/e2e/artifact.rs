@@ -6,16 +6,14 @@ use harness::history::{History, Layout};
 use harness::postgres::{Client, Database, NoTls, Options, Server};
 use harness::process::Run;
 use harness::s3::{Fault, S3};
-use harness::tool::{Call, Tool};
+use harness::tool::Call;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
+use crate::migrate;
+
 const BUCKET: &str = "artifacts";
 const KEY: &str = "deploy/CODE/app/prisma.zip";
-
-fn tool() -> Tool {
-    Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"))
-}
 
 fn history() -> History {
     History::new()
@@ -40,7 +38,7 @@ fn zip_of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
 
 /// The variables of the task's definition, and no argument at all.
 fn bare(s3: &S3, database: &Database) -> Call {
-    tool()
+    migrate()
         .verb([] as [&str; 0])
         .s3(s3)
         .env("ARTIFACT_BUCKET", BUCKET)
@@ -111,7 +109,11 @@ fn the_five_variables_of_todays_deployer_are_enough() {
     let s3 = S3::start();
     s3.put(BUCKET, KEY, history().zip(Layout::Project));
     let task = || {
-        let task = tool().verb([] as [&str; 0]).without_report().s3(&s3).secret("sesame");
+        let task = migrate()
+            .verb([] as [&str; 0])
+            .without_report()
+            .s3(&s3)
+            .secret("sesame");
         let task = task.env("ARTIFACT_BUCKET", BUCKET).env("PRISMA_ARTIFACT_KEY", KEY);
         task.env("DB_USERNAME", "postgres")
             .env("DB_PASSWORD", password)
@@ -138,7 +140,7 @@ fn every_layout_of_the_zip_from_s3_and_from_disk() {
         applied(&bare(&s3, &database).run().expect(0), &database);
         let database = Server::shared().database();
         applied(
-            &tool()
+            &migrate()
                 .deploy(history.zip_file(layout))
                 .database(&database)
                 .run()
@@ -200,7 +202,7 @@ fn a_folder_may_be_the_project_its_prisma_folder_or_the_migrations_themselves() 
     let project = history.folder().parent().unwrap().to_owned();
     for folder in [project, history.folder(), history.migrations()] {
         let database = Server::shared().database();
-        let run = tool().deploy(&folder).database(&database).run().expect(0);
+        let run = migrate().deploy(&folder).database(&database).run().expect(0);
         applied(&run, &database);
         assert_eq!(run.report.unwrap()["artifact"]["kind"], "folder");
     }
@@ -406,7 +408,7 @@ fn a_prisma_8_bundle_is_another_system_in_one_sentence() {
 fn a_lock_file_of_another_provider_is_refused_before_anything_is_touched() {
     let history = history().raw("migrations/migration_lock.toml", "provider = \"mysql\"");
     let database = Server::shared().database();
-    let what = refused(tool().deploy(history.folder()).database(&database), &database, 23);
+    let what = refused(migrate().deploy(history.folder()).database(&database), &database, 23);
     assert!(what.contains("mysql"), "{what}");
 }
 
@@ -415,7 +417,7 @@ fn a_later_migration_that_cannot_be_read_keeps_the_first_from_running() {
     for (script, word) in [(&b"SELECT 1; -- \xff"[..], "UTF-8"), (b"SELECT 1;\0", "NUL")] {
         let history = making("first").migration("20240102000000_bad", script);
         let database = Server::shared().database();
-        let run = tool().deploy(history.folder()).database(&database).run().expect(40);
+        let run = migrate().deploy(history.folder()).database(&database).run().expect(40);
         assert_eq!(tables(&database).replace("_prisma_migrations", ""), "", "{run}");
         assert!(
             run.report.as_ref().unwrap()["failure"]["what"]
@@ -427,7 +429,7 @@ fn a_later_migration_that_cannot_be_read_keeps_the_first_from_running() {
     }
     let history = making("first").raw("migrations/20240102000000_empty/README.md", "no script");
     let database = Server::shared().database();
-    let run = tool().deploy(history.folder()).database(&database).run().expect(40);
+    let run = migrate().deploy(history.folder()).database(&database).run().expect(40);
     assert_eq!(run.report.as_ref().unwrap()["failure"]["prisma_code"], "P3015", "{run}");
     assert_eq!(tables(&database).replace("_prisma_migrations", ""), "", "{run}");
 }

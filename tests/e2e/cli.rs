@@ -8,15 +8,13 @@ use harness::process::Run;
 use harness::tool::{Call, Tool};
 use serde_json::Value;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_prisma-migrate-task");
+use crate::migrate;
 
-fn tool() -> Tool {
-    Tool::new(BINARY)
-}
+const BINARY: &str = env!("CARGO_BIN_EXE_prisma-migrate-task");
 
 /// The program without a verb, as a container starts it.
 fn bare() -> Call {
-    tool().verb([] as [&str; 0])
+    migrate().verb([] as [&str; 0])
 }
 
 fn history() -> History {
@@ -55,7 +53,7 @@ fn without_source_and_variables_it_names_the_three_ways() {
 #[test]
 fn without_a_database_it_names_the_variables() {
     let history = history();
-    let run = tool().deploy(history.folder()).run().expect(2);
+    let run = migrate().deploy(history.folder()).run().expect(2);
     for name in ["DATABASE_URL", "DB_HOST", "DB_USERNAME", "DB_PASSWORD"] {
         assert!(words(&run, "next").contains(name), "{name}\n{run}");
     }
@@ -65,7 +63,7 @@ fn without_a_database_it_names_the_variables() {
 fn a_url_and_a_host_contradict_each_other() {
     let database = Server::shared().database();
     let history = history();
-    let run = tool()
+    let run = migrate()
         .deploy(history.folder())
         .database(&database)
         .database_parts(&database)
@@ -82,7 +80,7 @@ fn a_url_and_a_host_contradict_each_other() {
 fn an_empty_variable_counts_as_unset() {
     let database = Server::shared().database();
     let history = history();
-    let mut call = tool().deploy(history.folder()).database_parts(&database);
+    let mut call = migrate().deploy(history.folder()).database_parts(&database);
     for name in [
         "DATABASE_URL",
         "DB_SCHEMA",
@@ -107,7 +105,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn a_flag_beats_its_variable_and_the_variable_its_default() {
     let history = history();
-    let call = || tool().deploy(history.folder()).without_report();
+    let call = || migrate().deploy(history.folder()).without_report();
     let is_json = |run: &Run| serde_json::from_str::<Value>(&run.stdout).is_ok();
     assert!(is_json(&call().run()));
     assert!(!is_json(&call().env("LOG_FORMAT", "text").run()));
@@ -120,7 +118,7 @@ fn a_flag_beats_its_variable_and_the_variable_its_default() {
 fn the_verb_may_stand_behind_its_flags() {
     let database = Server::shared().database();
     let history = history();
-    let call = tool()
+    let call = migrate()
         .verb(["--log-format", "text", "status"])
         .arg(history.folder())
         .database(&database);
@@ -136,7 +134,7 @@ fn wrong_usage_is_exit_code_2() {
         &["resolve", "x"],
         &["deploy", "--lock-wait", "soon"],
     ] {
-        let run = tool().verb(words).without_report().run().expect(2);
+        let run = migrate().verb(words).without_report().run().expect(2);
         assert!(
             run.stdout.is_empty() && run.stderr.contains("Usage:") || run.stderr.contains("--help"),
             "{run}"
@@ -146,7 +144,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn help_lists_every_exit_code() {
-    let help = tool().verb(["--help"]).without_report().run().expect(0).stdout;
+    let help = migrate().verb(["--help"]).without_report().run().expect(0).stdout;
     let table = help.split("Exit codes:").nth(1).expect("a table of exit codes");
     let codes: Vec<&str> = table
         .lines()
@@ -162,7 +160,7 @@ fn help_lists_every_exit_code() {
 fn away_from_a_terminal_the_log_is_json_lines_and_the_outcome_one_json_line() {
     let database = Server::shared().database();
     let history = failing().migration("20240101000001_notice", "DO $$ BEGIN RAISE WARNING 'careful'; END $$;");
-    let run = tool().deploy(history.folder()).database(&database).run().expect(20);
+    let run = migrate().deploy(history.folder()).database(&database).run().expect(20);
     assert!(!run.stderr.is_empty());
     for line in run.stderr.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}\n{run}"));
@@ -236,7 +234,7 @@ fn each_stream_is_looked_at_by_itself() {
 #[test]
 fn text_in_a_pipe_has_no_escapes() {
     let (database, history) = (Server::shared().database(), failing());
-    let run = tool()
+    let run = migrate()
         .deploy(history.folder())
         .arg("--log-format=text")
         .database(&database)
@@ -255,7 +253,7 @@ fn text_in_a_pipe_has_no_escapes() {
 fn an_unreachable_database_costs_the_connect_timeout() {
     let url = "postgresql://u:sesame@127.0.0.1:1/db";
     let history = history();
-    let call = tool()
+    let call = migrate()
         .deploy(history.folder())
         .env("DATABASE_URL", url)
         .secret("sesame");
@@ -272,7 +270,7 @@ fn an_unreachable_database_costs_the_connect_timeout() {
 fn a_wrong_password_is_told_at_once() {
     let database = Server::shared().database();
     let history = history();
-    let call = tool()
+    let call = migrate()
         .deploy(history.folder())
         .database_parts(&database)
         .env("DB_PASSWORD", "sesame")
@@ -289,7 +287,10 @@ fn a_wrong_password_is_told_at_once() {
 #[test]
 fn an_unusable_artifact_is_told_without_waiting_for_the_database() {
     let url = "postgresql://u:sesame@127.0.0.1:1/db";
-    let call = tool().deploy("no-such.zip").env("DATABASE_URL", url).secret("sesame");
+    let call = migrate()
+        .deploy("no-such.zip")
+        .env("DATABASE_URL", url)
+        .secret("sesame");
     let run = call.arg("--connect-timeout=100s").run().expect(40);
     assert!(
         words(&run, "what").contains("no-such.zip") && run.took < Duration::from_secs(30),
@@ -317,7 +318,7 @@ fn names_from_the_archive_and_texts_of_the_server_steer_nothing() {
     for format in ["text", "json"] {
         let database = Server::shared().database();
         let deploy = |history: &History| {
-            let call = tool()
+            let call = migrate()
                 .deploy(history.folder())
                 .arg("--log-level=debug")
                 .arg("--log-format")
@@ -350,7 +351,11 @@ fn names_from_the_archive_and_texts_of_the_server_steer_nothing() {
 fn a_report_that_cannot_be_written_is_70_after_a_success_only() {
     let (database, nowhere) = (Server::shared().database(), "/proc/nowhere/report.json");
     let run = |verb: &str, history: &History| {
-        let call = tool().verb([verb]).arg(history.folder()).arg("--report").arg(nowhere);
+        let call = migrate()
+            .verb([verb])
+            .arg(history.folder())
+            .arg("--report")
+            .arg(nowhere);
         call.without_report().database(&database).run()
     };
     let done = run("deploy", &history()).expect(70);

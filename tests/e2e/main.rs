@@ -7,6 +7,14 @@ mod cli;
 mod connect;
 mod create;
 mod outcome;
+mod protocol;
 mod secrets;
 mod session;
+mod stop;
 mod tls;
+mod watch;
+
+/// The binary under test.
+fn migrate() -> harness::tool::Tool {
+    harness::tool::Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"))
+}

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use harness::history::{History, Layout};
 use harness::postgres::{Database, Server};
 use harness::s3::S3;
-use harness::tool::Tool;
 use serde_json::Value;
+
+use crate::migrate;
 
 const DOCUMENT: &str = include_str!("../../docs/outcome.md");
 
@@ -54,10 +55,6 @@ fn paths(value: &Value, said: bool) -> BTreeSet<String> {
     found
 }
 
-fn tool() -> Tool {
-    Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"))
-}
-
 /// A migration that its script's own transaction committed, and whose run died before it closed the row.
 fn interrupt(database: &Database, name: &str, script: &str) {
     database.execute(script);
@@ -89,7 +86,7 @@ fn documents() -> Vec<Value> {
 
     s3.put("artifacts", "prisma.zip", history.zip(Layout::Project));
     keep(
-        tool()
+        migrate()
             .deploy("s3://artifacts/prisma.zip")
             .s3(&s3)
             .database(&database)
@@ -98,7 +95,10 @@ fn documents() -> Vec<Value> {
         "applied",
     );
     keep(
-        tool().deploy(history.zip_file(Layout::Root)).database(&database).run(),
+        migrate()
+            .deploy(history.zip_file(Layout::Root))
+            .database(&database)
+            .run(),
         0,
         "up_to_date",
     );
@@ -107,22 +107,34 @@ fn documents() -> Vec<Value> {
         .migration("20240105_d", enclosed)
         .migration("20240101_late", "SELECT 1;");
     interrupt(&database, "20240105_d", enclosed);
-    keep(tool().deploy(history.folder()).database(&database).run(), 0, "applied");
+    keep(
+        migrate().deploy(history.folder()).database(&database).run(),
+        0,
+        "applied",
+    );
 
     let history = history
         .migration("20240106_bad", "CREATE TABLE e (id int);\nSELECT lengt('x');")
         .migration("20240107_f", "SELECT 1;");
     keep(
-        tool().verb(["status"]).arg(history.folder()).database(&database).run(),
+        migrate()
+            .verb(["status"])
+            .arg(history.folder())
+            .database(&database)
+            .run(),
         10,
         "pending",
     );
-    keep(tool().deploy(history.folder()).database(&database).run(), 20, "failed");
-    let resolve = tool()
+    keep(
+        migrate().deploy(history.folder()).database(&database).run(),
+        20,
+        "failed",
+    );
+    let resolve = migrate()
         .verb(["resolve", "--applied", "20240106_bad"])
         .arg(history.folder());
     keep(resolve.database(&database).run(), 0, "resolved");
-    keep(tool().verb(["deploy"]).run(), 2, "failed");
+    keep(migrate().verb(["deploy"]).run(), 2, "failed");
     documents
 }
 
@@ -189,7 +201,7 @@ fn the_example_is_as_the_table_says() {
 
 /// What a person reads, with the address and the times taken out, which vary.
 fn page(words: &[&str], history: &History, database: &Database, code: i32) -> String {
-    let call = tool()
+    let call = migrate()
         .verb(words)
         .arg(history.folder())
         .arg("--log-format=text")

@@ -14,14 +14,12 @@ use harness::tool::Tool;
 use harness::until;
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
+use crate::migrate;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_prisma-migrate-task");
 
 /// A word that no message holds by itself.
 const SECRET: &str = "qzsesamexk";
-
-fn tool() -> Tool {
-    Tool::new(BINARY)
-}
 
 fn read(pid: u32, file: &str) -> String {
     String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()).into_owned()
@@ -48,7 +46,7 @@ fn silent() -> (TcpListener, String) {
 fn the_password_is_not_among_the_arguments() {
     let (server, url) = silent();
     let history = History::new();
-    let running = tool()
+    let running = migrate()
         .deploy(history.folder())
         .env("DATABASE_URL", url)
         .secret(SECRET)
@@ -142,7 +140,7 @@ fn a_script_is_never_logged_as_a_whole() {
         .migration("2_steps", concurrently)
         .migration("3_bad", bad);
     for format in ["text", "json"] {
-        let call = tool()
+        let call = migrate()
             .deploy(history.folder())
             .arg("--log-level=debug")
             .arg("--log-format")
@@ -176,7 +174,7 @@ fn a_password_in_the_failing_statement_is_starred_out() {
     for script in scripts {
         let database = Server::shared().database();
         let history = History::new().migration("1_bad", &script);
-        let call = tool()
+        let call = migrate()
             .deploy(history.folder())
             .arg("--log-level=debug")
             .database(&database);
@@ -186,7 +184,7 @@ fn a_password_in_the_failing_statement_is_starred_out() {
         let logs = database.ledger()[0].logs.clone().unwrap();
         assert!(!logs.contains(SECRET), "{script}\n{logs}");
         // Prisma's next run, and ours, quote the ledger.
-        tool()
+        migrate()
             .verb(["status"])
             .arg(history.folder())
             .database(&database)
@@ -230,7 +228,7 @@ fn a_url_that_cannot_be_read_is_not_shown() {
     ];
     let history = History::new();
     for url in urls {
-        let call = tool()
+        let call = migrate()
             .deploy(history.folder())
             .env("DATABASE_URL", &url)
             .secret(s)
@@ -250,7 +248,7 @@ fn a_hostile_password_in_the_parts_is_not_shown_when_it_is_refused() {
         format!("%00{SECRET}"),
         format!("\u{1b}{SECRET}\n"),
     ] {
-        let call = tool().deploy(history.folder()).database_parts(&database);
+        let call = migrate().deploy(history.folder()).database_parts(&database);
         let call = call
             .env("DB_PASSWORD", password)
             .secret(SECRET)
