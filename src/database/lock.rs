@@ -5,6 +5,7 @@
 
 use super::server_error::ServerError;
 use super::session::Session;
+use crate::sql::password;
 use std::fmt;
 use std::time::{Duration, Instant};
 use tokio_postgres::SimpleQueryRow;
@@ -95,7 +96,7 @@ impl LockSession {
             pid: row.get(0).unwrap_or_default().to_owned(),
             application_name: row.get(1).unwrap_or_default().to_owned(),
             seconds: row.get(2).and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
-            query: row.get(3).unwrap_or_default().to_owned(),
+            query: password::starred(row.get(3).unwrap_or_default()),
         }
     }
 

@@ -53,14 +53,9 @@ fn the_password_is_not_among_the_arguments() {
         .spawn();
     // Connected: from here on the program does all that it does with the password.
     let _connection = server.accept().unwrap();
+    // What ps shows.
     let cmdline = read(running.id(), "cmdline");
     assert!(cmdline.contains("deploy") && !cmdline.contains(SECRET), "{cmdline}");
-    let ps = Command::new("ps")
-        .args(["-ww", "-o", "args=", "-p", &running.id().to_string()])
-        .output()
-        .unwrap();
-    let ps = String::from_utf8_lossy(&ps.stdout).into_owned();
-    assert!(ps.contains("deploy") && !ps.contains(SECRET), "{ps}");
     running.kill();
 }
 
@@ -192,6 +187,21 @@ fn a_password_in_the_failing_statement_is_starred_out() {
             .run()
             .expect(10);
     }
+}
+
+#[test]
+fn a_password_in_the_query_of_who_holds_the_lock_is_starred_out() {
+    let (database, history) = (Server::shared().database(), History::new());
+    let mut rival = database.client();
+    let query = format!("SELECT pg_advisory_lock(72707369) /* ALTER ROLE app PASSWORD '{SECRET}' */");
+    rival.batch_execute(&query).unwrap();
+    let call = migrate().deploy(history.folder()).database(&database).secret(SECRET);
+    let run = call.arg("--lock-wait=0").run().expect(30);
+    let what = &run.report.as_ref().unwrap()["failure"]["what"];
+    assert!(what.as_str().unwrap().contains("PASSWORD ***"), "{run}");
+    let status = migrate().verb(["status"]).arg(history.folder()).database(&database);
+    let run = status.secret(SECRET).run().expect(0);
+    assert!(run.stdout.contains("PASSWORD ***"), "{run}");
 }
 
 #[test]
