@@ -53,7 +53,10 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The failure of a script that was sent as one message, `completed` of whose statements were completed.
     pub fn failure(&self, error: &ServerError, message: &Message, completed: usize) -> Failure {
-        if history::is_assertion(&error.message) || self.is_ours(error, message) {
+        if history::is_assertion(&error.message)
+            || self.is_ours(error, message)
+            || self.at_head(error, message, completed)
+        {
             return self.ledger_failure(error);
         }
         let position = match error.position.map(|position| message.place(position)) {
@@ -109,6 +112,21 @@ impl Context<'_> {
     fn is_ours(&self, error: &ServerError, message: &Message) -> bool {
         error.position.map(|position| message.place(position)) == Some(Place::Head)
             || (error.is(&["42501"]) && error.message.contains(history::TABLE))
+    }
+
+    /// Whether the server was at our head when it raised an error without a position, as a rule, a trigger or a constraint of the ledger does. What it
+    /// raises for the message as a whole, before it runs any of it, comes as early and is not the head's.
+    fn at_head(&self, error: &ServerError, message: &Message, completed: usize) -> bool {
+        let sqlstate = error.sqlstate.as_deref().unwrap_or_default();
+        // Connection, resources, limits, intervention; a character that the database's encoding does not have.
+        let of_the_whole = ["08", "53", "54", "57", "XX"]
+            .iter()
+            .any(|class| sqlstate.starts_with(class))
+            || error.is(&["22021", "22P05"]);
+        let before_head =
+            |statement: &&Statement| self.script[..statement.range.start].chars().count() < message.head_at;
+        let before = self.statements.iter().take_while(before_head).count();
+        error.position.is_none() && !of_the_whole && (before..before + message.head_results).contains(&completed)
     }
 
     fn ledger_failure(&self, error: &ServerError) -> Failure {

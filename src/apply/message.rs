@@ -17,7 +17,7 @@ pub struct Message {
     /// What is sent.
     pub text: String,
     /// Where the head stands, in characters.
-    head_at: usize,
+    pub head_at: usize,
     /// How long the head is, in characters.
     head_length: usize,
     /// The script's length in characters.

@@ -5,5 +5,6 @@
 mod cases;
 mod connect;
 mod create;
+mod interop;
 mod session;
 mod tls;
