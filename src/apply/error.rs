@@ -108,9 +108,11 @@ impl Context<'_> {
         Some(self.script[..statement.range.start].chars().count())
     }
 
-    /// Whether the error was raised by our own head.
+    /// Whether the error was raised by our own head, or by a tail that finds no ledger any more.
     fn is_ours(&self, error: &ServerError, message: &Message) -> bool {
-        error.position.map(|position| message.place(position)) == Some(Place::Head)
+        let place = error.position.map(|position| message.place(position));
+        place == Some(Place::Head)
+            || (place == Some(Place::Tail) && !error.is(&["42601"]) && error.message.contains(history::TABLE))
             || (error.is(&["42501"]) && error.message.contains(history::TABLE))
     }
 

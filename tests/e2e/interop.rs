@@ -3,6 +3,7 @@
 mod crash;
 mod histories;
 mod ledger;
+mod managed;
 mod race;
 mod rival;
 

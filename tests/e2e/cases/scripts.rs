@@ -318,10 +318,11 @@ fn copy_from_stdin_and_psql_commands() {
         );
         assert_eq!(failure["place"]["line"], line, "{run}");
         assert!(failure.to_string().contains(hint), "{run}");
-        if database.has_ledger() {
-            assert!(ledger(&database).iter().all(|row| row != "2_psql applied"));
-        }
-        if tables(&database) == ["a"] {
+        // COPY is known for what it is beforehand, and nothing runs; the rest only the server can judge.
+        if script.starts_with("COPY") {
+            assert!(ledger(&database).is_empty() && tables(&database).is_empty());
+        } else {
+            assert_eq!(ledger(&database), ["1_init applied", "2_psql rolled back"]);
             assert_eq!(database.scalar("SELECT count(*) FROM a"), "0");
         }
     }

@@ -32,6 +32,11 @@ fn a_table_that_cannot_be_written() {
              CREATE TRIGGER t BEFORE UPDATE ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION t()",
         ),
         (
+            "a trigger that raises",
+            "CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$not today$$; END'; \
+             CREATE TRIGGER t BEFORE INSERT ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION t()",
+        ),
+        (
             "row security",
             "ALTER TABLE _prisma_migrations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; \
              CREATE POLICY p ON _prisma_migrations FOR SELECT USING (true)",
@@ -113,8 +118,14 @@ fn a_script_that_takes_its_ledger_away() {
     ] {
         let (database, history) = prepared();
         let history = history.migration("2_next", script);
-        let run = deploy(&history, &database).run();
-        assert_ne!(run.code, 0, "{run}");
+        let run = deploy(&history, &database).run().expect(50);
+        assert!(
+            failure(&run)["next"]
+                .as_str()
+                .unwrap()
+                .contains("removes or changes its own row"),
+            "{run}"
+        );
         assert_eq!(tables(&database), ["a"], "{script}");
         assert!(database.ledger().iter().any(|row| row.name == "1_init" && row.finished));
     }

@@ -4,7 +4,8 @@ use harness::history::History;
 use harness::postgres::Server;
 use sha2::{Digest, Sha256};
 
-use super::{deploy, failure, ledger, tables, warnings};
+use super::{deploy, failure, ledger, tables, tool, warnings};
+use crate::session::Session;
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -70,4 +71,36 @@ fn an_applied_one_that_cannot_be_sent_stops_nothing() {
     let run = deploy(&history, &database).run().expect(0);
     assert!(warnings(&run).contains("1_init was edited"), "{run}");
     assert_eq!(ledger(&database), ["1_init applied", "2_next applied"]);
+}
+
+#[test]
+fn a_character_that_the_database_cannot_hold_is_the_scripts_failure() {
+    let database = Server::shared().database();
+    let name = format!("{}_latin1", database.name());
+    let create = format!(
+        "CREATE DATABASE {name} OWNER {} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
+        database.user()
+    );
+    database.superuser().batch_execute(&create).unwrap();
+    let url = format!("{}_latin1", database.url());
+    let history = History::new()
+        .migration("1_held", "CREATE TABLE a AS SELECT 'café' AS name;")
+        .migration("2_not_held", "CREATE TABLE b AS SELECT '☕' AS name;");
+    let run = tool()
+        .deploy(history.folder())
+        .database_url(&database, &url)
+        .run()
+        .expect(20);
+
+    assert_eq!(
+        (failure(&run)["sqlstate"].as_str(), failure(&run)["migration"].as_str()),
+        (Some("22P05"), Some("2_not_held"))
+    );
+    let session = Session::open(&url).unwrap();
+    assert_eq!(session.scalar("SELECT name FROM a"), "café");
+    assert_eq!(session.scalar("SELECT to_regclass('b') IS NULL"), "t");
+    assert_eq!(
+        session.scalar("SELECT count(*) FROM _prisma_migrations WHERE finished_at IS NULL AND rolled_back_at IS NULL"),
+        "0"
+    );
 }
