@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cases;
 mod concurrently;
 mod connect;
 mod create;
+mod interop;
 mod protocol;
 mod session;
 mod stop;
