@@ -33,16 +33,24 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
     let source = settings.source()?;
+    // An artifact that cannot be used ends the run at once, however long the database is waited for.
     let (artifact, opened) = stop
-        .unless(async { tokio::join!(read_artifact(source, settings), open::open(&terms)) })
-        .await?;
-    let artifact = artifact?;
+        .unless(async { tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) }) })
+        .await??;
     describe(&artifact, outcome);
     let mut opened = match opened {
-        Err(failure) if open::is_missing(&failure) => stop.unless(open::create_and_open(&terms)).await??,
+        Err(failure) if open::is_missing(&failure) => {
+            readable(&artifact, &History::default(), settings)?;
+            stop.unless(open::create_and_open(&terms)).await??
+        }
         opened => opened?,
     };
     outcome.database = Some(opened.server.clone());
+    readable(
+        &artifact,
+        opened.history.as_ref().unwrap_or(&History::default()),
+        settings,
+    )?;
     if let Some(exit) = nothing_pending(&artifact, &opened, settings, outcome) {
         opened.session.close().await;
         return Ok(exit);
@@ -157,12 +165,20 @@ pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
         tracing::warn!("{warning}");
         outcome.warnings.push(warning.clone());
     }
-    outcome.migrations = Some(artifact.migrations.len());
     outcome.artifact = Some(ArtifactRead {
         origin: artifact.origin.clone(),
         migrations_path: artifact.migrations_path.clone(),
-        sha256: artifact.sha256(),
+        migrations: artifact.migrations.len(),
+        migrations_sha256: artifact.sha256(),
     });
+}
+
+/// What is wrong with a pending script stays wrong under the lock: no database, schema or table is made for its sake.
+fn readable(artifact: &Artifact, history: &History, settings: &Settings) -> Result<(), Failure> {
+    match plan::plan(&artifact.migrations, history, settings.policy) {
+        Err(failure) if failure.exit == Exit::Artifact => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 enum Turn {

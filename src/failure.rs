@@ -7,25 +7,20 @@ use std::fmt;
 /// Everything that a failure has to say: what happened, to what, what state the database is in, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// The exit code.
-    #[serde(rename = "exit_code", serialize_with = "exit_code")]
+    /// The exit code; in the JSON document it is the outcome's.
+    #[serde(skip)]
     pub exit: Exit,
     /// Prisma's code, since that is what people search for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub prisma_code: Option<&'static str>,
     /// The server's SQLSTATE.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
     /// The migration that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub migration: Option<String>,
     /// What happened, to what: a sentence without a full stop.
     pub what: String,
     /// The server's DETAIL, HINT and CONTEXT, and whatever else explains it: a line each.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
     /// Where in `migration.sql`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// What state the database is in.
     pub state: String,
@@ -115,7 +110,3 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-fn exit_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u8(exit.code())
-}

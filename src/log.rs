@@ -1,7 +1,7 @@
 //! The log, on standard error: lines for people on a terminal, one JSON object a line elsewhere.
 
 use crate::cli::{LogFormat, LogLevel};
-use crate::printable::printable;
+use crate::printable::{printable, printable_name};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::IsTerminal;
@@ -75,7 +75,9 @@ impl Fields {
     fn text(mut self, level: Level, colour: bool) -> String {
         let mut take = |name: &str| self.0.remove(name).and_then(|value| value.as_str().map(str::to_owned));
         let message = take("message").unwrap_or_default();
-        let migration = take("migration").map(|name| format!("{name}: ")).unwrap_or_default();
+        let migration = take("migration")
+            .map(|name| format!("{}: ", printable_name(&name)))
+            .unwrap_or_default();
         let mut line = match level {
             Level::ERROR => format!("{} {migration}{message}", paint("error:", "31;1", colour)),
             Level::WARN => format!("{} {migration}{message}", paint("warning:", "33;1", colour)),

@@ -15,8 +15,11 @@ fn main() -> ExitCode {
     };
     let output = settings::Output::of(&cli);
     log::start(output.format, output.level);
-    let outcome: Outcome = run::run(cli, &output);
+    let mut outcome: Outcome = run::run(cli, &output);
+    // First the file: that it could not be written is part of what is printed.
+    if let Some(file) = &output.report {
+        report::write(&mut outcome, file);
+    }
     report::print(&outcome, output.format);
-    let undelivered = output.report.and_then(|file| report::write(&outcome, &file));
-    ExitCode::from(undelivered.unwrap_or(outcome.exit_code).code())
+    ExitCode::from(outcome.exit_code.code())
 }

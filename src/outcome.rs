@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime};
 /// The version of the JSON document: raised when a field changes its meaning or goes away, not when one is added.
 pub const VERSION: u32 = 1;
 
-/// What a run came to. Its JSON form is described in `docs/outcome.md`.
+/// What a run came to. Its JSON form is described in `docs/outcome.md`: every field is always there, `null` or empty where there is nothing to say.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     /// [`VERSION`].
     pub version: u32,
     /// The program's version.
-    pub program: &'static str,
+    pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
     /// `deploy`, `status` or `resolve`.
@@ -31,29 +31,21 @@ pub struct Outcome {
     pub started_at: String,
     /// How long the run took.
     pub duration_ms: u64,
-    /// Where the migrations were read from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where the migrations were read from; none where they could not be, or were not needed.
     pub artifact: Option<ArtifactRead>,
-    /// The database.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The database; none where there is no session on it.
     pub database: Option<Server>,
-    /// How many migrations the artifact holds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub migrations: Option<usize>,
     /// What this run applied, in order.
     pub applied: Vec<Applied>,
-    /// What is still pending.
+    /// What is still pending, the failed one too where it can be tried again or is half done.
     pub pending: Vec<String>,
     /// What was settled of earlier runs that were interrupted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recovered: Vec<String>,
     /// What `resolve` changed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolved: Vec<String>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
@@ -65,8 +57,10 @@ pub struct ArtifactRead {
     pub origin: Origin,
     /// The migrations folder in it.
     pub migrations_path: String,
+    /// How many migrations it holds.
+    pub migrations: usize,
     /// SHA-256 over the names and checksums of all migrations: the same for the same history, however it is packed.
-    pub sha256: String,
+    pub migrations_sha256: String,
 }
 
 /// A migration that this run applied.
@@ -85,7 +79,7 @@ impl Outcome {
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
         Outcome {
             version: VERSION,
-            program: env!("CARGO_PKG_VERSION"),
+            program_version: env!("CARGO_PKG_VERSION"),
             run_id,
             verb,
             result: "",
@@ -94,7 +88,6 @@ impl Outcome {
             duration_ms: 0,
             artifact: None,
             database: None,
-            migrations: None,
             applied: Vec::new(),
             pending: Vec::new(),
             recovered: Vec::new(),

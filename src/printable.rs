@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The text with what could steer a terminal or disguise a line made visible: control characters (newline and tab excepted) and the characters that
-/// change the direction of writing.
+/// change the direction of writing or begin a line.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(steers) {
         return Cow::Borrowed(text);
@@ -19,9 +19,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same for a name, which must not look like several lines or columns: newline and tab are made visible too.
+pub fn printable_name(name: &str) -> String {
+    printable(name).replace('\n', "\\n").replace('\t', "\\t")
+}
+
 fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -39,5 +44,6 @@ mod tests {
         for (text, shown) in cases {
             assert_eq!(printable(text), shown);
         }
+        assert_eq!(printable_name("a\nb\tc\u{7}"), "a\\nb\\tc\\u{7}");
     }
 }

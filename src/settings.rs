@@ -105,11 +105,7 @@ impl Settings {
             Verb::Deploy(args) => Self::deploy(args, variable),
             Verb::Status(StatusArgs {
                 artifact, connection, ..
-            }) => {
-                let settings = Self::common(Action::Status, artifact, &connection, variable)?;
-                settings.source()?;
-                Ok(settings)
-            }
+            }) => Self::common(Action::Status, artifact, &connection, variable),
             Verb::Resolve(ResolveArgs {
                 artifact,
                 applied,
@@ -137,7 +133,6 @@ impl Settings {
 
     fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
         let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?;
-        settings.source()?;
         settings.lock_wait = args.lock.lock_wait;
         settings.lock_timeout = args.lock_timeout;
         settings.lock_retry_for = args.lock_retry_for;
@@ -155,6 +150,10 @@ impl Settings {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Settings, Failure> {
         let source = source(artifact.source.as_deref(), variable)?;
+        // Said before anything about the database: whoever starts the bare program learns first what it is given.
+        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_)) {
+            return Err(no_source());
+        }
         let (target, notes) = target(variable)?;
         let mut notes: Vec<(bool, String)> = notes;
         if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
@@ -185,13 +184,7 @@ impl Settings {
     /// # Errors
     /// Nothing says where.
     pub fn source(&self) -> Result<&Source, Failure> {
-        self.source.as_ref().ok_or_else(|| {
-            usage(
-                "nothing says where the migrations are",
-                "give SOURCE as s3://bucket/key of a prisma.zip, or as a local zip file or folder, \
-                 or set ARTIFACT_BUCKET and PRISMA_ARTIFACT_KEY",
-            )
-        })
+        self.source.as_ref().ok_or_else(no_source)
     }
 
     /// What a session is opened with.
@@ -288,6 +281,14 @@ fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(boo
              5432, postgres and the server's own)",
         )),
     }
+}
+
+fn no_source() -> Failure {
+    usage(
+        "nothing says where the migrations are",
+        "give SOURCE as s3://bucket/key of a prisma.zip, or as a local zip file, or as a local folder (s3:// also by ARTIFACT_BUCKET and \
+         PRISMA_ARTIFACT_KEY)",
+    )
 }
 
 fn usage(what: &str, next: &str) -> Failure {

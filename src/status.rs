@@ -19,8 +19,8 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
     let source = settings.source()?;
-    let (artifact, opened) = tokio::join!(read_artifact(source, settings), open::open(&terms));
-    let artifact = artifact?;
+    // An artifact that cannot be used ends the run at once, however long the database is waited for.
+    let (artifact, opened) = tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) })?;
     describe(&artifact, outcome);
     let opened = opened?;
     outcome.database = Some(opened.server.clone());

@@ -1,8 +1,9 @@
 //! A place in a script, shown as its line with a caret.
 
 use crate::failure::Place;
+use crate::printable::printable_name;
+use crate::sql::password;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use squawk_lexer::{LiteralKind, TokenKind, tokenize};
 
 /// How much of a long line is shown on either side of the place, in characters.
 const CONTEXT: usize = 120;
@@ -19,10 +20,13 @@ pub fn place(migration: &str, script: &str, at: usize) -> Place {
     let start = script[..byte].rfind('\n').map_or(0, |newline| newline + 1);
     let end = script[byte..].find('\n').map_or(script.len(), |newline| byte + newline);
     let line = script[..start].matches('\n').count() + 1;
-    let text = script[start..end].trim_end_matches('\r');
+    // The word PASSWORD may stand in a line above its value.
+    let above = script[..start].trim_end().rfind('\n').map_or(0, |newline| newline + 1);
+    let starred = password::starred(&script[above..end]);
+    let shown: String = starred.chars().skip(script[above..start].chars().count()).collect();
     let column = script[start..byte].chars().count();
     let file = format!("{migration}/migration.sql");
-    let excerpt = excerpt(&file, line, &without_passwords(text), column);
+    let excerpt = excerpt(&printable_name(&file), line, shown.trim_end_matches('\r'), column);
     Place {
         file,
         line,
@@ -55,30 +59,6 @@ fn excerpt(file: &str, line: usize, text: &str, column: usize) -> String {
         .render(&[Level::ERROR.no_name().secondary_title("").element(snippet)])
         .trim_start_matches('\n')
         .to_owned()
-}
-
-/// The line with the strings behind the word PASSWORD blanked out, character for character.
-fn without_passwords(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
-    let mut after_password = false;
-    let mut at = 0;
-    for token in tokenize(line) {
-        let text = &line[at..at + token.len as usize];
-        at += token.len as usize;
-        match token.kind {
-            TokenKind::Literal { kind } if after_password && !matches!(kind, LiteralKind::Int { .. }) => {
-                shown.extend(text.chars().map(|_| '*'));
-            }
-            _ => shown.push_str(text),
-        }
-        if !matches!(
-            token.kind,
-            TokenKind::Whitespace | TokenKind::Eq | TokenKind::BlockComment { .. }
-        ) {
-            after_password = text.eq_ignore_ascii_case("password");
-        }
-    }
-    shown
 }
 
 #[cfg(test)]
@@ -123,5 +103,7 @@ mod tests {
     fn a_password_in_the_line_is_not_shown() {
         let found = at("ALTER ROLE app WITH PASSWORD 'hunter2' OOPS", "OOPS");
         assert!(found.excerpt.contains("PASSWORD ********* OOPS"), "{}", found.excerpt);
+        let found = at("ALTER ROLE app PASSWORD\n\n  'hunter2' OOPS", "OOPS");
+        assert!(found.excerpt.contains("  ********* OOPS"), "{}", found.excerpt);
     }
 }

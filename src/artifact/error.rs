@@ -64,7 +64,7 @@ impl ArtifactError {
     pub fn next_step(&self) -> String {
         match &self.cause {
             Cause::S3(error) => error.next_step(),
-            Cause::File(_) => "check the path of the zip file".into(),
+            Cause::File(_) => "check the path: there is to be a zip file or a folder".into(),
             Cause::Archive(error) => error.next_step(),
             Cause::Folder(error) => error.next_step(),
             Cause::LockFile(_) => {

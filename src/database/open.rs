@@ -42,6 +42,7 @@ pub struct Server {
     /// Host, port and database, as given.
     pub address: String,
     /// The server's version in its own words.
+    #[serde(rename = "server_version")]
     pub version: String,
     /// The user that the session runs as.
     pub user: String,

@@ -1,5 +1,6 @@
 //! A server's error, read once.
 
+use crate::sql::password;
 use tokio_postgres::error::ErrorPosition;
 
 /// What the server said, or the driver where the server said nothing.
@@ -9,7 +10,7 @@ pub struct ServerError {
     pub sqlstate: Option<String>,
     /// The C function in the server that raised it: tells apart errors that share a SQLSTATE.
     pub routine: Option<String>,
-    /// The message alone.
+    /// The message alone; in it and in `details` passwords are starred out, since the server quotes statements.
     pub message: String,
     /// DETAIL, HINT, CONTEXT: a line each.
     pub details: Vec<String>,
@@ -61,12 +62,12 @@ impl From<&tokio_postgres::Error> for ServerError {
         let code = db.code().code();
         let details = [("DETAIL", db.detail()), ("HINT", db.hint()), ("CONTEXT", db.where_())]
             .into_iter()
-            .filter_map(|(label, text)| text.map(|text| format!("{label}: {text}")))
+            .filter_map(|(label, text)| text.map(|text| format!("{label}: {}", password::starred(text))))
             .collect();
         ServerError {
             sqlstate: Some(code.to_owned()),
             routine: db.routine().map(str::to_owned),
-            message: db.message().to_owned(),
+            message: password::starred(db.message()),
             details,
             position: match db.position() {
                 Some(ErrorPosition::Original(position)) => Some(*position),

@@ -3,6 +3,7 @@
 use super::connect::{Cancel, Connected};
 use super::error::ConnectError;
 use super::server_error::ServerError;
+use crate::sql::password;
 use futures_util::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
@@ -164,10 +165,11 @@ fn log_notice(subject: &Mutex<Option<String>>, notice: &tokio_postgres::error::D
     }
     let subject = subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let migration = subject.as_deref();
-    let (severity, detail, hint) = (notice.severity(), notice.detail(), notice.hint());
+    let message = password::starred(notice.message());
+    let (severity, detail, hint) = (notice.severity(), notice.detail().map(password::starred), notice.hint());
     match severity {
-        "WARNING" => tracing::warn!(migration, severity, detail, hint, "{}", notice.message()),
-        "DEBUG" | "LOG" => tracing::debug!(migration, severity, detail, hint, "{}", notice.message()),
-        _ => tracing::info!(migration, severity, detail, hint, "{}", notice.message()),
+        "WARNING" => tracing::warn!(migration, severity, detail, hint, "{message}"),
+        "DEBUG" | "LOG" => tracing::debug!(migration, severity, detail, hint, "{message}"),
+        _ => tracing::info!(migration, severity, detail, hint, "{message}"),
     }
 }

@@ -21,14 +21,15 @@ pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
-/// Writes the outcome as a JSON document to a file; the exit code of the run if that fails.
-pub fn write(outcome: &Outcome, file: &Path) -> Option<Exit> {
+/// Writes the outcome as a JSON document to a file. Where that fails, the outcome says so, and its exit code too if it was a success.
+pub fn write(outcome: &mut Outcome, file: &Path) {
     let text = format!("{:#}\n", document(outcome));
-    match std::fs::write(file, text) {
-        Ok(()) => None,
-        Err(error) => {
-            tracing::error!("the report could not be written to {}: {error}", file.display());
-            (outcome.exit_code == Exit::Success).then_some(Exit::Report)
+    if let Err(error) = std::fs::write(file, text) {
+        let warning = format!("the report could not be written to {}: {error}", file.display());
+        tracing::error!("{warning}");
+        outcome.warnings.push(warning);
+        if outcome.exit_code == Exit::Success {
+            outcome.exit_code = Exit::Report;
         }
     }
 }

@@ -1,10 +1,17 @@
-//! The outcome for people.
+//! The outcome for people: a heading, a line for each migration, the warnings, and what to do next.
 
 use crate::apply::How;
+use crate::database::open::Server;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::printable::printable;
-use std::borrow::Cow;
+use crate::printable::{printable, printable_name};
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "31;1";
+const GREEN: &str = "32;1";
+const YELLOW: &str = "33;1";
 
 /// The outcome as text, without a final newline.
 pub fn render(outcome: &Outcome, colour: bool) -> String {
@@ -13,32 +20,19 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         colour,
     };
     page.heading(outcome);
-    for applied in &outcome.applied {
-        let how = match applied.how {
-            How::Atomic => "",
-            How::Alone => "  by itself, outside a transaction",
-            How::StepByStep => "  statement by statement",
-        };
-        page.line(&format!(
-            "  applied   {}  {}{how}",
-            applied.name,
-            seconds(applied.duration_ms)
-        ));
-    }
-    for sentence in &outcome.recovered {
-        page.line(&format!("  recovered {sentence}"));
-    }
-    for sentence in &outcome.resolved {
-        page.line(&format!("  {sentence}"));
-    }
-    for name in &outcome.pending {
-        page.line(&format!("  pending   {name}"));
-    }
-    for warning in &outcome.warnings {
-        page.line(&format!("  warning   {warning}"));
-    }
+    page.migrations(outcome);
+    page.paragraph(&outcome.recovered, |page, sentence| {
+        page.line("recovered: ", DIM, sentence)
+    });
+    page.paragraph(&outcome.resolved, |page, sentence| page.line("", BOLD, sentence));
+    page.paragraph(&outcome.warnings, |page, warning| {
+        page.line("warning: ", YELLOW, warning)
+    });
     if let Some(failure) = &outcome.failure {
         page.failure(failure);
+    } else if outcome.exit_code == Exit::Pending {
+        page.blank();
+        page.line("next:  ", BOLD, "prisma-migrate-task deploy");
     }
     page.text.truncate(page.text.trim_end().len());
     page.text
@@ -50,88 +44,140 @@ struct Page {
 }
 
 impl Page {
-    fn line(&mut self, line: &str) {
-        self.text.push_str(&printable(line));
-        self.text.push('\n');
-    }
-
-    fn painted(&mut self, code: &str, line: &str) {
-        let line = printable(line);
-        let painted = if self.colour {
-            Cow::Owned(format!("\u{1b}[{code}m{line}\u{1b}[0m"))
-        } else {
-            line
-        };
-        self.text.push_str(&painted);
-        self.text.push('\n');
-    }
-
-    fn heading(&mut self, outcome: &Outcome) {
-        let database = match &outcome.database {
-            Some(server) => {
-                let schema = server.ledger_schema.as_ref().or(server.schema.as_ref());
-                format!(
-                    " {}{}",
-                    server.address,
-                    schema.map(|s| format!(" (schema {s})")).unwrap_or_default()
-                )
-            }
-            None => String::new(),
-        };
-        let took = seconds(outcome.duration_ms);
-        let count = |n: usize| {
-            if n == 1 {
-                "1 migration".to_owned()
-            } else {
-                format!("{n} migrations")
-            }
-        };
-        let found = outcome
-            .migrations
-            .map(|n| format!(", {} in the artifact", count(n)))
-            .unwrap_or_default();
-        match outcome.result {
-            "failed" => self.painted("31;1", &format!("{} failed:{database}, {took}", outcome.verb)),
-            "pending" => self.painted(
-                "33;1",
-                &format!("{} pending:{database}{found}", count(outcome.pending.len())),
-            ),
-            "applied" => self.painted(
-                "32;1",
-                &format!("{} applied:{database}{found}, {took}", count(outcome.applied.len())),
-            ),
-            "resolved" => self.painted("32;1", &format!("resolved:{database}")),
-            _ => self.painted("32;1", &format!("up to date:{database}{found}, {took}")),
+    fn blank(&mut self) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
         }
     }
 
+    /// A painted label and a text as it is; of several lines the later ones stand below the text's first.
+    fn line(&mut self, label: &str, paint: &str, text: &str) {
+        let indent = format!("\n{}", " ".repeat(label.len()));
+        let (label, text) = (self.painted(paint, label), printable(text).replace('\n', &indent));
+        self.text.push_str(&format!("{label}{text}\n"));
+    }
+
+    fn paragraph<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Page, &T)) {
+        if !items.is_empty() {
+            self.blank();
+        }
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    fn painted(&self, code: &str, text: &str) -> String {
+        let text = printable(text);
+        if self.colour && !text.trim().is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.into_owned()
+        }
+    }
+
+    fn heading(&mut self, outcome: &Outcome) {
+        let held = outcome.artifact.as_ref().map(|artifact| artifact.migrations);
+        let (paint, said) = match outcome.result {
+            "failed" => (RED, format!("{} failed", outcome.verb)),
+            "pending" => (YELLOW, format!("{} pending", count(outcome.pending.len()))),
+            "applied" => (GREEN, format!("{} applied", count(outcome.applied.len()))),
+            "resolved" => (GREEN, "resolved".to_owned()),
+            _ => (GREEN, "up to date".to_owned()),
+        };
+        let mut about = Vec::new();
+        about.extend(outcome.database.as_ref().map(place));
+        about.extend(held.map(|held| format!("{} in the artifact", count(held))));
+        about.push(seconds(outcome.duration_ms));
+        let (said, about) = (self.painted(paint, &said), self.painted(DIM, &about.join(", ")));
+        self.text.push_str(&format!("{said}  {about}\n"));
+    }
+
+    /// A line for each migration that this run has something to say of: what was applied, what failed, what is left.
+    fn migrations(&mut self, outcome: &Outcome) {
+        let failed = outcome.failure.as_ref().and_then(|failure| failure.migration.as_ref());
+        // A migration that was not to be applied now, such as one that blocks, is named with its error.
+        let failed = failed.filter(|name| outcome.pending.contains(name)).map(String::as_str);
+        let left = outcome.pending.iter().filter(|name| Some(name.as_str()) != failed);
+        let rows: Vec<(&str, &str, String, String)> = outcome
+            .applied
+            .iter()
+            .map(|applied| {
+                let how = match applied.how {
+                    How::Atomic => "",
+                    How::Alone => "  by itself, outside a transaction",
+                    How::StepByStep => "  statement by statement",
+                };
+                (
+                    GREEN,
+                    "applied",
+                    printable_name(&applied.name),
+                    format!("{:>9}{how}", seconds(applied.duration_ms)),
+                )
+            })
+            .chain(failed.map(|name| (RED, "failed", printable_name(name), String::new())))
+            .chain(left.map(|name| (YELLOW, "pending", printable_name(name), String::new())))
+            .collect();
+        let width = outcome
+            .applied
+            .iter()
+            .map(|applied| printable_name(&applied.name).chars().count())
+            .max()
+            .unwrap_or(0);
+        self.paragraph(&rows, |page, (paint, state, name, about)| {
+            let (state, about) = (page.painted(paint, &format!("{state:<7}")), page.painted(DIM, about));
+            let row = format!("  {state}  {name:<width$}  {about}");
+            page.text.push_str(row.trim_end());
+            page.text.push('\n');
+        });
+    }
+
     fn failure(&mut self, failure: &Failure) {
-        self.text.push('\n');
-        let migration = failure
-            .migration
-            .as_ref()
-            .map(|name| format!("migration {name}: "))
-            .unwrap_or_default();
-        let codes = [
-            failure.prisma_code.map(str::to_owned),
-            failure.sqlstate.as_ref().map(|s| format!("SQLSTATE {s}")),
-        ];
-        let codes: Vec<String> = codes.into_iter().flatten().collect();
+        self.blank();
+        let codes: Vec<String> = failure
+            .prisma_code
+            .map(str::to_owned)
+            .into_iter()
+            .chain(failure.sqlstate.as_ref().map(|sqlstate| format!("SQLSTATE {sqlstate}")))
+            .collect();
         let codes = if codes.is_empty() {
             String::new()
         } else {
             format!(" [{}]", codes.join(", "))
         };
-        self.painted("1", &format!("{migration}{}{codes}", failure.what));
+        let migration = failure
+            .migration
+            .as_ref()
+            .map(|name| format!("migration {}: ", printable_name(name)));
+        self.line(
+            "error: ",
+            RED,
+            &format!("{}{}{codes}", migration.unwrap_or_default(), failure.what),
+        );
         if let Some(place) = &failure.place {
-            self.line(&place.excerpt);
+            self.line("", "", &place.excerpt);
         }
         for detail in &failure.details {
-            self.line(detail);
+            self.line("", "", detail);
         }
-        self.line(&format!("state: {}", failure.state));
-        self.line(&format!("next:  {}", failure.next));
-        self.line(&format!("exit code {}", failure.exit.code()));
+        self.blank();
+        self.line("database:   ", BOLD, &failure.state);
+        self.line("next:       ", BOLD, &failure.next);
+        self.line("exit code:  ", BOLD, &failure.exit.code().to_string());
+    }
+}
+
+/// Where the migrations went: the server, the database, and the schema of the ledger.
+fn place(server: &Server) -> String {
+    match server.ledger_schema.as_ref().or(server.schema.as_ref()) {
+        Some(schema) => format!("{} (schema {schema})", server.address),
+        None => server.address.clone(),
+    }
+}
+
+fn count(migrations: usize) -> String {
+    match migrations {
+        1 => "1 migration".to_owned(),
+        n => format!("{n} migrations"),
     }
 }
 

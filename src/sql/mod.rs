@@ -1,4 +1,5 @@
-//! What must be known of SQL as text: quoting, and a script's statements.
+//! What must be known of SQL as text: quoting, a script's statements, and the passwords in it.
 
+pub mod password;
 pub mod quote;
 pub mod script;

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod artifact;
 mod cases;
+mod cli;
 mod concurrently;
 mod connect;
 mod create;
 mod interop;
+mod outcome;
 mod protocol;
+mod secrets;
 mod session;
 mod stop;
 mod tls;
