@@ -4,7 +4,9 @@
 
 mod connect;
 mod create;
+mod example;
 mod protocol;
+mod readme;
 mod session;
 mod stop;
 mod tls;

@@ -1,0 +1,68 @@
+//! What the README promises in tables, held against the program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use harness::tool::Tool;
+use prisma_migrate_task::exit::Exit;
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The lines of the section under this heading.
+fn section(heading: &str) -> Vec<String> {
+    let readme = readme();
+    let lines = readme.lines().skip_while(|line| *line != heading).skip(1);
+    let lines: Vec<String> = lines
+        .take_while(|line| !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    assert!(!lines.is_empty(), "no section {heading:?}");
+    lines
+}
+
+#[test]
+fn its_exit_codes_are_those_of_the_program() {
+    let rows: Vec<(u8, String)> = section("### Exit codes")
+        .iter()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').splitn(2, '|').map(str::trim).collect();
+            Some((cells.first()?.parse().ok()?, (*cells.get(1)?).to_owned()))
+        })
+        .collect();
+    let table: Vec<(u8, String)> = Exit::TABLE
+        .iter()
+        .map(|(exit, meaning)| (exit.code(), (*meaning).to_owned()))
+        .collect();
+    assert_eq!(rows, table);
+}
+
+#[test]
+fn its_flags_and_variables_are_those_of_the_help() {
+    let tool = Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"));
+    let words = |text: &str, is_word: fn(&str) -> bool| -> BTreeSet<String> {
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+            .filter(|word| is_word(word))
+            .map(str::to_owned)
+            .collect()
+    };
+    let flag = |word: &str| word.len() > 2 && word.starts_with("--") && !matches!(word, "--help" | "--version");
+    let variable = |word: &str| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let help = ["deploy", "status", "resolve"]
+        .map(|verb| tool.verb([verb, "--help"]).without_report().run().expect(0).stdout)
+        .join("\n");
+    let help = format!(
+        "{help}\n{}",
+        tool.verb(["--help"]).without_report().run().expect(0).stdout
+    );
+    let readme = [section("### Variables").join("\n"), section("### Flags").join("\n")].join("\n");
+
+    assert_eq!(words(&readme, flag), words(&help, flag));
+    let missing: Vec<_> = words(&help, variable)
+        .difference(&words(&readme, variable))
+        .cloned()
+        .collect();
+    assert!(missing.is_empty(), "the README does not name {missing:?}");
+}
