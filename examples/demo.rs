@@ -232,7 +232,8 @@ impl Screen {
     }
 
     fn line(&mut self, line: &str) -> Result<()> {
-        writeln!(self.stdout, "  {line}").context("the screen is gone")
+        let line = format!("  {line}");
+        writeln!(self.stdout, "{}", line.trim_end()).context("the screen is gone")
     }
 
     fn section(&mut self, title: &str) -> Result<()> {
