@@ -6,7 +6,6 @@ use std::path::Path;
 use harness::history::History;
 use harness::postgres::{Database, Server};
 use harness::prisma;
-use harness::tool::Tool;
 
 /// What Prisma up to 7.3 cannot run: it sends the file as one transaction, and PostgreSQL lets no transaction use an enum's value that it added.
 const NOT_FOR_PRISMA: &str = "20240611083000_live_blogs";
@@ -26,8 +25,11 @@ fn example() -> History {
 
 fn deployed(history: &History) -> Database {
     let database = Server::shared().database();
-    let tool = Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"));
-    tool.deploy(history.folder()).database(&database).run().expect(0);
+    crate::migrate()
+        .deploy(history.folder())
+        .database(&database)
+        .run()
+        .expect(0);
     database
 }
 

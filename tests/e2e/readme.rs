@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use harness::tool::Tool;
 use prisma_migrate_task::exit::Exit;
 
 fn readme() -> String {
@@ -41,7 +40,7 @@ fn its_exit_codes_are_those_of_the_program() {
 
 #[test]
 fn its_flags_and_variables_are_those_of_the_help() {
-    let tool = Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"));
+    let tool = crate::migrate();
     let words = |text: &str, is_word: fn(&str) -> bool| -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
             .filter(|word| is_word(word))
