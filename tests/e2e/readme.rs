@@ -47,7 +47,9 @@ fn its_flags_and_variables_are_those_of_the_help() {
             .map(str::to_owned)
             .collect()
     };
-    let flag = |word: &str| word.len() > 2 && word.starts_with("--") && !matches!(word, "--help" | "--version");
+    let flag = |word: &str| {
+        word.starts_with("--") && word.ends_with(char::is_alphanumeric) && !matches!(word, "--help" | "--version")
+    };
     let variable = |word: &str| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let help = ["deploy", "status", "resolve"]
         .map(|verb| tool.verb([verb, "--help"]).without_report().run().expect(0).stdout)
