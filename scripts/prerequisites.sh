@@ -1,9 +1,14 @@
 #!/bin/sh
 # prerequisites.sh build | demo | test
 #
-# Sees to what a make target needs: Rust and a C compiler; for demo and test also PostgreSQL's server programs; for test also Node and npm, for the
+# Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also Node and npm, for the
 # Prisma CLI. As root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
 set -eu
+
+case ${1:-} in
+  build | demo | test) ;;
+  *) echo 'usage: prerequisites.sh build | demo | test' >&2; exit 2 ;;
+esac
 
 missing=0
 
@@ -41,14 +46,12 @@ install_postgres() {
 
 command -v cargo >/dev/null ||
   lacks 'Rust: install it from https://rustup.rs'
+if ! command -v make >/dev/null; then
+  if can_install; then install make; else lacks 'make: apt-get install make'; fi
+fi
 if ! command -v cc >/dev/null; then
   if can_install; then install gcc libc6-dev; else lacks 'a C compiler: apt-get install gcc libc6-dev'; fi
 fi
-
-case ${1:-} in
-  build | demo | test) ;;
-  *) echo 'usage: prerequisites.sh build | demo | test' >&2; exit 2 ;;
-esac
 
 if [ "$1" != build ] && ! has_postgres; then
   if can_install; then

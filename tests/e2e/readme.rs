@@ -61,9 +61,12 @@ fn its_flags_and_variables_are_those_of_the_help() {
     let readme = [section("### Variables").join("\n"), section("### Flags").join("\n")].join("\n");
 
     assert_eq!(words(&readme, flag), words(&help, flag));
-    let missing: Vec<_> = words(&help, variable)
-        .difference(&words(&readme, variable))
-        .cloned()
+    // The README says once that a flag's variable is its name in upper case.
+    let of_a_flag = |name: &str| words(&help, flag).contains(&format!("--{}", name.to_lowercase().replace('_', "-")));
+    let named = words(&readme, variable);
+    let missing: Vec<String> = words(&help, variable)
+        .into_iter()
+        .filter(|name| !of_a_flag(name) && !named.contains(name))
         .collect();
     assert!(missing.is_empty(), "the README does not name {missing:?}");
 }
