@@ -50,15 +50,6 @@ impl Row {
     }
 }
 
-/// What an index or a database looked like before a statement that cannot run in a transaction was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It did not exist.
-    Absent,
-    /// It existed, whole or not: it is not this migration's.
-    Present,
-}
-
 /// What an unfinished row of ours says about the run that left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marked {
@@ -77,8 +68,8 @@ pub enum Marked {
         step: usize,
         /// SHA-256 of the script before it.
         prefix: String,
-        /// What the catalogue held of the thing that it makes.
-        found: Found,
+        /// The OIDs of what was there before of the kind that it makes: the table's indexes, the database of its name.
+        before: Vec<u32>,
     },
     /// The row was committed before a script that may take its own row back.
     Undecidable,
@@ -116,11 +107,7 @@ impl Mark {
             "alone" => Marked::Alone {
                 step: step()?,
                 prefix: prefix()?,
-                found: if field("found")? == "present" {
-                    Found::Present
-                } else {
-                    Found::Absent
-                },
+                before: field("before")?.split(',').filter_map(|oid| oid.parse().ok()).collect(),
             },
             "undecidable" => Marked::Undecidable,
             _ => return None,
@@ -138,9 +125,9 @@ impl fmt::Display for Mark {
         match &self.state {
             Marked::Partial => write!(f, "partial"),
             Marked::Steps { done, prefix } => write!(f, "steps step={done} prefix={prefix}"),
-            Marked::Alone { step, prefix, found } => {
-                let found = if *found == Found::Present { "present" } else { "absent" };
-                write!(f, "alone step={step} prefix={prefix} found={found}")
+            Marked::Alone { step, prefix, before } => {
+                let before: Vec<String> = before.iter().map(u32::to_string).collect();
+                write!(f, "alone step={step} prefix={prefix} before={}", before.join(","))
             }
             Marked::Undecidable => write!(f, "undecidable"),
         }
@@ -390,12 +377,12 @@ mod tests {
             Marked::Alone {
                 step: 2,
                 prefix: "abc".into(),
-                found: Found::Absent,
+                before: vec![],
             },
             Marked::Alone {
                 step: 2,
                 prefix: "abc".into(),
-                found: Found::Present,
+                before: vec![16_384, 4_294_967_295],
             },
             Marked::Undecidable,
         ] {

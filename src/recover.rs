@@ -50,7 +50,7 @@ pub async fn settle(
         let Ok(script) = migration.script.text() else { continue };
         let done = match &mark.state {
             Marked::Partial => enclosed(session, ledger, row, migration, script).await?,
-            Marked::Alone { step, prefix, found } => {
+            Marked::Alone { step, prefix, before } => {
                 let statements = script::statements(script);
                 let steps = steps::steps(script, &statements);
                 let at = step.saturating_sub(1);
@@ -59,7 +59,7 @@ pub async fn settle(
                     .and_then(|step| step.alone.as_ref().map(|alone| (step, alone)))
                 {
                     Some((_, alone)) if steps::prefix(script, &steps, at) == *prefix => {
-                        let evidence = alone::evidence(session, alone, *found).await?;
+                        let evidence = alone::evidence(session, alone, before).await?;
                         sent_alone(session, ledger, row, &mark, (script, &steps, at, alone), evidence).await?
                     }
                     _ => None,

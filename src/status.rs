@@ -6,6 +6,7 @@ use crate::deploy::{describe, read_artifact};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::History;
+use crate::migration::Migration;
 use crate::outcome::Outcome;
 use crate::plan;
 use crate::settings::Settings;
@@ -29,12 +30,12 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
             .push("there is no migrations table yet: Prisma does not manage this database".into());
     }
     let history = opened.history.clone().unwrap_or_default();
-    outcome.pending = pending(&artifact.migrations, &history);
     let holder = lock::holder(&opened.session)
         .await
         .map_err(|error| open::unusable("the migration lock could not be looked at", &error))?;
     opened.session.close().await;
     let under_way = holder.is_some() && history.unfinished().next().is_some();
+    outcome.pending = pending(&artifact.migrations, &history, under_way);
     if let Some(holder) = holder {
         outcome.warnings.push(format!(
             "the migration lock is held by {holder}: a run may be under way"
@@ -51,9 +52,14 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     })
 }
 
-/// The migrations that no row records as applied, unfinished ones left out: those are failures, or under way.
-fn pending(migrations: &[crate::migration::Migration], history: &History) -> Vec<String> {
-    let recorded = history.recorded();
+/// The migrations that no row records as applied. Unfinished ones are pending while a run is under way, and failures otherwise.
+fn pending(migrations: &[Migration], history: &History, under_way: bool) -> Vec<String> {
+    let mut recorded = history.recorded();
+    if under_way {
+        for row in history.unfinished() {
+            recorded.remove(row.migration.as_str());
+        }
+    }
     migrations
         .iter()
         .filter(|m| !recorded.contains(m.name.as_str()))

@@ -3,7 +3,6 @@
 use super::error;
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
-use crate::history::Found;
 use crate::sql::quote;
 use crate::sql::script;
 use crate::stop::Stop;
@@ -39,28 +38,23 @@ pub enum Evidence {
     Unknown,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Index {
-    Absent,
-    Valid,
-    Invalid(String),
-}
-
-/// What is there before the statement is sent.
+/// What the statement could add to or take away, as it is before: the table's indexes, the INVALID indexes of the database, the database or
+/// tablespace of its name.
 ///
 /// # Errors
 /// The server's.
-pub async fn look(session: &Session, alone: &script::Alone) -> Result<Found, ServerError> {
-    let present = match alone {
-        script::Alone::CreateIndex {
-            index: Some(index),
-            table,
-            ..
-        } => self::index(session, index, table).await? != Index::Absent,
-        script::Alone::Global { database, name, .. } => global(session, *database, name).await?,
-        _ => false,
+pub async fn look(session: &Session, alone: &script::Alone) -> Result<Vec<u32>, ServerError> {
+    let sql = match alone {
+        script::Alone::CreateIndex { table, .. } => indexes_of(table),
+        script::Alone::Repeatable { concurrently: true } => invalid_indexes(),
+        script::Alone::Global { database, name, .. } => global(*database, name),
+        _ => return Ok(Vec::new()),
     };
-    Ok(if present { Found::Present } else { Found::Absent })
+    Ok(things(session, &sql)
+        .await?
+        .into_iter()
+        .map(|thing| thing.oid)
+        .collect())
 }
 
 /// Sends the statement and looks at what it left. Nothing where the run is to stop and the statement did not end in time.
@@ -69,7 +63,7 @@ pub async fn send(
     stop: &Stop,
     alone: &script::Alone,
     text: &str,
-    found: Found,
+    before: &[u32],
 ) -> Option<Result<AloneEnd, ServerError>> {
     let lifted = match lift_lock_timeout(session, alone).await {
         Ok(lifted) => lifted,
@@ -77,7 +71,7 @@ pub async fn send(
     };
     let sent = stop.ended(session, session.script(text.to_owned())).await?;
     // To drop an INVALID index is to wait for whoever uses its table.
-    stop.in_time(settle(session, alone, sent, found, lifted)).await
+    stop.in_time(settle(session, alone, sent, before, lifted)).await
 }
 
 async fn lift_lock_timeout(session: &Session, alone: &script::Alone) -> Result<bool, ServerError> {
@@ -97,14 +91,14 @@ async fn settle(
     session: &Session,
     alone: &script::Alone,
     sent: Sent,
-    found: Found,
+    before: &[u32],
     lifted: bool,
 ) -> Result<AloneEnd, ServerError> {
     if let Some(error) = sent.error.as_ref().filter(|error| error.closed) {
         return Err(error.clone());
     }
     session.rows("ROLLBACK").await?;
-    let end = ended(session, alone, sent.error, found).await?;
+    let end = ended(session, alone, sent.error, before).await?;
     if lifted {
         session.rows("RESET lock_timeout").await?;
     }
@@ -115,19 +109,28 @@ async fn ended(
     session: &Session,
     alone: &script::Alone,
     error: Option<ServerError>,
-    found: Found,
+    before: &[u32],
 ) -> Result<AloneEnd, ServerError> {
+    let added = added(session, alone, before).await?;
+    if error.is_some() {
+        drop_invalid(session, &added).await?;
+    }
     if let script::Alone::CreateIndex {
         index: Some(index),
         table,
         ..
     } = alone
-        && let Index::Invalid(name) = self::index(session, index, table).await?
+        && added.is_empty()
+        && let Some(there) = things(session, &indexes_of(table))
+            .await?
+            .into_iter()
+            .find(|there| there.is_named(index))
+        && !there.valid
     {
-        if found == Found::Present || error.is_none() {
-            return Ok(AloneEnd::Invalid { index: name, error });
-        }
-        drop_index(session, &name).await?;
+        return Ok(AloneEnd::Invalid {
+            index: there.name,
+            error,
+        });
     }
     Ok(match error {
         None => AloneEnd::Done,
@@ -137,97 +140,122 @@ async fn ended(
     })
 }
 
-/// What the catalogue says of a statement whose run was interrupted; an INVALID index that it left is dropped.
+/// What the catalogue says of a statement whose run was interrupted; INVALID indexes that it left are dropped.
 ///
 /// # Errors
 /// The server's.
-pub async fn evidence(session: &Session, alone: &script::Alone, found: Found) -> Result<Evidence, ServerError> {
-    match alone {
-        // Without IF NOT EXISTS it cannot have done anything to an index that was there before; with it, it did nothing.
-        script::Alone::CreateIndex { .. } if found == Found::Present => Ok(Evidence::NotDone),
-        script::Alone::CreateIndex {
-            index: Some(index),
-            table,
-            ..
-        } => match self::index(session, index, table).await? {
-            Index::Valid => Ok(Evidence::Done),
-            Index::Absent => Ok(Evidence::NotDone),
-            Index::Invalid(name) => {
-                tracing::warn!("the interrupted run left the index {name} INVALID: it is dropped and built again");
-                drop_index(session, &name).await?;
-                Ok(Evidence::NotDone)
-            }
-        },
-        script::Alone::DropIndex(name) => {
-            let there = exists(
-                session,
-                &format!(
-                    "SELECT WHERE pg_catalog.to_regclass({}) IS NOT NULL",
-                    quote::literal(name)
-                ),
-            )
-            .await?;
-            Ok(if there { Evidence::NotDone } else { Evidence::Done })
+pub async fn evidence(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Evidence, ServerError> {
+    let done = |done: bool| if done { Evidence::Done } else { Evidence::NotDone };
+    Ok(match alone {
+        script::Alone::CreateIndex { .. } | script::Alone::Repeatable { .. } => {
+            let added = added(session, alone, before).await?;
+            drop_invalid(session, &added).await?;
+            done(matches!(alone, script::Alone::CreateIndex { .. }) && added.iter().any(|index| index.valid))
         }
-        script::Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await,
-        script::Alone::Repeatable { .. } => Ok(Evidence::NotDone),
+        script::Alone::DropIndex(name) => {
+            let sql = format!("SELECT pg_catalog.to_regclass({}) IS NULL", quote::literal(name));
+            done(session.rows(&sql).await?.first().and_then(|row| row.get(0)) == Some("t"))
+        }
+        script::Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await?,
         script::Alone::Global { create, database, name } => {
-            let there = global(session, *database, name).await?;
-            Ok(match (there == *create, found == Found::Present) {
-                // It was there before a CREATE, or was not before a DROP: the statement cannot have done anything.
-                (_, before) if before == *create => Evidence::NotDone,
-                (true, _) => Evidence::Done,
-                (false, _) => Evidence::NotDone,
+            let now = things(session, &global(*database, name)).await?;
+            // What was there before a CREATE, or was not before a DROP, the statement cannot have made or taken away.
+            done(if *create {
+                before.is_empty() && !now.is_empty()
+            } else {
+                !before.is_empty() && now.is_empty()
             })
         }
-        script::Alone::CreateIndex { index: None, .. } | script::Alone::Opaque { .. } => Ok(Evidence::Unknown),
-    }
-}
-
-/// The index of this name beside its table: names as written in the statement, resolved by the server as it resolves them there.
-async fn index(session: &Session, index: &str, table: &str) -> Result<Index, ServerError> {
-    let rows = session
-        .rows(&format!(
-            "SELECT i.indisvalid, pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' \
-             OPERATOR(pg_catalog.||) pg_catalog.quote_ident(c.relname) \
-             FROM pg_catalog.pg_class t \
-             JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) t.relnamespace \
-             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-             JOIN pg_catalog.pg_index i ON i.indexrelid OPERATOR(pg_catalog.=) c.oid \
-             WHERE t.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({table}) \
-             AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({index}))[1]::pg_catalog.name",
-            table = quote::literal(table),
-            index = quote::literal(index),
-        ))
-        .await?;
-    Ok(match rows.first() {
-        None => Index::Absent,
-        Some(row) if row.get(0) == Some("t") => Index::Valid,
-        Some(row) => Index::Invalid(row.get(1).unwrap_or_default().to_owned()),
+        script::Alone::Opaque { .. } => Evidence::Unknown,
     })
 }
 
-async fn drop_index(session: &Session, name: &str) -> Result<(), ServerError> {
-    session
-        .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
-        .await
-        .map(drop)
+/// An index, a database or a tablespace.
+#[derive(Debug)]
+struct Thing {
+    oid: u32,
+    /// Qualified and quoted, as SQL wants it.
+    name: String,
+    /// The name alone, as the catalogue has it.
+    plain: String,
+    /// An index that is INVALID is not.
+    valid: bool,
 }
 
-async fn global(session: &Session, database: bool, name: &str) -> Result<bool, ServerError> {
+impl Thing {
+    /// Whether a name as written in SQL is its.
+    fn is_named(&self, written: &str) -> bool {
+        match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\"") == self.plain,
+            None => written.to_lowercase() == self.plain,
+        }
+    }
+}
+
+/// The indexes that this statement added: all that the table has more than before, or all INVALID ones that the database has more than before.
+async fn added(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Vec<Thing>, ServerError> {
+    let sql = match alone {
+        script::Alone::CreateIndex { table, .. } => indexes_of(table),
+        script::Alone::Repeatable { concurrently: true } => invalid_indexes(),
+        _ => return Ok(Vec::new()),
+    };
+    Ok(things(session, &sql)
+        .await?
+        .into_iter()
+        .filter(|index| !before.contains(&index.oid))
+        .collect())
+}
+
+async fn drop_invalid(session: &Session, added: &[Thing]) -> Result<(), ServerError> {
+    for index in added.iter().filter(|index| !index.valid) {
+        tracing::warn!("the index {} was left INVALID: it is dropped", index.name);
+        session
+            .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn things(session: &Session, sql: &str) -> Result<Vec<Thing>, ServerError> {
+    let rows = session.rows(sql).await?;
+    let thing = |row: &tokio_postgres::SimpleQueryRow| Thing {
+        oid: row.get(0).and_then(|oid| oid.parse().ok()).unwrap_or(0),
+        name: row.get(1).unwrap_or_default().to_owned(),
+        plain: row.get(2).unwrap_or_default().to_owned(),
+        valid: row.get(3) == Some("t"),
+    };
+    Ok(rows.iter().map(thing).collect())
+}
+
+/// The indexes of a table, its name as written in a statement: the server resolves it as it does there.
+fn indexes_of(table: &str) -> String {
+    format!(
+        "{INDEXES} WHERE i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})",
+        quote::literal(table)
+    )
+}
+
+const INDEXES: &str = "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relname, i.indisvalid \
+     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \
+     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
+
+/// The INVALID indexes of the database. Those of TOAST tables are left out: their schema is closed to all but superusers, and they cost space alone.
+fn invalid_indexes() -> String {
+    format!("{INDEXES} WHERE NOT i.indisvalid AND n.nspname OPERATOR(pg_catalog.<>) 'pg_toast'")
+}
+
+/// The database or tablespace of a name as written in a statement.
+fn global(database: bool, name: &str) -> String {
     let (table, column) = if database {
         ("pg_database", "datname")
     } else {
         ("pg_tablespace", "spcname")
     };
     let name = quote::literal(name);
-    exists(
-        session,
-        &format!(
-            "SELECT FROM pg_catalog.{table} WHERE {column} OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({name}))[1]::pg_catalog.name"
-        ),
+    format!(
+        "SELECT oid, {column}, {column}, true FROM pg_catalog.{table} \
+         WHERE {column} OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({name}))[1]::pg_catalog.name"
     )
-    .await
 }
 
 /// A concurrent detach that was interrupted between its two transactions is finished here (PostgreSQL 14 and newer).
@@ -250,9 +278,4 @@ async fn detached(session: &Session, parent: &str, partition: &str) -> Result<Ev
         }
         Some(_) => Ok(Evidence::NotDone),
     }
-}
-
-async fn exists(session: &Session, select: &str) -> Result<bool, ServerError> {
-    let rows = session.rows(&format!("SELECT EXISTS ({select})")).await?;
-    Ok(rows.first().is_some_and(|row| row.get(0) == Some("t")))
 }

@@ -40,6 +40,16 @@ pub fn is_contention(error: &ServerError) -> bool {
     error.is(&["55P03", "40P01", "40001"])
 }
 
+/// Whether the error is about the message or the session as a whole: connection, resources, limits, intervention, and a character that the
+/// database's encoding does not have.
+fn is_of_the_whole(error: &ServerError) -> bool {
+    let sqlstate = error.sqlstate.as_deref().unwrap_or_default();
+    ["08", "53", "54", "57", "XX"]
+        .iter()
+        .any(|class| sqlstate.starts_with(class))
+        || error.is(&["22021", "22P05"])
+}
+
 /// A script and what was sent of it, to find an error's place in.
 pub struct Context<'a> {
     /// The migration's name.
@@ -53,12 +63,13 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The failure of a script that was sent as one message, `completed` of whose statements were completed.
     pub fn failure(&self, error: &ServerError, message: &Message, completed: usize) -> Failure {
-        // A syntax error is found before anything runs: the count says nothing then.
+        // What the server raises before it runs anything comes at the head, and is not the head's.
         let parsed = !error.is(&["42601"]);
         let position = match error.position.map(|position| message.place(position)) {
             Some(Place::Script(at)) => Some(at),
             Some(Place::Tail) if !parsed => Some(self.script.chars().count()),
             _ => match message.failed(completed, self.statements) {
+                Failed::Head if is_of_the_whole(error) => None,
                 Failed::Head => return self.unwritable(error),
                 Failed::Tail => return self.takes_its_row(error),
                 Failed::Script(at) => self

@@ -215,16 +215,16 @@ impl Applier<'_> {
         let text = &pending.script[step.range.clone()];
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
-            let found = alone::look(self.session, alone)
+            let before = alone::look(self.session, alone)
                 .await
                 .map_err(|error| super::no_verdict(pending, &error))?;
             let mark = Marked::Alone {
                 step: at + 1,
                 prefix: prefix(pending.script, steps, at),
-                found,
+                before: before.clone(),
             };
             self.announce(pending, progress, mark).await?;
-            let Some(ended) = alone::send(self.session, self.stop, alone, text, found).await else {
+            let Some(ended) = alone::send(self.session, self.stop, alone, text, &before).await else {
                 return Err(self.not_in_time());
             };
             let end = match ended {

@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifact;
+mod cases;
 mod cli;
+mod concurrently;
 mod connect;
 mod create;
+mod example;
+mod interop;
 mod outcome;
 mod protocol;
+mod readme;
 mod secrets;
 mod session;
 mod stop;

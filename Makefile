@@ -1,0 +1,26 @@
+# `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build lint
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the product on one screen: a throw-away PostgreSQL and S3, an upload, four runs
+	@scripts/prerequisites.sh demo
+	@cargo build --locked --bins --example demo
+	@cargo run --quiet --locked --example demo
+
+test: ## every test, against a real PostgreSQL, the real S3 protocol and the real Prisma CLI
+	@scripts/prerequisites.sh test
+	cargo test --workspace --locked
+
+build: ## the binary: target/debug/prisma-migrate-task
+	@scripts/prerequisites.sh build
+	cargo build --locked
+
+lint: ## formatting, clippy and documentation, warnings denied
+	@scripts/prerequisites.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked

@@ -1,0 +1,71 @@
+#!/bin/sh
+# prerequisites.sh build | demo | test
+#
+# Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also Node and npm, for the
+# Prisma CLI. As root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
+set -eu
+
+case ${1:-} in
+  build | demo | test) ;;
+  *) echo 'usage: prerequisites.sh build | demo | test' >&2; exit 2 ;;
+esac
+
+missing=0
+
+lacks() {
+  echo "missing: $1" >&2
+  missing=1
+}
+
+can_install() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
+}
+
+updated=no
+install() {
+  echo "installing $* with apt-get" >&2
+  [ "$updated" = yes ] || apt-get update -qq >&2
+  updated=yes
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# The places where the tests look, in their order.
+has_postgres() {
+  for folder in ${POSTGRES_BIN:+"$POSTGRES_BIN"} /usr/lib/postgresql/*/bin "$(pg_config --bindir 2>/dev/null || true)"; do
+    [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && return 0
+  done
+  command -v initdb >/dev/null && command -v postgres >/dev/null
+}
+
+# Debian makes and starts a cluster when the server is installed; nobody here wants one.
+install_postgres() {
+  install postgresql-common
+  sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+  install postgresql
+}
+
+command -v cargo >/dev/null ||
+  lacks 'Rust: install it from https://rustup.rs'
+if ! command -v make >/dev/null; then
+  if can_install; then install make; else lacks 'make: apt-get install make'; fi
+fi
+if ! command -v cc >/dev/null; then
+  if can_install; then install gcc libc6-dev; else lacks 'a C compiler: apt-get install gcc libc6-dev'; fi
+fi
+
+if [ "$1" != build ] && ! has_postgres; then
+  if can_install; then
+    install_postgres
+  else
+    lacks 'the PostgreSQL server programs: apt-get install postgresql (or name the folder of initdb and postgres in POSTGRES_BIN)'
+  fi
+fi
+
+if [ "$1" = test ]; then
+  node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null ||
+    lacks 'Node 20.19 or newer, for the Prisma CLI: install it from https://nodejs.org'
+  command -v npm >/dev/null ||
+    lacks 'npm, for the Prisma CLI: it comes with Node from https://nodejs.org'
+fi
+
+exit $missing
