@@ -585,7 +585,6 @@ fn one_round_trip_and_one_commit_for_each_ordinary_migration() {
     // A server of its own: transaction ids are counted for the whole cluster.
     let server = Server::start(Options::new());
     let cost = |migrations: usize| {
-        // The table is there before: where it is not, the error that says so lets the client go on before it is answered in full, which is not counted.
         let (database, history) = database_on(&server);
         let history = (0..migrations).fold(history, |history, n| {
             let script = format!("CREATE TABLE m{n} (id int); INSERT INTO m{n} VALUES (1)");

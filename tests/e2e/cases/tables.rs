@@ -60,7 +60,9 @@ fn a_table_that_cannot_be_written() {
         database.execute(&sql);
         let run = deploy(&history, &database).run();
 
-        assert_eq!(run.code, 50, "{what}\n{run}");
+        // What comes in the way of the row's end, the script may have put there itself.
+        let code = if what == "a trigger on the update" { 20 } else { 50 };
+        assert_eq!(run.code, code, "{what}\n{run}");
         let failure = failure(&run);
         assert!(
             failure["what"].as_str().unwrap().contains("_prisma_migrations"),
@@ -68,7 +70,13 @@ fn a_table_that_cannot_be_written() {
         );
         assert!(!failure["next"].as_str().unwrap().is_empty());
         assert_eq!(tables(&database), ["a"], "{what}");
-        assert_eq!(database.ledger().len(), 1, "{what}");
+        assert!(
+            database
+                .ledger()
+                .iter()
+                .all(|row| row.name != "2_next" || row.rolled_back),
+            "{what}"
+        );
     }
 }
 
@@ -118,12 +126,10 @@ fn a_script_that_takes_its_ledger_away() {
     ] {
         let (database, history) = prepared();
         let history = history.migration("2_next", script);
-        let run = deploy(&history, &database).run().expect(50);
+        let run = deploy(&history, &database).run().expect(20);
+        let next = failure(&run)["next"].as_str().unwrap();
         assert!(
-            failure(&run)["next"]
-                .as_str()
-                .unwrap()
-                .contains("removes or changes its own row"),
+            next.contains("take out what removes, moves or changes the migrations table"),
             "{run}"
         );
         assert_eq!(tables(&database), ["a"], "{script}");

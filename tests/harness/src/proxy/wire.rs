@@ -50,6 +50,8 @@ pub(super) struct Conversation {
     unanswered: usize,
     /// Messages have been sent that no Sync has ended yet.
     in_batch: bool,
+    /// An error has answered what the next ReadyForQuery ends.
+    failed: bool,
 }
 
 impl Conversation {
@@ -62,6 +64,7 @@ impl Conversation {
             logged_in: false,
             unanswered: 0,
             in_batch: false,
+            failed: false,
         }
     }
 
@@ -110,7 +113,10 @@ impl Conversation {
                     let Some(message) = take(&mut self.server, 1) else {
                         return ready;
                     };
-                    ready += usize::from(message[0] == b'Z');
+                    // An error lets the client go on before the ReadyForQuery that follows it.
+                    let failed = message[0] == b'E' && self.logged_in;
+                    ready += usize::from(failed || (message[0] == b'Z' && !self.failed));
+                    self.failed = failed || (self.failed && message[0] != b'Z');
                 }
                 Phase::Startup | Phase::Opaque => {
                     self.server.clear();
