@@ -1,12 +1,9 @@
-//! What the README and `docs/outcome.md` promise in tables, held against the program.
+//! What the README promises in tables, held against the program.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use harness::history::{History, Layout};
-use harness::postgres::Server;
-use harness::s3::S3;
 use prisma_migrate_task::exit::Exit;
 
 fn readme() -> String {
@@ -72,52 +69,4 @@ fn its_flags_and_variables_are_those_of_the_help() {
         .filter(|name| !of_a_flag(name) && !named.contains(name))
         .collect();
     assert!(missing.is_empty(), "the README does not name {missing:?}");
-}
-
-#[test]
-fn the_documents_fields_are_all_described() {
-    let s3 = S3::start();
-    let database = Server::shared().database();
-    let history = History::new()
-        .migration("1_a", "CREATE TABLE a (id int);")
-        .migration("2_b", "CREATE TABLE b (id int) WITH (nothing = 1)")
-        .migration("3_c", "SELECT 1/0, c FROM a");
-    s3.put("artifacts", "prisma.zip", history.zip(Layout::Root));
-    let tool = crate::migrate();
-    let deployed = tool
-        .deploy("s3://artifacts/prisma.zip")
-        .s3(&s3)
-        .database(&database)
-        .run()
-        .expect(20);
-    let resolve = tool.verb(["resolve", "--applied", "2_b"]).arg(history.folder());
-    let resolved = resolve.database(&database).run().expect(0);
-    let failed = tool.deploy(history.folder()).database(&database).run().expect(20);
-
-    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/outcome.md")).unwrap();
-    let mut fields = BTreeSet::new();
-    for run in [deployed, resolved, failed] {
-        keys(&run.report.unwrap(), &mut fields);
-    }
-    for field in ["place", "version_id", "path", "sqlstate", "how", "resolved"] {
-        assert!(fields.contains(field), "no run had {field}");
-    }
-    let missing: Vec<_> = fields
-        .iter()
-        .filter(|field| !document.contains(&format!("`{field}`")))
-        .collect();
-    assert!(missing.is_empty(), "docs/outcome.md does not describe {missing:?}");
-}
-
-fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (name, value) in fields {
-                found.insert(name.clone());
-                keys(value, found);
-            }
-        }
-        serde_json::Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
-        _ => {}
-    }
 }
