@@ -34,7 +34,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
     let terms = settings.terms(&run_id);
     let source = settings.source()?;
     let (artifact, opened) = stop
-        .unless(async { tokio::join!(read_artifact(source, settings), open::open(&terms)) })
+        .unless(async { tokio::join!(read_artifact(source, settings), open::open_with_retry(&terms)) })
         .await?;
     let artifact = artifact?;
     describe(&artifact, outcome);
@@ -71,7 +71,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
 async fn reopen(terms: &Terms<'_>, stop: &Stop) -> Result<Opened, Failure> {
     let until = Instant::now() + terms.connect_timeout;
     loop {
-        let opened = stop.unless(open::open(terms)).await??;
+        let opened = stop.unless(open::open_with_retry(terms)).await??;
         match writable(&opened) {
             Ok(()) => return Ok(opened),
             Err(failure) if Instant::now() >= until => return Err(failure),
