@@ -216,17 +216,18 @@ async fn locked(
     }
     let mut history = open::read_history(session, &ledger).await?;
     let settled = settle(session, &ledger, &history, artifact).await?;
-    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id)) {
+    if !settled.is_empty() {
+        outcome.recovered.extend(settled);
+        history = open::read_history(session, &ledger).await?;
+    }
+    let known = |outcome: &Outcome, name: &str| outcome.applied.iter().any(|applied| applied.name == name);
+    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id) && !known(outcome, &lost.migration)) {
         let duration_ms = millis(lost.started.elapsed());
         outcome.applied.push(Applied {
             name: lost.migration.clone(),
             how: lost.how,
             duration_ms,
         });
-    }
-    if !settled.is_empty() {
-        outcome.recovered.extend(settled);
-        history = open::read_history(session, &ledger).await?;
     }
     let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
     outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
