@@ -28,7 +28,7 @@ pub struct Step {
     /// Set where it cannot run in a transaction.
     pub alone: Option<Alone>,
     /// Whether it only changes settings of the session.
-    setting: bool,
+    pub setting: bool,
 }
 
 /// A script's steps, in order. A script of a single statement is one step, comments and all, as its author wrote it.
@@ -407,12 +407,7 @@ enum StepEnd {
     GiveWay(End),
 }
 
-fn invalid_index(
-    context: &Context<'_>,
-    index: &str,
-    error: Option<&ServerError>,
-    start: usize,
-) -> Failure {
+fn invalid_index(context: &Context<'_>, index: &str, error: Option<&ServerError>, start: usize) -> Failure {
     let mut failure = Failure::new(
         Exit::RolledBack,
         match error {

@@ -290,7 +290,9 @@ impl ConnectError {
                 database,
                 message,
             },
-            SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Self::Starting { server, message },
+            SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => {
+                Self::Starting { server, message }
+            }
             SqlState::TOO_MANY_CONNECTIONS => Self::TooManyConnections { server, message },
             _ => Self::Refused { server, message },
         }
