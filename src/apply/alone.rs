@@ -58,6 +58,15 @@ pub async fn look(session: &Session, alone: &script::Alone) -> Result<Found, Ser
             ..
         } => self::index(session, index, table).await? != Index::Absent,
         script::Alone::Global { database, name, .. } => global(session, *database, name).await?,
+        script::Alone::Repeatable { concurrently: true } => {
+            let leftovers = leftovers(session).await?;
+            for index in &leftovers {
+                tracing::warn!(
+                    "the INVALID index {index} was there before and is left as it is: an interrupted REINDEX left it"
+                );
+            }
+            !leftovers.is_empty()
+        }
         _ => false,
     };
     Ok(if present { Found::Present } else { Found::Absent })
@@ -129,6 +138,9 @@ async fn ended(
         }
         drop_index(session, &name).await?;
     }
+    if error.is_some() {
+        drop_leftovers(session, alone, found).await?;
+    }
     Ok(match error {
         None => AloneEnd::Done,
         Some(error) if matches!(alone, script::Alone::Opaque { commits: true }) => AloneEnd::Unknown(error),
@@ -142,6 +154,16 @@ async fn ended(
 /// # Errors
 /// The server's.
 pub async fn evidence(session: &Session, alone: &script::Alone, found: Found) -> Result<Evidence, ServerError> {
+    // What it left is dropped as it was made: with no limit to the wait for whoever uses the table.
+    let lifted = lift_lock_timeout(session, alone).await?;
+    let evidence = read_evidence(session, alone, found).await?;
+    if lifted {
+        session.rows("RESET lock_timeout").await?;
+    }
+    Ok(evidence)
+}
+
+async fn read_evidence(session: &Session, alone: &script::Alone, found: Found) -> Result<Evidence, ServerError> {
     match alone {
         // Without IF NOT EXISTS it cannot have done anything to an index that was there before; with it, it did nothing.
         script::Alone::CreateIndex { .. } if found == Found::Present => Ok(Evidence::NotDone),
@@ -170,7 +192,10 @@ pub async fn evidence(session: &Session, alone: &script::Alone, found: Found) ->
             Ok(if there { Evidence::NotDone } else { Evidence::Done })
         }
         script::Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await,
-        script::Alone::Repeatable { .. } => Ok(Evidence::NotDone),
+        script::Alone::Repeatable { .. } => {
+            drop_leftovers(session, alone, found).await?;
+            Ok(Evidence::NotDone)
+        }
         script::Alone::Global { create, database, name } => {
             let there = global(session, *database, name).await?;
             Ok(match (there == *create, found == Found::Present) {
@@ -212,6 +237,32 @@ async fn drop_index(session: &Session, name: &str) -> Result<(), ServerError> {
         .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
         .await
         .map(drop)
+}
+
+/// The INVALID indexes that REINDEX CONCURRENTLY leaves when it is interrupted, by the names that it gives them (PostgreSQL's documentation, REINDEX,
+/// "Rebuilding Indexes Concurrently"). Those of TOAST tables are not the user's to drop.
+async fn leftovers(session: &Session) -> Result<Vec<String>, ServerError> {
+    let rows = session
+        .rows(
+            "SELECT pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(c.relname) \
+             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+             WHERE NOT i.indisvalid AND c.relname OPERATOR(pg_catalog.~) '_cc(new|old)[0-9]*$' AND n.nspname OPERATOR(pg_catalog.<>) 'pg_toast'",
+        )
+        .await?;
+    Ok(rows.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect())
+}
+
+/// Drops what an interrupted REINDEX CONCURRENTLY left, where nothing of the kind was there before it: then it is this one's.
+async fn drop_leftovers(session: &Session, alone: &script::Alone, found: Found) -> Result<(), ServerError> {
+    if *alone != (script::Alone::Repeatable { concurrently: true }) || found == Found::Present {
+        return Ok(());
+    }
+    for index in leftovers(session).await? {
+        tracing::warn!("the interrupted REINDEX left the index {index} INVALID: it is dropped");
+        drop_index(session, &index).await?;
+    }
+    Ok(())
 }
 
 async fn global(session: &Session, database: bool, name: &str) -> Result<bool, ServerError> {
