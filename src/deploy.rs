@@ -35,7 +35,11 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
     let source = settings.source()?;
     // An artifact that cannot be used ends the run at once, however long the database is waited for.
     let (artifact, opened) = stop
-        .unless(async { tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) }) })
+        .unless(async {
+            tokio::try_join!(read_artifact(source, settings), async {
+                Ok(open::open_with_retry(&terms).await)
+            })
+        })
         .await??;
     describe(&artifact, outcome);
     let mut opened = match opened {
@@ -79,7 +83,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
 async fn reopen(terms: &Terms<'_>, stop: &Stop) -> Result<Opened, Failure> {
     let until = Instant::now() + terms.connect_timeout;
     loop {
-        let opened = stop.unless(open::open(terms)).await??;
+        let opened = stop.unless(open::open_with_retry(terms)).await??;
         match writable(&opened) {
             Ok(()) => return Ok(opened),
             Err(failure) if Instant::now() >= until => return Err(failure),
@@ -232,17 +236,18 @@ async fn locked(
     }
     let mut history = open::read_history(session, &ledger).await?;
     let settled = settle(session, &ledger, &history, artifact).await?;
-    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id)) {
+    if !settled.is_empty() {
+        outcome.recovered.extend(settled);
+        history = open::read_history(session, &ledger).await?;
+    }
+    let known = |outcome: &Outcome, name: &str| outcome.applied.iter().any(|applied| applied.name == name);
+    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id) && !known(outcome, &lost.migration)) {
         let duration_ms = millis(lost.started.elapsed());
         outcome.applied.push(Applied {
             name: lost.migration.clone(),
             how: lost.how,
             duration_ms,
         });
-    }
-    if !settled.is_empty() {
-        outcome.recovered.extend(settled);
-        history = open::read_history(session, &ledger).await?;
     }
     let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
     outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();

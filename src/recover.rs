@@ -59,7 +59,7 @@ pub async fn settle(
                     .and_then(|step| step.alone.as_ref().map(|alone| (step, alone)))
                 {
                     Some((_, alone)) if steps::prefix(script, &steps, at) == *prefix => {
-                        let evidence = alone::evidence(session, alone, before).await?;
+                        let evidence = evidence(session, (script, &steps, at, alone), before).await?;
                         sent_alone(session, ledger, row, &mark, (script, &steps, at, alone), evidence).await?
                     }
                     _ => None,
@@ -103,6 +103,23 @@ async fn enclosed(
         "migration {}: an interrupted run had committed all of it; its row is closed",
         row.migration
     )))
+}
+
+/// What the catalogue says of a statement, read with the settings that the script had made before it: its names may mean something else without.
+async fn evidence(
+    session: &Session,
+    (script, steps, at, alone): (&str, &[Step], usize, &Alone),
+    before: &[u32],
+) -> Result<Evidence, RecoverError> {
+    let settings: Vec<&Step> = steps.iter().take(at).filter(|step| step.setting).collect();
+    for step in &settings {
+        session.rows(&script[step.range.clone()]).await?;
+    }
+    let evidence = alone::evidence(session, alone, before).await?;
+    if !settings.is_empty() {
+        session.reset().await?;
+    }
+    Ok(evidence)
 }
 
 /// A statement that was sent by itself, by what the catalogue says of it.

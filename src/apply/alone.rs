@@ -145,6 +145,16 @@ async fn ended(
 /// # Errors
 /// The server's.
 pub async fn evidence(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Evidence, ServerError> {
+    // What it left is dropped as it was made: with no limit to the wait for whoever uses the table.
+    let lifted = lift_lock_timeout(session, alone).await?;
+    let evidence = read_evidence(session, alone, before).await?;
+    if lifted {
+        session.rows("RESET lock_timeout").await?;
+    }
+    Ok(evidence)
+}
+
+async fn read_evidence(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Evidence, ServerError> {
     let done = |done: bool| if done { Evidence::Done } else { Evidence::NotDone };
     Ok(match alone {
         script::Alone::CreateIndex { .. } | script::Alone::Repeatable { .. } => {
@@ -180,6 +190,8 @@ struct Thing {
     plain: String,
     /// An index that is INVALID is not.
     valid: bool,
+    /// An INVALID index that another session is building, as far as can be seen.
+    building: bool,
 }
 
 impl Thing {
@@ -192,22 +204,22 @@ impl Thing {
     }
 }
 
-/// The indexes that this statement added: all that the table has more than before, or all INVALID ones that the database has more than before.
+/// The indexes that this statement added: that of its name, or what the table has more than before where the server names it; for REINDEX the INVALID
+/// ones that the database has more than before.
 async fn added(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Vec<Thing>, ServerError> {
-    let sql = match alone {
-        script::Alone::CreateIndex { table, .. } => indexes_of(table),
-        script::Alone::Repeatable { concurrently: true } => invalid_indexes(),
+    let (sql, name) = match alone {
+        script::Alone::CreateIndex { table, index, .. } => (indexes_of(table), index.as_deref()),
+        script::Alone::Repeatable { concurrently: true } => (invalid_indexes(), None),
         _ => return Ok(Vec::new()),
     };
-    Ok(things(session, &sql)
-        .await?
-        .into_iter()
-        .filter(|index| !before.contains(&index.oid))
+    let now = things(session, &sql).await?.into_iter();
+    Ok(now
+        .filter(|index| !before.contains(&index.oid) && name.is_none_or(|name| index.is_named(name)))
         .collect())
 }
 
 async fn drop_invalid(session: &Session, added: &[Thing]) -> Result<(), ServerError> {
-    for index in added.iter().filter(|index| !index.valid) {
+    for index in added.iter().filter(|index| !index.valid && !index.building) {
         tracing::warn!("the index {} was left INVALID: it is dropped", index.name);
         session
             .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
@@ -223,6 +235,7 @@ async fn things(session: &Session, sql: &str) -> Result<Vec<Thing>, ServerError>
         name: row.get(1).unwrap_or_default().to_owned(),
         plain: row.get(2).unwrap_or_default().to_owned(),
         valid: row.get(3) == Some("t"),
+        building: row.get(4) == Some("t"),
     };
     Ok(rows.iter().map(thing).collect())
 }
@@ -235,13 +248,21 @@ fn indexes_of(table: &str) -> String {
     )
 }
 
-const INDEXES: &str = "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relname, i.indisvalid \
+/// What other users build cannot be seen (index_relid is NULL then), so it counts as any index.
+const INDEXES: &str = "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relname, i.indisvalid, \
+     EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+     AND p.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+     AND (p.index_relid IS NULL OR p.index_relid OPERATOR(pg_catalog.=) c.oid)) \
      FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \
      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
 
-/// The INVALID indexes of the database. Those of TOAST tables are left out: their schema is closed to all but superusers, and they cost space alone.
+/// The INVALID indexes that an interrupted REINDEX CONCURRENTLY leaves, by the names that it gives them (PostgreSQL's documentation, REINDEX,
+/// "Rebuilding Indexes Concurrently"). Those of TOAST tables are left out: their schema is closed to all but superusers, and they cost space alone.
 fn invalid_indexes() -> String {
-    format!("{INDEXES} WHERE NOT i.indisvalid AND n.nspname OPERATOR(pg_catalog.<>) 'pg_toast'")
+    format!(
+        "{INDEXES} WHERE NOT i.indisvalid AND c.relname OPERATOR(pg_catalog.~) '_cc(new|old)[0-9]*$' \
+         AND n.nspname OPERATOR(pg_catalog.<>) 'pg_toast'"
+    )
 }
 
 /// The database or tablespace of a name as written in a statement.
@@ -253,7 +274,7 @@ fn global(database: bool, name: &str) -> String {
     };
     let name = quote::literal(name);
     format!(
-        "SELECT oid, {column}, {column}, true FROM pg_catalog.{table} \
+        "SELECT oid, {column}, {column}, true, false FROM pg_catalog.{table} \
          WHERE {column} OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({name}))[1]::pg_catalog.name"
     )
 }

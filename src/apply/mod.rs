@@ -143,7 +143,13 @@ impl Applier<'_> {
                     });
                 }
                 RowSeen::Unfinished { .. } if script::is_enclosed(&pending.statements) => {
-                    self.write(&self.ledger.close(&id, &pending.checksum), pending).await?;
+                    if let Err(failure) = self.write(&self.ledger.close(&id, &pending.checksum), pending).await {
+                        if failure.connection_lost {
+                            let error = ServerError::closed(failure.what);
+                            return Ok(End::Lost { id, error });
+                        }
+                        return Err(failure);
+                    }
                     return Ok(End::Applied {
                         how: How::Atomic,
                         lock_held: verdict.lock_held,
@@ -309,6 +315,7 @@ impl Applier<'_> {
                 "look for missing privileges, rules, triggers or row security on the table",
             )
             .of(pending.name);
+            failure.connection_lost = error.closed;
             failure.sqlstate = error.sqlstate;
             failure
         })
@@ -455,6 +462,7 @@ fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure {
     )
     .of(pending.name)
     .state("the migration is either applied or not; the ledger knows");
+    failure.connection_lost = error.closed;
     failure.sqlstate.clone_from(&error.sqlstate);
     failure
 }

@@ -8,6 +8,7 @@ use super::error::{self, Context};
 use super::message::{self, Message};
 use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back};
 use crate::database::lock;
+use crate::database::server_error::ServerError;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Marked;
@@ -27,7 +28,7 @@ pub struct Step {
     /// Set where it cannot run in a transaction.
     pub alone: Option<Alone>,
     /// Whether it only changes settings of the session.
-    setting: bool,
+    pub setting: bool,
 }
 
 /// A script's steps, in order. A script of a single statement is one step, comments and all, as its author wrote it.
@@ -95,7 +96,6 @@ struct Progress {
 impl Applier<'_> {
     /// Sends a script step by step, from where an earlier run stopped if there was one.
     pub(super) async fn step_by_step(&self, pending: &Pending<'_>) -> Result<End, Failure> {
-        let steps = steps(pending.script, &pending.statements);
         let mut progress = match &pending.resume {
             Some(resume) => Progress {
                 id: resume.id.clone(),
@@ -108,6 +108,18 @@ impl Applier<'_> {
                 done: 0,
             },
         };
+        match self.all_steps(pending, &mut progress).await {
+            // Lost between two steps: the row tells how far it came, as after any other loss.
+            Err(failure) if failure.connection_lost => Ok(End::Lost {
+                id: progress.id,
+                error: ServerError::closed(failure.what),
+            }),
+            ended => ended,
+        }
+    }
+
+    async fn all_steps(&self, pending: &Pending<'_>, progress: &mut Progress) -> Result<End, Failure> {
+        let steps = steps(pending.script, &pending.statements);
         // What the steps before the interruption set, the session of this run does not have.
         for step in steps.iter().take(progress.done).filter(|step| step.setting) {
             self.write(&pending.script[step.range.clone()], pending).await?;
@@ -115,8 +127,8 @@ impl Applier<'_> {
         let mut lock_held = true;
         for (at, step) in steps.iter().enumerate().skip(progress.done) {
             let end = match &step.alone {
-                Some(alone) => self.alone_step(pending, &steps, at, alone, &mut progress).await?,
-                None => self.step(pending, &steps, at, &mut progress).await?,
+                Some(alone) => self.alone_step(pending, &steps, at, alone, progress).await?,
+                None => self.step(pending, &steps, at, progress).await?,
             };
             match end {
                 StepEnd::Done { lock_held: held } => lock_held = held,
@@ -125,7 +137,7 @@ impl Applier<'_> {
             progress.done = at + 1;
         }
         if !progress.written {
-            self.write_mark(pending, &steps, &mut progress).await?;
+            self.write_mark(pending, &steps, progress).await?;
         }
         self.write(&self.ledger.close(&progress.id, &pending.checksum), pending)
             .await?;
@@ -395,12 +407,7 @@ enum StepEnd {
     GiveWay(End),
 }
 
-fn invalid_index(
-    context: &Context<'_>,
-    index: &str,
-    error: Option<&crate::database::server_error::ServerError>,
-    start: usize,
-) -> Failure {
+fn invalid_index(context: &Context<'_>, index: &str, error: Option<&ServerError>, start: usize) -> Failure {
     let mut failure = Failure::new(
         Exit::RolledBack,
         match error {

@@ -53,7 +53,7 @@ pub enum ConnectError {
         /// The operating system's words, if any.
         cause: Option<io::Error>,
     },
-    /// The server is starting up, shutting down or recovering (57P03).
+    /// The server is starting up, shutting down or recovering (57P03), or shut down while the session began (57P01, 57P02).
     #[error("the server at {server} does not accept connections yet: {message}")]
     Starting {
         /// Where.
@@ -290,7 +290,9 @@ impl ConnectError {
                 database,
                 message,
             },
-            SqlState::CANNOT_CONNECT_NOW => Self::Starting { server, message },
+            SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => {
+                Self::Starting { server, message }
+            }
             SqlState::TOO_MANY_CONNECTIONS => Self::TooManyConnections { server, message },
             _ => Self::Refused { server, message },
         }
@@ -320,6 +322,11 @@ impl ConnectError {
                     cause: Some(error),
                 }
             }
+            // The codec's words for an end within a message (tokio-util's `Decoder::decode_eof`), for which it has no kind.
+            _ if error.to_string() == "bytes remaining on stream" => Self::Closed {
+                server,
+                cause: Some(error),
+            },
             _ if error.raw_os_error().is_some() => Self::Unreachable { server, cause: error },
             _ => Self::Protocol {
                 server,

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::history::{self, History, Ledger};
 use serde::Serialize;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// What a session is opened with.
 #[derive(Clone, Debug)]
@@ -116,6 +117,27 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     })
 }
 
+/// Opens a session; again where it is lost before its first answer is read, since the server may still be about to go down.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with_retry(terms: &Terms<'_>) -> Result<Opened, Failure> {
+    let until = Instant::now() + terms.connect_timeout;
+    loop {
+        match open(terms).await {
+            Err(failure) if failure.connection_lost && Instant::now() < until => {
+                tracing::info!("{}: connecting again", failure.what);
+                // One try costs the server a backend.
+                sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Between two sessions that were lost at once, with jitter.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Creates the database that was missing, and opens a session on it.
 ///
 /// # Errors
@@ -125,7 +147,7 @@ pub async fn create_and_open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         .await
         .map_err(unreachable)?;
     tracing::info!("database {} did not exist and was created", terms.target.describe());
-    open(terms).await
+    open_with_retry(terms).await
 }
 
 /// Whether this failure says that the database does not exist.

@@ -21,6 +21,18 @@ pub struct ServerError {
 }
 
 impl ServerError {
+    /// The connection is gone.
+    pub fn closed(message: String) -> ServerError {
+        ServerError {
+            sqlstate: None,
+            routine: None,
+            message,
+            details: Vec::new(),
+            position: None,
+            closed: true,
+        }
+    }
+
     /// Whether its SQLSTATE is one of these.
     pub fn is(&self, sqlstates: &[&str]) -> bool {
         self.sqlstate.as_deref().is_some_and(|code| sqlstates.contains(&code))
@@ -50,14 +62,7 @@ impl From<&tokio_postgres::Error> for ServerError {
                 message = format!("{message}: {cause}");
                 source = cause.source();
             }
-            return ServerError {
-                sqlstate: None,
-                routine: None,
-                message,
-                details: Vec::new(),
-                position: None,
-                closed: true,
-            };
+            return ServerError::closed(message);
         };
         let code = db.code().code();
         let details = [("DETAIL", db.detail()), ("HINT", db.hint()), ("CONTEXT", db.where_())]

@@ -78,6 +78,18 @@ impl Session {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Brings role and settings back to how the session began.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn reset(&self) -> Result<(), ServerError> {
+        let sql = format!(
+            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {}",
+            self.kept_settings()
+        );
+        self.rows(&sql).await.map(drop)
+    }
+
     /// Says in every notice from now on which migration it belongs to.
     pub fn set_subject(&self, migration: Option<&str>) {
         *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = migration.map(str::to_owned);

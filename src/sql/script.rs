@@ -22,7 +22,7 @@ pub struct Statement {
 pub enum Kind {
     /// Runs in any transaction.
     Ordinary,
-    /// `SET`, `RESET` of a session's setting.
+    /// `SET`, `RESET` of a session's setting, or `SELECT set_config(…)` by itself.
     Setting,
     /// `BEGIN` or `START TRANSACTION`; `modes` where it sets the isolation level or the like.
     Begin {
@@ -334,9 +334,20 @@ fn kind(statement: &str) -> Kind {
         }
         "set" if words.is(1, &["constraints", "local"]) => Kind::Ordinary,
         "set" | "reset" => Kind::Setting,
+        "select" if sets_config(&words) => Kind::Setting,
         "copy" if copies_from_stdin(&words) => Kind::CopyFromStdin,
         _ => alone(&first, &words).map_or(Kind::Ordinary, Kind::Alone),
     }
+}
+
+/// `SELECT [pg_catalog.]set_config(…)` and nothing behind it, as pg_dump writes it.
+fn sets_config(words: &Words<'_>) -> bool {
+    let at = if words.is(1, &["pg_catalog"]) { 3 } else { 1 };
+    let arguments = words.words.get(at + 1..).unwrap_or_default();
+    // No second call beside or inside it, which would be made twice.
+    words.is(at, &["set_config"])
+        && arguments.last() == Some(&")")
+        && arguments.iter().filter(|word| **word == "(").count() == 1
 }
 
 /// `COPY table [(columns)] FROM STDIN`; a query in parentheses can only be copied out.
@@ -543,6 +554,8 @@ mod tests {
             ("SET lock_timeout = '5s'", Setting),
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Setting),
             ("RESET ALL", Setting),
+            ("SELECT pg_catalog.set_config('search_path', '', false)", Setting),
+            ("SELECT set_config('a.b', note, true) FROM t", Ordinary),
             ("COPY t (a, \"from\") FROM STDIN", CopyFromStdin),
             ("copy t from stdin with (format csv)", CopyFromStdin),
             ("COPY (SELECT a FROM stdin) TO '/tmp/x'", Ordinary),
