@@ -66,11 +66,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
             Ok(Turn::Lost(attempt)) => losses.of(attempt),
             Err(failure) if failure.connection_lost && stop.reason().is_none() => losses.count(failure),
             ended => {
-                // Released by name, so that a run that follows at once need not wait until the server has noticed that this one is gone.
-                if let Err(error) = lock::release(&opened.session).await {
-                    tracing::debug!("the migration lock could not be released: {}", error.message);
-                }
-                opened.session.close().await;
+                lock::release_and_close(opened.session).await;
                 return ended.map(|_| Exit::Success);
             }
         };

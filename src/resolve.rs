@@ -134,10 +134,7 @@ async fn under_lock(
         change(&opened, &ledger, &history).await
     }
     .await;
-    if let Err(error) = lock::release(&opened.session).await {
-        tracing::debug!("the migration lock could not be released: {}", error.message);
-    }
-    opened.session.close().await;
+    lock::release_and_close(opened.session).await;
     outcome.resolved.push(result?);
     Ok(Exit::Success)
 }

@@ -4,6 +4,7 @@ use crate::migrate;
 use harness::history::History;
 use harness::postgres::{Database, Server};
 use harness::process::{Running, Signal};
+use harness::proxy::Proxy;
 use harness::until;
 
 const NAME: &str = "20240101000000_it";
@@ -243,4 +244,23 @@ fn a_run_that_is_kept_from_its_locks_stops_between_two_tries() {
     transaction.commit().unwrap();
     run.wait().expect(0);
     assert_eq!(rows_of_it(&database), [(true, false)]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_does_not_hold_up_the_end() {
+    let server = Server::shared();
+    let database = server.database();
+    let history = history("SELECT pg_sleep(300);");
+    let proxy = Proxy::to(server);
+    let run = migrate()
+        .deploy(history.folder())
+        .database_url(&database, &proxy.url_for(&database))
+        .arg("--stop-within=4s")
+        .spawn();
+    runs(&database, "pg_sleep");
+    proxy.freeze();
+    run.signal(Signal::TERM);
+    let run = run.wait().expect(61);
+    let state = run.report.as_ref().unwrap()["failure"]["state"].as_str().unwrap();
+    assert!(state.contains("was not seen in time"), "{run}");
 }
