@@ -110,3 +110,11 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The two commands that get out of a partially committed migration.
+pub fn resolve_by_hand(migration: &str) -> String {
+    format!(
+        "look at the database, then either complete the migration by hand and run `prisma-migrate-task resolve --applied {migration}`, \
+         or undo it by hand and run `prisma-migrate-task resolve --rolled-back {migration}`"
+    )
+}

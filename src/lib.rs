@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod cli;
 pub mod database;
 pub mod deploy;
+pub mod excerpt;
 pub mod exit;
 pub mod failure;
 pub mod history;

@@ -1,12 +1,13 @@
 //! What a deploy would do: a pure function of the migrations, the history and the policy.
 
-use crate::apply::resolve_by_hand;
-use crate::apply::steps;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::failure::resolve_by_hand;
 use crate::history::{History, Mark, Marked, Row, State};
 use crate::migration::{Migration, order};
-use crate::sql::script::{self, Kind, Shape, Statement};
+use crate::sql::kind::Kind;
+use crate::sql::script::{self, Shape, Statement};
+use crate::sql::steps;
 use std::collections::{HashMap, HashSet};
 
 /// What a run refuses that Prisma lets pass.
@@ -252,7 +253,7 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pendin
             Some("P3018"),
         );
         failure.sqlstate = Some("42601".into());
-        failure.place = Some(crate::apply::excerpt::place(&migration.name, script, at));
+        failure.place = Some(crate::excerpt::place(&migration.name, script, at));
         return Err(failure);
     }
     let shape = script::shape(&statements);

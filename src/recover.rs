@@ -3,13 +3,14 @@
 //! Only under the migration lock, and only where no backend still works on the row.
 
 use crate::apply::alone::{self, Evidence};
-use crate::apply::steps::{self, Step};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::history::{History, Ledger, Mark, Marked, Row};
 use crate::migration::Migration;
+use crate::sql::kind::Alone;
 use crate::sql::quote;
-use crate::sql::script::{self, Alone};
+use crate::sql::script;
+use crate::sql::steps::{self, Step};
 
 /// What was settled: sentences for the outcome.
 pub type Settled = Vec<String>;

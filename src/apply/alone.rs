@@ -3,8 +3,8 @@
 use super::error;
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
+use crate::sql::kind::Alone;
 use crate::sql::quote;
-use crate::sql::script;
 use crate::stop::Stop;
 
 /// How a statement ended that was sent by itself.
@@ -43,11 +43,11 @@ pub enum Evidence {
 ///
 /// # Errors
 /// The server's.
-pub async fn look(session: &Session, alone: &script::Alone) -> Result<Vec<u32>, ServerError> {
+pub async fn look(session: &Session, alone: &Alone) -> Result<Vec<u32>, ServerError> {
     let sql = match alone {
-        script::Alone::CreateIndex { table, .. } => indexes_of(table),
-        script::Alone::Repeatable { concurrently: true } => invalid_indexes(),
-        script::Alone::Global { database, name, .. } => global(*database, name),
+        Alone::CreateIndex { table, .. } => indexes_of(table),
+        Alone::Repeatable { concurrently: true } => invalid_indexes(),
+        Alone::Global { database, name, .. } => global(*database, name),
         _ => return Ok(Vec::new()),
     };
     Ok(things(session, &sql)
@@ -61,7 +61,7 @@ pub async fn look(session: &Session, alone: &script::Alone) -> Result<Vec<u32>, 
 pub async fn send(
     session: &Session,
     stop: &Stop,
-    alone: &script::Alone,
+    alone: &Alone,
     text: &str,
     before: &[u32],
 ) -> Option<Result<AloneEnd, ServerError>> {
@@ -74,7 +74,7 @@ pub async fn send(
     stop.in_time(settle(session, alone, sent, before, lifted)).await
 }
 
-async fn lift_lock_timeout(session: &Session, alone: &script::Alone) -> Result<bool, ServerError> {
+async fn lift_lock_timeout(session: &Session, alone: &Alone) -> Result<bool, ServerError> {
     // The CONCURRENTLY family waits for old snapshots, and when lock_timeout ends that wait it leaves an INVALID index: no limit, unless the script
     // has set one.
     Ok(alone.is_concurrent()
@@ -89,7 +89,7 @@ async fn lift_lock_timeout(session: &Session, alone: &script::Alone) -> Result<b
 
 async fn settle(
     session: &Session,
-    alone: &script::Alone,
+    alone: &Alone,
     sent: Sent,
     before: &[u32],
     lifted: bool,
@@ -107,7 +107,7 @@ async fn settle(
 
 async fn ended(
     session: &Session,
-    alone: &script::Alone,
+    alone: &Alone,
     error: Option<ServerError>,
     before: &[u32],
 ) -> Result<AloneEnd, ServerError> {
@@ -115,7 +115,7 @@ async fn ended(
     if error.is_some() {
         drop_invalid(session, &added).await?;
     }
-    if let script::Alone::CreateIndex {
+    if let Alone::CreateIndex {
         index: Some(index),
         table,
         ..
@@ -134,7 +134,7 @@ async fn ended(
     }
     Ok(match error {
         None => AloneEnd::Done,
-        Some(error) if matches!(alone, script::Alone::Opaque { commits: true }) => AloneEnd::Unknown(error),
+        Some(error) if matches!(alone, Alone::Opaque { commits: true }) => AloneEnd::Unknown(error),
         Some(error) if error::is_contention(&error) => AloneEnd::Contention(error),
         Some(error) => AloneEnd::Failed(error),
     })
@@ -144,7 +144,7 @@ async fn ended(
 ///
 /// # Errors
 /// The server's.
-pub async fn evidence(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Evidence, ServerError> {
+pub async fn evidence(session: &Session, alone: &Alone, before: &[u32]) -> Result<Evidence, ServerError> {
     // What it left is dropped as it was made: with no limit to the wait for whoever uses the table.
     let lifted = lift_lock_timeout(session, alone).await?;
     let evidence = read_evidence(session, alone, before).await?;
@@ -154,20 +154,20 @@ pub async fn evidence(session: &Session, alone: &script::Alone, before: &[u32]) 
     Ok(evidence)
 }
 
-async fn read_evidence(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Evidence, ServerError> {
+async fn read_evidence(session: &Session, alone: &Alone, before: &[u32]) -> Result<Evidence, ServerError> {
     let done = |done: bool| if done { Evidence::Done } else { Evidence::NotDone };
     Ok(match alone {
-        script::Alone::CreateIndex { .. } | script::Alone::Repeatable { .. } => {
+        Alone::CreateIndex { .. } | Alone::Repeatable { .. } => {
             let added = added(session, alone, before).await?;
             drop_invalid(session, &added).await?;
-            done(matches!(alone, script::Alone::CreateIndex { .. }) && added.iter().any(|index| index.valid))
+            done(matches!(alone, Alone::CreateIndex { .. }) && added.iter().any(|index| index.valid))
         }
-        script::Alone::DropIndex(name) => {
+        Alone::DropIndex(name) => {
             let sql = format!("SELECT pg_catalog.to_regclass({}) IS NULL", quote::literal(name));
             done(session.rows(&sql).await?.first().and_then(|row| row.get(0)) == Some("t"))
         }
-        script::Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await?,
-        script::Alone::Global { create, database, name } => {
+        Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await?,
+        Alone::Global { create, database, name } => {
             let now = things(session, &global(*database, name)).await?;
             // What was there before a CREATE, or was not before a DROP, the statement cannot have made or taken away.
             done(if *create {
@@ -176,7 +176,7 @@ async fn read_evidence(session: &Session, alone: &script::Alone, before: &[u32])
                 !before.is_empty() && now.is_empty()
             })
         }
-        script::Alone::Opaque { .. } => Evidence::Unknown,
+        Alone::Opaque { .. } => Evidence::Unknown,
     })
 }
 
@@ -206,10 +206,10 @@ impl Thing {
 
 /// The indexes that this statement added: that of its name, or what the table has more than before where the server names it; for REINDEX the INVALID
 /// ones that the database has more than before.
-async fn added(session: &Session, alone: &script::Alone, before: &[u32]) -> Result<Vec<Thing>, ServerError> {
+async fn added(session: &Session, alone: &Alone, before: &[u32]) -> Result<Vec<Thing>, ServerError> {
     let (sql, name) = match alone {
-        script::Alone::CreateIndex { table, index, .. } => (indexes_of(table), index.as_deref()),
-        script::Alone::Repeatable { concurrently: true } => (invalid_indexes(), None),
+        Alone::CreateIndex { table, index, .. } => (indexes_of(table), index.as_deref()),
+        Alone::Repeatable { concurrently: true } => (invalid_indexes(), None),
         _ => return Ok(Vec::new()),
     };
     let now = things(session, &sql).await?.into_iter();

@@ -1,8 +1,8 @@
 //! What an error of a script means: a refusal, a busy lock, or a failure with its place.
 
-use super::excerpt;
 use super::message::{Failed, Message, Place};
 use crate::database::server_error::ServerError;
+use crate::excerpt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history;

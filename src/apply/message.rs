@@ -4,13 +4,10 @@
 //! the row that the head inserts, the script and the row's end in the tail commit together. See `docs/architecture.md`.
 
 use crate::database::lock;
+use crate::database::session::RUN_ID_SETTING;
 use crate::history::Ledger;
 use crate::sql::quote;
 use crate::sql::script::Statement;
-
-/// The custom setting that carries the run's id, sent as a startup option, so that RESET ALL comes back to it. Where it cannot be read back, a
-/// pooler stands between us and the server.
-pub const RUN_ID_SETTING: &str = "prisma_migrate_task.run_id";
 
 /// A script with our statements around it, and what is needed to find a place of the script in it again.
 #[derive(Debug)]

@@ -7,9 +7,10 @@
 
 pub mod alone;
 pub mod error;
-pub mod excerpt;
 pub mod message;
-pub mod steps;
+mod record;
+mod retry;
+mod steps;
 
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
@@ -22,6 +23,8 @@ use crate::stop::{self, Reason, Stop};
 use crate::watch::Watch;
 use error::Context;
 use message::Message;
+use record::no_verdict;
+use retry::Retry;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -241,17 +244,6 @@ impl Applier<'_> {
         Ok(again)
     }
 
-    fn still_locked(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
-        let mut failure = still_locked(pending, error, self.lock_retry_for);
-        failure.details.extend(
-            self.watch
-                .blockers()
-                .iter()
-                .map(|blocker| format!("{blocker} was in its way")),
-        );
-        failure
-    }
-
     fn verdict(&self, id: &str) -> String {
         message::verdict(self.ledger, id, &self.session.kept_settings())
     }
@@ -302,25 +294,6 @@ impl Applier<'_> {
         }
     }
 
-    /// Writes to the ledger outside any script.
-    async fn write(&self, sql: &str, pending: &Pending<'_>) -> Result<(), Failure> {
-        self.session.rows(sql).await.map(drop).map_err(|error| {
-            let mut failure = Failure::new(
-                Exit::Database,
-                format!(
-                    "the migration's row in {} could not be written: {}",
-                    self.ledger.table(),
-                    error.message
-                ),
-                "look for missing privileges, rules, triggers or row security on the table",
-            )
-            .of(pending.name);
-            failure.connection_lost = error.closed;
-            failure.sqlstate = error.sqlstate;
-            failure
-        })
-    }
-
     /// The failure that a script's error means, or its silence where nothing was raised and yet it was not applied.
     async fn explain(&self, context: &Context<'_>, sent: Sent, message: &Message) -> Failure {
         let Some(error) = sent.error else {
@@ -349,51 +322,6 @@ impl Applier<'_> {
         error.message = error.message.replace(NEVER_RIGHT, "");
         context.failure(&error, &message, 0)
     }
-
-    /// Records a failure that left nothing behind as Prisma keeps a migration that was rolled back: nothing blocks, the next deploy tries again.
-    async fn rolled_back(&self, pending: &Pending<'_>, started: Instant, failure: Failure) -> Failure {
-        let failure = rolled_back(failure);
-        let id = Uuid::new_v4().to_string();
-        let seconds = started.elapsed().as_secs_f64();
-        let text = logs(&failure);
-        let sql = self
-            .ledger
-            .record_rolled_back(&id, pending.name, &pending.checksum, seconds, &text);
-        if failure.exit == Exit::RolledBack
-            && let Err(error) = self.session.rows(&sql).await
-        {
-            tracing::warn!(
-                migration = pending.name,
-                "the failure could not be recorded in the ledger: {}",
-                error.message
-            );
-        }
-        failure
-    }
-
-    /// Leaves the row unfinished, so that it blocks every deploy until a person has looked, with the error below its mark.
-    async fn partially_committed(&self, pending: &Pending<'_>, id: &str, mut failure: Failure) -> Failure {
-        failure.exit = match self.cancelled_by(failure.sqlstate.as_deref()) {
-            Some(_) => Exit::InterruptedPartially,
-            None => Exit::PartiallyCommitted,
-        };
-        if pending.shape == Shape::Undecidable {
-            failure.state = "the script holds a ROLLBACK of its own, so what it committed before the failure cannot be told from outside".into();
-        } else {
-            failure.state =
-                "the script committed part of itself before it failed: that part is in the database, the rest is not"
-                    .into();
-        }
-        failure.next = resolve_by_hand(pending.name);
-        if let Err(error) = self.session.rows(&self.ledger.explain(id, &logs(&failure))).await {
-            tracing::warn!(
-                migration = pending.name,
-                "the error could not be added to the ledger: {}",
-                error.message
-            );
-        }
-        failure
-    }
 }
 
 fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
@@ -404,69 +332,6 @@ fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
     }
 }
 
-/// The failure's text as the ledger keeps it.
-fn logs(failure: &Failure) -> String {
-    let mut text = format!("ERROR: {}", failure.what);
-    if let Some(sqlstate) = &failure.sqlstate {
-        text.push_str(&format!(" (SQLSTATE {sqlstate})"));
-    }
-    for detail in &failure.details {
-        text.push_str(&format!("\n{detail}"));
-    }
-    if let Some(place) = &failure.place {
-        text.push_str(&format!("\n{}", place.excerpt));
-    }
-    text
-}
-
-fn rolled_back(mut failure: Failure) -> Failure {
-    failure.state = "everything of this migration was rolled back: the database is as it was before it".into();
-    if failure.next.is_empty() {
-        failure.next = "fix the SQL and deploy again; there is nothing to resolve".into();
-    }
-    failure
-}
-
-/// The two commands that get out of a partially committed migration.
-pub fn resolve_by_hand(migration: &str) -> String {
-    format!(
-        "look at the database, then either complete the migration by hand and run `prisma-migrate-task resolve --applied {migration}`, \
-         or undo it by hand and run `prisma-migrate-task resolve --rolled-back {migration}`"
-    )
-}
-
-fn still_locked(pending: &Pending<'_>, error: &ServerError, budget: Duration) -> Failure {
-    let mut failure = Failure::new(
-        Exit::TableLock,
-        format!(
-            "other sessions kept it from its locks for {}: {}",
-            humantime::format_duration(budget),
-            error.message
-        ),
-        "end the session that holds the locks or wait for it, then deploy again",
-    )
-    .of(pending.name);
-    failure.sqlstate.clone_from(&error.sqlstate);
-    failure.details.clone_from(&error.details);
-    rolled_back(failure)
-}
-
-fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure {
-    let mut failure = Failure::new(
-        Exit::Database,
-        format!(
-            "what became of the migration could not be read from the ledger: {}",
-            error.message
-        ),
-        "run `prisma-migrate-task status`, then deploy again: the migration's row decides",
-    )
-    .of(pending.name)
-    .state("the migration is either applied or not; the ledger knows");
-    failure.connection_lost = error.closed;
-    failure.sqlstate.clone_from(&error.sqlstate);
-    failure
-}
-
 fn strange(message: &str) -> ServerError {
     ServerError {
         sqlstate: None,
@@ -475,42 +340,5 @@ fn strange(message: &str) -> ServerError {
         details: Vec::new(),
         position: None,
         closed: false,
-    }
-}
-
-/// A growing pause with jitter between two tries, within a budget.
-pub struct Retry {
-    until: Instant,
-    pause: Duration,
-}
-
-impl Retry {
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    /// Tries for this long from now on.
-    pub fn new(budget: Duration) -> Retry {
-        Retry {
-            until: Instant::now() + budget,
-            pause: Duration::from_millis(500),
-        }
-    }
-
-    /// Waits before the next try; false where the budget is spent.
-    pub async fn again(&mut self, migration: &str, error: &ServerError) -> bool {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        let pause = self.pause.mul_f64(0.5 + fastrand::f64()).min(left);
-        self.pause = (self.pause * 2).min(Self::LONGEST);
-        tracing::warn!(
-            migration,
-            sqlstate = error.sqlstate,
-            "rolled back, because other sessions hold its locks ({}): again in {:.1} s",
-            error.message,
-            pause.as_secs_f64()
-        );
-        tokio::time::sleep(pause).await;
-        true
     }
 }

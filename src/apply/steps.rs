@@ -6,84 +6,19 @@
 use super::alone::{self, AloneEnd};
 use super::error::{self, Context};
 use super::message::{self, Message};
-use super::{Applier, End, How, Retry, RowSeen, context, logs, rolled_back};
+use super::record::{logs, no_verdict, rolled_back};
+use super::retry::Retry;
+use super::{Applier, End, How, RowSeen, context};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, resolve_by_hand};
 use crate::history::Marked;
 use crate::plan::Pending;
-use crate::sql::script::{self, Alone, Kind, Shape, Statement};
+use crate::sql::kind::{self, Alone};
+use crate::sql::steps::{Step, prefix, steps};
 use crate::stop;
-use std::ops::Range;
 use uuid::Uuid;
-
-/// What is sent as one: a statement, or a transaction of the script's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Its bytes in the script.
-    pub range: Range<usize>,
-    /// Where our note goes, in bytes from its beginning.
-    head: usize,
-    /// Set where it cannot run in a transaction.
-    pub alone: Option<Alone>,
-    /// Whether it only changes settings of the session.
-    pub setting: bool,
-}
-
-/// A script's steps, in order. A script of a single statement is one step, comments and all, as its author wrote it.
-pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
-    if let [only] = statements {
-        let alone = match &only.kind {
-            Kind::Alone(alone) => Some(alone.clone()),
-            _ => None,
-        };
-        return vec![Step {
-            range: 0..script.len(),
-            head: 0,
-            alone,
-            setting: only.kind == Kind::Setting,
-        }];
-    }
-    let mut found = Vec::new();
-    let mut rest = statements;
-    while let Some(first) = rest.first() {
-        let length = match first.kind {
-            Kind::Begin { .. } => rest
-                .iter()
-                .position(|s| matches!(s.kind, Kind::Commit { chain: false }))
-                .map_or(rest.len(), |at| at + 1),
-            _ => 1,
-        };
-        let (group, after) = rest.split_at(length);
-        rest = after;
-        let range = first.range.start..group.last().map_or(first.range.end, |last| last.range.end);
-        let head = match script::shape(group) {
-            Shape::Atomic { head } => head.saturating_sub(range.start),
-            _ => 0,
-        };
-        let alone = match &first.kind {
-            Kind::Alone(alone) => Some(alone.clone()),
-            _ => None,
-        };
-        found.push(Step {
-            range,
-            head,
-            alone,
-            setting: first.kind == Kind::Setting,
-        });
-    }
-    found
-}
-
-/// SHA-256 of the script up to the end of a number of steps: proves to a later run that the text it skips is the text that ran.
-pub fn prefix(script: &str, steps: &[Step], done: usize) -> String {
-    let end = done
-        .checked_sub(1)
-        .and_then(|last| steps.get(last))
-        .map_or(0, |step| step.range.end);
-    crate::migration::sha256(&script.as_bytes()[..end])
-}
 
 /// The row of a script that goes step by step.
 struct Progress {
@@ -180,7 +115,7 @@ impl Applier<'_> {
                         error,
                     }));
                 }
-                Err(error) => return Err(super::no_verdict(pending, &error)),
+                Err(error) => return Err(no_verdict(pending, &error)),
             };
             if verdict.row == (RowSeen::Unfinished { steps: done }) {
                 return Ok(StepEnd::Done {
@@ -190,7 +125,7 @@ impl Applier<'_> {
             match sent.error {
                 Some(error) if error::is_refusal(&error) => {
                     let alone = Alone::Opaque {
-                        commits: script::may_commit(text),
+                        commits: kind::may_commit(text),
                     };
                     return self.alone_step(pending, steps, at, &alone, progress).await;
                 }
@@ -229,7 +164,7 @@ impl Applier<'_> {
         loop {
             let before = alone::look(self.session, alone)
                 .await
-                .map_err(|error| super::no_verdict(pending, &error))?;
+                .map_err(|error| no_verdict(pending, &error))?;
             let mark = Marked::Alone {
                 step: at + 1,
                 prefix: prefix(pending.script, steps, at),
@@ -247,7 +182,7 @@ impl Applier<'_> {
                         error,
                     }));
                 }
-                Err(error) => return Err(super::no_verdict(pending, &error)),
+                Err(error) => return Err(no_verdict(pending, &error)),
             };
             match end {
                 AloneEnd::Done => {
@@ -268,7 +203,7 @@ impl Applier<'_> {
                                 error,
                             }));
                         }
-                        Err(error) => return Err(super::no_verdict(pending, &error)),
+                        Err(error) => return Err(no_verdict(pending, &error)),
                     };
                     return Ok(StepEnd::Done { lock_held });
                 }
@@ -375,7 +310,7 @@ impl Applier<'_> {
             } else {
                 format!(
                     "mend the text behind line {line} and deploy again: it goes on there as long as the text before is unchanged; or {}",
-                    super::resolve_by_hand(pending.name)
+                    resolve_by_hand(pending.name)
                 )
             };
             let mark = self.mark(Marked::Steps {
@@ -421,7 +356,7 @@ fn invalid_index(context: &Context<'_>, index: &str, error: Option<&ServerError>
     failure.details.push(format!(
         "the INVALID index {index} is not of this run and was left as it is"
     ));
-    failure.place = Some(super::excerpt::place(
+    failure.place = Some(crate::excerpt::place(
         context.migration,
         context.script,
         context.script[..start].chars().count(),

@@ -8,6 +8,10 @@ use futures_util::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
 
+/// The custom setting that carries the run's id, sent as a startup option, so that RESET ALL comes back to it. Where it cannot be read back, a
+/// pooler stands between us and the server.
+pub const RUN_ID_SETTING: &str = "prisma_migrate_task.run_id";
+
 /// A session and the task that reads from its connection.
 ///
 /// Everything goes by the simple query protocol: one round trip a message, nothing prepared, nothing that a pooler would have to keep.

@@ -1,5 +1,7 @@
-//! What must be known of SQL as text: quoting, a script's statements, and the passwords in it.
+//! What must be known of SQL as text: quoting, a script's statements, what they mean, and the passwords in it.
 
+pub mod kind;
 pub mod password;
 pub mod quote;
 pub mod script;
+pub mod steps;

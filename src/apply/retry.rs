@@ -1,0 +1,41 @@
+//! Trying again what other sessions kept from its locks.
+
+use crate::database::server_error::ServerError;
+use std::time::{Duration, Instant};
+
+/// A growing pause with jitter between two tries, within a budget.
+pub struct Retry {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    /// Tries for this long from now on.
+    pub fn new(budget: Duration) -> Retry {
+        Retry {
+            until: Instant::now() + budget,
+            pause: Duration::from_millis(500),
+        }
+    }
+
+    /// Waits before the next try; false where the budget is spent.
+    pub async fn again(&mut self, migration: &str, error: &ServerError) -> bool {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let pause = self.pause.mul_f64(0.5 + fastrand::f64()).min(left);
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        tracing::warn!(
+            migration,
+            sqlstate = error.sqlstate,
+            "rolled back, because other sessions hold its locks ({}): again in {:.1} s",
+            error.message,
+            pause.as_secs_f64()
+        );
+        tokio::time::sleep(pause).await;
+        true
+    }
+}

@@ -1,0 +1,405 @@
+//! What a statement means for the protocol, as far as its first words tell.
+//!
+//! It only chooses how a script is sent: the server has the last word on whether it can be so.
+
+use squawk_lexer::{TokenKind, tokenize};
+
+/// What a statement means for the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Runs in any transaction.
+    Ordinary,
+    /// `SET`, `RESET` of a session's setting, or `SELECT set_config(…)` by itself.
+    Setting,
+    /// `BEGIN` or `START TRANSACTION`; `modes` where it sets the isolation level or the like.
+    Begin {
+        /// Something follows that must come before the transaction's first query.
+        modes: bool,
+    },
+    /// `SET TRANSACTION …`: must come before the transaction's first query.
+    SetTransaction,
+    /// `COMMIT` or `END`; `chain` where it opens the next transaction at once.
+    Commit {
+        /// `AND CHAIN`.
+        chain: bool,
+    },
+    /// `ROLLBACK`, `ABORT`, `PREPARE TRANSACTION`: takes back what came before it, our bookkeeping too.
+    Rollback,
+    /// `COPY … FROM STDIN`: its data cannot travel in a script.
+    CopyFromStdin,
+    /// Cannot run inside a transaction block.
+    Alone(Alone),
+}
+
+/// A statement that cannot run inside a transaction block, by what the catalogue can say of it afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// `CREATE [UNIQUE] INDEX CONCURRENTLY`.
+    CreateIndex {
+        /// The index's name as written, unqualified by grammar; absent where the server makes it.
+        index: Option<String>,
+        /// The table's name as written, qualified or not.
+        table: String,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// `DROP INDEX CONCURRENTLY`: its name as written.
+    DropIndex(String),
+    /// `ALTER TABLE parent DETACH PARTITION partition CONCURRENTLY` (or `FINALIZE`): both names as written.
+    DetachPartition {
+        /// The partitioned table.
+        parent: String,
+        /// The partition.
+        partition: String,
+    },
+    /// `CREATE` or `DROP` of a `DATABASE` or `TABLESPACE`.
+    Global {
+        /// `CREATE`, not `DROP`.
+        create: bool,
+        /// `DATABASE`, not `TABLESPACE`.
+        database: bool,
+        /// Its name as written.
+        name: String,
+    },
+    /// Does no harm when run once more: `VACUUM`, `REINDEX`, `CLUSTER`, `ALTER SYSTEM`, `DISCARD ALL`.
+    Repeatable {
+        /// `REINDEX … CONCURRENTLY` waits for old snapshots, as all of its family.
+        concurrently: bool,
+    },
+    /// Anything else: whether it has run cannot be read off the catalogue.
+    Opaque {
+        /// It may commit by itself (`CALL`, `DO`), so that even its failure does not prove that it left nothing.
+        commits: bool,
+    },
+}
+
+impl Alone {
+    /// Whether it belongs to the CONCURRENTLY family, which waits for old snapshots: `lock_timeout` is off for it, and a deadlock with a waiting
+    /// session is retried.
+    pub fn is_concurrent(&self) -> bool {
+        matches!(
+            self,
+            Alone::CreateIndex { .. }
+                | Alone::DropIndex(_)
+                | Alone::DetachPartition { .. }
+                | Alone::Repeatable { concurrently: true }
+        )
+    }
+}
+
+/// The significant tokens of a statement, as text.
+struct Words<'a> {
+    words: Vec<&'a str>,
+}
+
+/// Enough of a statement to know its kind by; the places of names in `ALTER TABLE … DETACH PARTITION` lie well within it.
+const WORDS_READ: usize = 48;
+
+impl<'a> Words<'a> {
+    fn of(statement: &'a str) -> Self {
+        let mut at = 0;
+        let words = tokenize(statement)
+            .filter_map(|token| {
+                let range = at..at + token.len as usize;
+                at = range.end;
+                let blank = matches!(
+                    token.kind,
+                    TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. }
+                );
+                (!blank).then(|| &statement[range])
+            })
+            .take(WORDS_READ)
+            .collect();
+        Words { words }
+    }
+
+    fn is(&self, at: usize, any_of: &[&str]) -> bool {
+        self.words
+            .get(at)
+            .is_some_and(|word| any_of.iter().any(|w| word.eq_ignore_ascii_case(w)))
+    }
+
+    fn find(&self, word: &str) -> Option<usize> {
+        self.words.iter().position(|w| w.eq_ignore_ascii_case(word))
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.find(word).is_some()
+    }
+
+    /// The possibly qualified name that begins at a word, and the place after it.
+    fn name(&self, at: usize) -> Option<(String, usize)> {
+        let mut name = (*self.words.get(at)?).to_owned();
+        let mut next = at + 1;
+        while self.words.get(next) == Some(&".") {
+            name.push('.');
+            name.push_str(self.words.get(next + 1)?);
+            next += 2;
+        }
+        Some((name, next))
+    }
+
+    /// The place after `IF [NOT] EXISTS`, and whether it was there.
+    fn skip_if_exists(&self, at: usize) -> (usize, bool) {
+        if !self.is(at, &["if"]) {
+            (at, false)
+        } else if self.is(at + 1, &["not"]) {
+            (at + 3, true)
+        } else {
+            (at + 2, true)
+        }
+    }
+}
+
+/// Whether a statement may commit by itself: `CALL` and `DO` run code that can; no other statement does.
+pub fn may_commit(statement: &str) -> bool {
+    Words::of(statement).is(0, &["call", "do"])
+}
+
+/// What a statement means, by its first words.
+pub fn kind(statement: &str) -> Kind {
+    let words = Words::of(statement);
+    let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
+    match first.as_str() {
+        "begin" | "start" => Kind::Begin {
+            modes: words.has("isolation") || words.has("only") || words.has("deferrable"),
+        },
+        "commit" | "end" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
+        "commit" | "end" => Kind::Commit {
+            chain: words.has("chain") && !words.has("no"),
+        },
+        "rollback" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
+        "rollback" | "abort" if words.has("to") => Kind::Ordinary,
+        "rollback" | "abort" => Kind::Rollback,
+        "prepare" if words.is(1, &["transaction"]) => Kind::Rollback,
+        "set"
+            if words.is(
+                1,
+                &[
+                    "transaction",
+                    "transaction_isolation",
+                    "transaction_read_only",
+                    "transaction_deferrable",
+                ],
+            ) =>
+        {
+            Kind::SetTransaction
+        }
+        "set" if words.is(1, &["local"]) && words.is(2, &["transaction_isolation", "transaction_read_only"]) => {
+            Kind::SetTransaction
+        }
+        "set" if words.is(1, &["constraints", "local"]) => Kind::Ordinary,
+        "set" | "reset" => Kind::Setting,
+        "select" if sets_config(&words) => Kind::Setting,
+        "copy" if copies_from_stdin(&words) => Kind::CopyFromStdin,
+        _ => alone(&first, &words).map_or(Kind::Ordinary, Kind::Alone),
+    }
+}
+
+/// `SELECT [pg_catalog.]set_config(…)` and nothing behind it, as pg_dump writes it.
+fn sets_config(words: &Words<'_>) -> bool {
+    let at = if words.is(1, &["pg_catalog"]) { 3 } else { 1 };
+    let arguments = words.words.get(at + 1..).unwrap_or_default();
+    // No second call beside or inside it, which would be made twice.
+    words.is(at, &["set_config"])
+        && arguments.last() == Some(&")")
+        && arguments.iter().filter(|word| **word == "(").count() == 1
+}
+
+/// `COPY table [(columns)] FROM STDIN`; a query in parentheses can only be copied out.
+fn copies_from_stdin(words: &Words<'_>) -> bool {
+    let mut depth = 0usize;
+    words.words.windows(2).any(|pair| {
+        match pair[0] {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && pair[0].eq_ignore_ascii_case("from") && pair[1].eq_ignore_ascii_case("stdin")
+    })
+}
+
+/// The statements that PostgreSQL refuses inside a transaction block (PreventInTransactionBlock in its sources), as far as their words tell.
+fn alone(first: &str, words: &Words<'_>) -> Option<Alone> {
+    match first {
+        "create" => {
+            let index = if words.is(1, &["unique"]) { 2 } else { 1 };
+            if words.is(index, &["index"]) && words.is(index + 1, &["concurrently"]) {
+                return Some(create_index(words, index + 2));
+            }
+            if words.is(1, &["database", "tablespace"]) {
+                let (name, _) = words.name(2)?;
+                return Some(Alone::Global {
+                    create: true,
+                    database: words.is(1, &["database"]),
+                    name,
+                });
+            }
+            words
+                .is(1, &["subscription"])
+                .then_some(Alone::Opaque { commits: false })
+        }
+        "drop" => {
+            if words.is(1, &["index"]) && words.is(2, &["concurrently"]) {
+                let (at, _) = words.skip_if_exists(3);
+                return Some(
+                    words
+                        .name(at)
+                        .map_or(Alone::Opaque { commits: false }, |(name, _)| Alone::DropIndex(name)),
+                );
+            }
+            if words.is(1, &["database", "tablespace"]) {
+                let (at, _) = words.skip_if_exists(2);
+                let (name, _) = words.name(at)?;
+                return Some(Alone::Global {
+                    create: false,
+                    database: words.is(1, &["database"]),
+                    name,
+                });
+            }
+            words
+                .is(1, &["subscription"])
+                .then_some(Alone::Opaque { commits: false })
+        }
+        "alter" if words.is(1, &["system"]) => Some(Alone::Repeatable { concurrently: false }),
+        "alter" if words.is(1, &["database"]) && words.is(3, &["set"]) && words.is(4, &["tablespace"]) => {
+            Some(Alone::Opaque { commits: false })
+        }
+        "alter" if words.is(1, &["table"]) => detach_partition(words),
+        "reindex" if words.has("concurrently") => Some(Alone::Repeatable { concurrently: true }),
+        "reindex" if words.is(1, &["schema", "database", "system"]) => Some(Alone::Repeatable { concurrently: false }),
+        "vacuum" => Some(Alone::Repeatable { concurrently: false }),
+        "cluster" if words.words.len() == 1 => Some(Alone::Repeatable { concurrently: false }),
+        "discard" if words.is(1, &["all"]) => Some(Alone::Repeatable { concurrently: false }),
+        _ => None,
+    }
+}
+
+fn create_index(words: &Words<'_>, at: usize) -> Alone {
+    let (at, if_not_exists) = words.skip_if_exists(at);
+    let (index, at) = if words.is(at, &["on"]) {
+        (None, at)
+    } else {
+        (words.words.get(at).map(|w| (*w).to_owned()), at + 1)
+    };
+    let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
+    match words.name(at) {
+        Some((table, _)) => Alone::CreateIndex {
+            index,
+            table,
+            if_not_exists,
+        },
+        None => Alone::Opaque { commits: false },
+    }
+}
+
+fn detach_partition(words: &Words<'_>) -> Option<Alone> {
+    let detach = words.find("detach")?;
+    if !words.is(detach + 1, &["partition"]) {
+        return None;
+    }
+    let (partition, next) = words.name(detach + 2)?;
+    if !words.is(next, &["concurrently", "finalize"]) {
+        return None;
+    }
+    let (at, _) = words.skip_if_exists(2);
+    let at = if words.is(at, &["only"]) { at + 1 } else { at };
+    let (parent, _) = words.name(at)?;
+    Some(Alone::DetachPartition { parent, partition })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_the_first_words() {
+        use Kind::*;
+        let create = |index: Option<&str>, table: &str, if_not_exists| {
+            Alone(super::Alone::CreateIndex {
+                index: index.map(str::to_owned),
+                table: table.into(),
+                if_not_exists,
+            })
+        };
+        let repeatable = |concurrently| Alone(super::Alone::Repeatable { concurrently });
+        let cases: &[(&str, Kind)] = &[
+            ("begin", Begin { modes: false }),
+            ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", Begin { modes: true }),
+            ("BEGIN READ ONLY", Begin { modes: true }),
+            ("commit", Commit { chain: false }),
+            ("END TRANSACTION", Commit { chain: false }),
+            ("COMMIT AND CHAIN", Commit { chain: true }),
+            ("COMMIT AND NO CHAIN", Commit { chain: false }),
+            ("COMMIT PREPARED 'x'", Alone(super::Alone::Opaque { commits: false })),
+            ("ROLLBACK", Rollback),
+            ("ROLLBACK TO SAVEPOINT a", Ordinary),
+            ("ROLLBACK WORK TO a", Ordinary),
+            ("ABORT", Rollback),
+            ("PREPARE TRANSACTION 'x'", Rollback),
+            ("PREPARE p AS SELECT 1", Ordinary),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", SetTransaction),
+            ("SET LOCAL lock_timeout = 1", Ordinary),
+            ("SET lock_timeout = '5s'", Setting),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Setting),
+            ("RESET ALL", Setting),
+            ("SELECT pg_catalog.set_config('search_path', '', false)", Setting),
+            ("SELECT set_config('a.b', note, true) FROM t", Ordinary),
+            ("COPY t (a, \"from\") FROM STDIN", CopyFromStdin),
+            ("copy t from stdin with (format csv)", CopyFromStdin),
+            ("COPY (SELECT a FROM stdin) TO '/tmp/x'", Ordinary),
+            ("COPY t FROM '/tmp/x'", Ordinary),
+            (
+                "CREATE INDEX CONCURRENTLY i ON ONLY s.\"T\" (a)",
+                create(Some("i"), "s.\"T\"", false),
+            ),
+            (
+                "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS \"I\" ON t (a)",
+                create(Some("\"I\""), "t", true),
+            ),
+            ("create index /* x */ concurrently on t (a)", create(None, "t", false)),
+            ("CREATE INDEX concurrently_named ON t (a)", Ordinary),
+            (
+                "DROP INDEX CONCURRENTLY IF EXISTS s.i",
+                Alone(super::Alone::DropIndex("s.i".into())),
+            ),
+            ("DROP INDEX i", Ordinary),
+            ("REINDEX (VERBOSE, CONCURRENTLY) TABLE t", repeatable(true)),
+            ("REINDEX TABLE t", Ordinary),
+            ("REINDEX SCHEMA s", repeatable(false)),
+            ("VACUUM ANALYZE t", repeatable(false)),
+            (
+                "CREATE DATABASE d",
+                Alone(super::Alone::Global {
+                    create: true,
+                    database: true,
+                    name: "d".into(),
+                }),
+            ),
+            (
+                "DROP DATABASE IF EXISTS d",
+                Alone(super::Alone::Global {
+                    create: false,
+                    database: true,
+                    name: "d".into(),
+                }),
+            ),
+            (
+                "ALTER TABLE IF EXISTS ONLY s.p DETACH PARTITION s.c CONCURRENTLY",
+                Alone(super::Alone::DetachPartition {
+                    parent: "s.p".into(),
+                    partition: "s.c".into(),
+                }),
+            ),
+            ("ALTER TABLE p DETACH PARTITION c", Ordinary),
+            ("ALTER SYSTEM SET work_mem = '1MB'", repeatable(false)),
+            ("DISCARD ALL", repeatable(false)),
+            ("DISCARD TEMP", Ordinary),
+            ("CREATE TABLE begin_here (a int)", Ordinary),
+            ("CALL p()", Ordinary),
+        ];
+        for (statement, expected) in cases {
+            assert_eq!(super::kind(statement), *expected, "{statement}");
+        }
+    }
+}
