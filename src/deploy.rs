@@ -9,12 +9,14 @@ use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{History, Ledger, State};
+use crate::migration::Migration;
 use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
 use crate::plan::{self, Plan};
 use crate::prepare;
 use crate::recover::{self, RecoverError};
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
+use crate::traces;
 use crate::watch::Watch;
 use std::time::{Duration, Instant};
 
@@ -181,6 +183,21 @@ fn readable(artifact: &Artifact, history: &History, settings: &Settings) -> Resu
     }
 }
 
+/// Adds to a failure that asks a person to look what can be seen of its migration.
+pub async fn with_traces(session: &Session, migrations: &[Migration], mut failure: Failure) -> Failure {
+    let asks = matches!(failure.exit, Exit::FailedMigration | Exit::PartiallyCommitted);
+    let migration = migrations
+        .iter()
+        .find(|migration| asks && failure.migration.as_ref() == Some(&migration.name));
+    if let Some(script) = migration.and_then(|migration| migration.script.text().ok()) {
+        match traces::of(session, script).await {
+            Ok(traces) => failure.details.extend(traces),
+            Err(error) => tracing::debug!("what the migration left could not be looked for: {}", error.message),
+        }
+    }
+    failure
+}
+
 enum Turn {
     /// Nothing is pending any more.
     Done,
@@ -245,7 +262,10 @@ async fn locked(
             duration_ms,
         });
     }
-    let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
+    let plan = match plan::plan(&artifact.migrations, &history, settings.policy) {
+        Ok(plan) => plan,
+        Err(failure) => return Err(with_traces(session, &artifact.migrations, failure).await),
+    };
     outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
     apply(plan, opened, &ledger, settings, stop, outcome).await
 }

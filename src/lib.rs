@@ -24,4 +24,5 @@ pub mod settings;
 pub mod sql;
 pub mod status;
 pub mod stop;
+pub mod traces;
 pub mod watch;

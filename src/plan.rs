@@ -52,6 +52,9 @@ pub struct Plan<'a> {
     pub warnings: Vec<String>,
 }
 
+/// From this size on, in bytes, a script is warned of: the server parses a message as a whole, at about 1 KB for each statement.
+const LARGE: usize = 64 << 20;
+
 /// Makes the plan. `migrations` are in the order in which they are applied.
 ///
 /// # Errors
@@ -83,6 +86,13 @@ pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: Policy) 
         .filter(|migration| !recorded.contains(migration.name.as_str()))
         .map(|migration| ready(migration, resumable.get(migration.name.as_str())))
         .collect::<Result<Vec<_>, _>>()?;
+    warnings.extend(pending.iter().filter(|pending| pending.script.len() >= LARGE).map(|pending| {
+        format!(
+            "migration {} has {} MiB: the server takes less than 1,024 MiB in one message, and many small statements in it cost it memory",
+            pending.name,
+            pending.script.len() >> 20
+        )
+    }));
     Ok(Plan { pending, warnings })
 }
 

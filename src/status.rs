@@ -2,7 +2,7 @@
 
 use crate::database::lock;
 use crate::database::open;
-use crate::deploy::{describe, read_artifact};
+use crate::deploy::{describe, read_artifact, with_traces};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::History;
@@ -33,7 +33,6 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     let holder = lock::holder(&opened.session)
         .await
         .map_err(|error| open::unusable("the migration lock could not be looked at", &error))?;
-    opened.session.close().await;
     let under_way = holder.is_some() && history.unfinished().next().is_some();
     outcome.pending = pending(&artifact.migrations, &history, under_way);
     if let Some(holder) = holder {
@@ -42,9 +41,12 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
         ));
     }
     if !under_way {
-        let plan = plan::plan(&artifact.migrations, &history, settings.policy)?;
-        outcome.warnings.extend(plan.warnings);
+        match plan::plan(&artifact.migrations, &history, settings.policy) {
+            Ok(plan) => outcome.warnings.extend(plan.warnings),
+            Err(failure) => return Err(with_traces(&opened.session, &artifact.migrations, failure).await),
+        }
     }
+    opened.session.close().await;
     Ok(if outcome.pending.is_empty() {
         Exit::Success
     } else {

@@ -88,7 +88,7 @@ impl Alone {
 }
 
 /// The significant tokens of a statement, as text.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     words: Vec<&'a str>,
 }
 
@@ -96,7 +96,7 @@ struct Words<'a> {
 const WORDS_READ: usize = 48;
 
 impl<'a> Words<'a> {
-    fn of(statement: &'a str) -> Self {
+    pub(super) fn of(statement: &'a str) -> Self {
         let mut at = 0;
         let words = tokenize(statement)
             .filter_map(|token| {
@@ -113,7 +113,7 @@ impl<'a> Words<'a> {
         Words { words }
     }
 
-    fn is(&self, at: usize, any_of: &[&str]) -> bool {
+    pub(super) fn is(&self, at: usize, any_of: &[&str]) -> bool {
         self.words
             .get(at)
             .is_some_and(|word| any_of.iter().any(|w| word.eq_ignore_ascii_case(w)))
@@ -128,7 +128,7 @@ impl<'a> Words<'a> {
     }
 
     /// The possibly qualified name that begins at a word, and the place after it.
-    fn name(&self, at: usize) -> Option<(String, usize)> {
+    pub(super) fn name(&self, at: usize) -> Option<(String, usize)> {
         let mut name = (*self.words.get(at)?).to_owned();
         let mut next = at + 1;
         while self.words.get(next) == Some(&".") {
@@ -140,7 +140,7 @@ impl<'a> Words<'a> {
     }
 
     /// The place after `IF [NOT] EXISTS`, and whether it was there.
-    fn skip_if_exists(&self, at: usize) -> (usize, bool) {
+    pub(super) fn skip_if_exists(&self, at: usize) -> (usize, bool) {
         if !self.is(at, &["if"]) {
             (at, false)
         } else if self.is(at + 1, &["not"]) {

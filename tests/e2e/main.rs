@@ -17,6 +17,7 @@ mod secrets;
 mod session;
 mod stop;
 mod tls;
+mod traces;
 mod watch;
 
 /// The binary under test.
