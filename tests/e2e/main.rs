@@ -5,6 +5,7 @@
 mod connect;
 mod create;
 mod protocol;
+mod recover;
 mod session;
 mod stop;
 mod tls;
