@@ -128,6 +128,9 @@ pub struct LockArgs {
     /// How long to wait for the migration lock, which another run may hold; 0: not at all
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
     pub lock_wait: Duration,
+    /// End the backend that holds the migration lock, where it is one of an earlier run of this program
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub terminate_orphan: bool,
 }
 
 /// What is said, and how.

@@ -242,7 +242,7 @@ async fn locked(
 ) -> Result<Turn, Failure> {
     writable(opened)?;
     let session = &opened.session;
-    stop.unless(take_lock(session, settings.lock_wait)).await??;
+    stop.unless(take_lock(session, settings)).await??;
     let ledger = prepare::prepare(opened, settings.target.schema.as_deref()).await?;
     if let Some(server) = &mut outcome.database {
         server.ledger_schema = Some(ledger.schema().to_owned());
@@ -353,8 +353,9 @@ async fn give_way(session: &Session, wait: Duration) -> Result<(), Failure> {
 ///
 /// # Errors
 /// It was not free in time.
-pub async fn take_lock(session: &Session, wait: Duration) -> Result<(), Failure> {
-    lock::take(session, wait).await.map_err(|error| match error {
+pub async fn take_lock(session: &Session, settings: &Settings) -> Result<(), Failure> {
+    let taken = lock::take(session, settings.lock_wait, settings.terminate_orphan).await;
+    taken.map_err(|error| match error {
         LockError::Busy(holder) => Failure::new(
             Exit::MigrationLock,
             match holder {

@@ -115,7 +115,7 @@ async fn under_lock(
     let opened = stop.unless(open::open(&settings.terms(&run_id))).await??;
     outcome.database = Some(opened.server.clone());
     let result = async {
-        stop.unless(take_lock(&opened.session, settings.lock_wait)).await??;
+        stop.unless(take_lock(&opened.session, settings)).await??;
         let ledger = opened
             .server
             .ledger()

@@ -30,6 +30,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long the migration lock is waited for.
     pub lock_wait: Duration,
+    /// Whether a backend of an earlier run is ended that holds the migration lock.
+    pub terminate_orphan: bool,
     /// How long a statement waits for a lock on a table.
     pub lock_timeout: Duration,
     /// How long a migration is tried again while other sessions hold its locks.
@@ -126,6 +128,7 @@ impl Settings {
                 };
                 let mut settings = Self::common(action, artifact, &connection, variable)?;
                 settings.lock_wait = lock.lock_wait;
+                settings.terminate_orphan = lock.terminate_orphan;
                 Ok(settings)
             }
         }
@@ -134,6 +137,7 @@ impl Settings {
     fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
         let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?;
         settings.lock_wait = args.lock.lock_wait;
+        settings.terminate_orphan = args.lock.terminate_orphan;
         settings.lock_timeout = args.lock_timeout;
         settings.lock_retry_for = args.lock_retry_for;
         settings.policy = Policy { strict: args.strict };
@@ -170,6 +174,7 @@ impl Settings {
             notes,
             connect_timeout: connection.connect_timeout,
             lock_wait: Duration::ZERO,
+            terminate_orphan: false,
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),

@@ -5,7 +5,7 @@
 
 use super::server_error::ServerError;
 use super::session::Session;
-use crate::sql::password;
+use crate::sql::{password, quote};
 use std::fmt;
 use std::time::{Duration, Instant};
 use tokio_postgres::SimpleQueryRow;
@@ -24,16 +24,23 @@ pub enum LockError {
 
 /// Between two tries, with jitter; a person who watches should see the lock taken at once.
 const PAUSE: Duration = Duration::from_millis(400);
+/// A backend that was ended needs a moment to roll back, however short the wait was to be.
+const ENDING: Duration = Duration::from_secs(10);
 /// Between two lines that name the holder.
 const SAY_EVERY: Duration = Duration::from_secs(15);
 
-/// Takes the lock, asking for `wait` long; zero: asks once.
+/// What every session of this program calls itself first, before its version and the run's id.
+pub const APPLICATION: &str = "prisma-migrate-task/";
+
+/// Takes the lock, asking for `wait` long; zero: asks once. With `terminate_orphan`, a backend of this program that holds it is ended: that its run
+/// is dead is for whoever asks for this to know.
 ///
 /// # Errors
 /// It was not free in time, or the server's error.
-pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
-    let until = Instant::now() + wait;
+pub async fn take(session: &Session, wait: Duration, terminate_orphan: bool) -> Result<(), LockError> {
+    let mut until = Instant::now() + wait;
     let mut said: Option<Instant> = None;
+    let mut ended: Option<String> = None;
     loop {
         let rows = session
             .rows(&format!("SELECT pg_catalog.pg_try_advisory_lock({KEY})"))
@@ -43,6 +50,14 @@ pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
             return Ok(());
         }
         let holder = holder(session).await.map_err(LockError::Server)?;
+        if let Some(orphan) = holder.as_ref().filter(|holder| terminate_orphan && holder.is_ours())
+            && ended.as_ref() != Some(&orphan.pid)
+        {
+            ended = Some(orphan.pid.clone());
+            terminate(session, orphan).await?;
+            until = until.max(Instant::now() + ENDING);
+            continue;
+        }
         if Instant::now() >= until {
             return Err(LockError::Busy(holder));
         }
@@ -54,6 +69,27 @@ pub async fn take(session: &Session, wait: Duration) -> Result<(), LockError> {
             }
         }
         tokio::time::sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+    }
+}
+
+/// Ends the backend of an earlier run. It is looked at once more by the statement that ends it: its number may be another session's by now.
+async fn terminate(session: &Session, orphan: &LockSession) -> Result<(), LockError> {
+    tracing::warn!(
+        "the migration lock is held by {orphan}, a backend of an earlier run: it is ended (--terminate-orphan)"
+    );
+    let sql = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {} \
+         AND application_name OPERATOR(pg_catalog.=) {} AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
+        orphan.pid,
+        quote::literal(&orphan.application_name)
+    );
+    match session.rows(&sql).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.closed => Err(LockError::Server(error)),
+        Err(error) => {
+            tracing::warn!("backend {} could not be ended: {}", orphan.pid, error.message);
+            Ok(())
+        }
     }
 }
 
@@ -113,6 +149,11 @@ impl LockSession {
             seconds: row.get(2).and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
             query: password::starred(row.get(3).unwrap_or_default()),
         }
+    }
+
+    /// Whether it is a session of this program.
+    fn is_ours(&self) -> bool {
+        self.application_name.starts_with(APPLICATION) && self.pid.parse::<u32>().is_ok()
     }
 
     /// Whether it has waited for longer than Prisma does, which gives up after 10 s (6.19 and 7.10) but does not cancel its wait on the server: a

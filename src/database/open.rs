@@ -3,6 +3,7 @@
 use super::connect::{Startup, connect_with_retry};
 use super::create::create_database;
 use super::error::ConnectError;
+use super::lock::APPLICATION;
 use super::server_error::ServerError;
 use super::session::{RUN_ID_SETTING, Session};
 use super::target::Target;
@@ -201,7 +202,7 @@ fn startup(terms: &Terms<'_>) -> Startup {
     ];
     Startup {
         // At most 63 bytes are kept of it.
-        application_name: format!("prisma-migrate-task/{} {}", env!("CARGO_PKG_VERSION"), terms.run_id),
+        application_name: format!("{APPLICATION}{} {}", env!("CARGO_PKG_VERSION"), terms.run_id),
         options: options
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))

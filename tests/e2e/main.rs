@@ -13,6 +13,7 @@ mod interop;
 mod outcome;
 mod protocol;
 mod readme;
+mod recover;
 mod secrets;
 mod session;
 mod stop;

@@ -178,7 +178,9 @@ impl Running {
         let report = self
             .report
             .as_ref()
-            .and_then(|(_, path)| std::fs::read_to_string(path).ok());
+            .and_then(|(_, path)| std::fs::read_to_string(path).ok())
+            // Killed between making the file and writing to it.
+            .filter(|text| !text.is_empty());
         let said = [
             ("stdout", read(&self.stdout)),
             ("stderr", read(&self.stderr)),
