@@ -1,7 +1,7 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint
+.PHONY: help demo test soak build lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ demo: ## the product on one screen: a throw-away PostgreSQL and S3, an upload, f
 test: ## every test, against a real PostgreSQL, the real S3 protocol and the real Prisma CLI
 	@scripts/prerequisites.sh test
 	cargo test --workspace --locked
+
+soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again
+	@scripts/prerequisites.sh test
+	ROUNDS=$(or $(ROUNDS),1000) cargo test --locked --test faults -- --nocapture
 
 build: ## the binary: target/debug/prisma-migrate-task
 	@scripts/prerequisites.sh build

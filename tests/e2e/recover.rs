@@ -208,7 +208,7 @@ fn an_index_that_an_interrupted_run_was_building_is_decided_from_the_catalogue()
         unfinished(
             &database,
             script,
-            &format!("alone step=1 prefix={} found=absent", prefix("")),
+            &format!("alone step=1 prefix={} before=", prefix("")),
         );
         let run = deploy(&database, &history).expect(0);
         says_recovered(&run, says);
@@ -227,7 +227,7 @@ fn an_index_is_looked_for_where_the_script_had_set_its_search_path() {
         let (database, history) = pending(&script);
         database.execute("CREATE INDEX i ON side.things (id)");
         let mark = format!(
-            "alone step=2 prefix={} found=absent",
+            "alone step=2 prefix={} before=",
             prefix(&setting.replace('\'', "''"))
         );
         unfinished(&database, &script, &mark);
@@ -268,7 +268,7 @@ fn an_interrupted_reindex_leaves_no_invalid_index() {
     terminate_ours(&database);
     writer.batch_execute("COMMIT").unwrap();
     let run = deploy(&database, &history).expect(0);
-    assert!(run.stderr.contains("public.i_ccnew INVALID: it is dropped"), "{run}");
+    assert!(run.stderr.contains("the index public.i_ccnew was left INVALID: it is dropped"), "{run}");
     is_applied(&database);
     assert_eq!(
         database.scalar("SELECT count(*) FROM pg_index WHERE NOT indisvalid"),
