@@ -226,10 +226,7 @@ fn an_index_is_looked_for_where_the_script_had_set_its_search_path() {
         let script = format!("{setting};\nCREATE INDEX CONCURRENTLY i ON things (id);\nCREATE TABLE more (id int);");
         let (database, history) = pending(&script);
         database.execute("CREATE INDEX i ON side.things (id)");
-        let mark = format!(
-            "alone step=2 prefix={} before=",
-            prefix(&setting.replace('\'', "''"))
-        );
+        let mark = format!("alone step=2 prefix={} before=", prefix(&setting.replace('\'', "''")));
         unfinished(&database, &script, &mark);
         let run = deploy(&database, &history).expect(0);
         says_recovered(&run, "had finished CREATE INDEX CONCURRENTLY i");
@@ -268,7 +265,11 @@ fn an_interrupted_reindex_leaves_no_invalid_index() {
     terminate_ours(&database);
     writer.batch_execute("COMMIT").unwrap();
     let run = deploy(&database, &history).expect(0);
-    assert!(run.stderr.contains("the index public.i_ccnew was left INVALID: it is dropped"), "{run}");
+    assert!(
+        run.stderr
+            .contains("the index public.i_ccnew was left INVALID: it is dropped"),
+        "{run}"
+    );
     is_applied(&database);
     assert_eq!(
         database.scalar("SELECT count(*) FROM pg_index WHERE NOT indisvalid"),
