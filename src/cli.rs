@@ -12,7 +12,11 @@ use std::time::Duration;
 /// Reads the migrations out of a prisma.zip in S3 (or a local zip file or folder), compares them with _prisma_migrations, and applies the pending
 /// ones, each together with its row in the ledger. Without a verb it deploys.
 #[derive(Debug, Parser)]
-#[command(name = "prisma-migrate-task", version)]
+#[command(
+    name = "prisma-migrate-task",
+    version,
+    override_usage = "prisma-migrate-task [COMMAND] [SOURCE] [OPTIONS]"
+)]
 pub struct Cli {
     /// What to do; without it: deploy.
     #[command(subcommand)]

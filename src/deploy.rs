@@ -342,6 +342,7 @@ async fn apply(
 async fn give_way(session: &Session, wait: Duration) -> Result<(), Failure> {
     let lost = |error: ServerError| open::unusable("the migration lock could not be given away", &error);
     lock::release(session).await.map_err(lost)?;
+    tracing::info!("the migration lock is given to those who wait for it, and taken again after them");
     let until = Instant::now() + wait.max(Duration::from_secs(60));
     while !lock::waiters(session).await.map_err(lost)?.is_empty() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -9,6 +9,7 @@ pub mod excerpt;
 pub mod exit;
 pub mod failure;
 pub mod history;
+pub mod live;
 pub mod log;
 pub mod migration;
 pub mod outcome;

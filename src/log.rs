@@ -1,6 +1,7 @@
 //! The log, on standard error: lines for people on a terminal, one JSON object a line elsewhere.
 
 use crate::cli::{LogFormat, LogLevel};
+use crate::live;
 use crate::printable::{printable, printable_name};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -25,8 +26,11 @@ pub fn start(format: Option<LogFormat>, level: LogLevel) {
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
     };
+    if terminal && format == LogFormat::Text {
+        live::start();
+    }
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(live::Above::default)
         .event_format(Lines {
             format,
             colour: terminal && format == LogFormat::Text,

@@ -9,6 +9,8 @@ use crate::database::open::Terms;
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::database::target::Target;
+use crate::live;
+use crate::printable::printable_name;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -79,6 +81,7 @@ impl Watch {
     /// It has ended.
     pub fn end(&self) {
         self.running.send_replace(None);
+        live::clear();
     }
 
     /// The sessions that were in the way of the running migration when it was last looked at.
@@ -93,6 +96,10 @@ impl Drop for Watch {
     }
 }
 
+fn still_runs(running: &watch::Receiver<Option<Running>>, now: &Running) -> bool {
+    running.borrow().as_ref().is_some_and(|still| still.since == now.since)
+}
+
 impl Look {
     async fn watch(self, mut running: watch::Receiver<Option<Running>>, blockers: Arc<Mutex<Vec<LockSession>>>) {
         let mut session: Option<Session> = None;
@@ -104,8 +111,7 @@ impl Look {
                 None => return,
             };
             sleep(self.look_every).await;
-            let still = running.borrow().as_ref().is_some_and(|still| still.since == now.since);
-            if !still {
+            if !still_runs(&running, &now) {
                 continue;
             }
             let open = match session.take() {
@@ -119,6 +125,9 @@ impl Look {
             match self.look(&open).await {
                 Ok(Some(seen)) => {
                     self.blockers_seen(&blockers, &seen);
+                    if live::is_shown() && still_runs(&running, &now) {
+                        seen.show(&now);
+                    }
                     if now.since.elapsed() >= self.say_every && said.elapsed() >= self.say_every {
                         said = Instant::now();
                         seen.say(&now);
@@ -254,6 +263,34 @@ impl Progress {
 }
 
 impl Seen {
+    /// On the last line of a terminal.
+    fn show(&self, now: &Running) {
+        let (done, total) = self
+            .progress
+            .as_ref()
+            .map_or((0, 0), |progress| (progress.done, progress.total));
+        let phase = self
+            .progress
+            .as_ref()
+            .map(|progress| format!("  {}: {}", progress.what, progress.phase));
+        let text = format!(
+            "{}  {} s{}{}",
+            printable_name(&now.migration),
+            now.since.elapsed().as_secs(),
+            phase.unwrap_or_default(),
+            self.waiting()
+        );
+        live::show(text, done, total);
+    }
+
+    fn waiting(&self) -> String {
+        self.waits_for
+            .as_ref()
+            .map(|wait| format!(", waits for {wait}"))
+            .unwrap_or_default()
+    }
+
+    /// In the log; on a terminal only who is in the way, since the rest stands on its last line.
     fn say(&self, now: &Running) {
         let migration = now.migration.as_str();
         let seconds = now.since.elapsed().as_secs();
@@ -266,15 +303,16 @@ impl Seen {
             let percent = percent.map(|percent| format!(" {percent} %")).unwrap_or_default();
             format!(", {}: {}{percent} ({} of {})", p.what, p.phase, p.done, p.total)
         });
-        let waits = self.waits_for.as_ref().map(|wait| format!(", waits for {wait}"));
-        tracing::info!(
-            migration,
-            seconds,
-            percent,
-            "running for {seconds} s{}{}",
-            progress.unwrap_or_default(),
-            waits.unwrap_or_default()
-        );
+        if !live::is_shown() {
+            let progress = progress.unwrap_or_default();
+            tracing::info!(
+                migration,
+                seconds,
+                percent,
+                "running for {seconds} s{progress}{}",
+                self.waiting()
+            );
+        }
         for blocker in &self.blockers {
             tracing::warn!(migration, "{blocker} is in its way");
         }

@@ -3,7 +3,7 @@
 //! Two messages, sent without waiting between them. The first holds the row's beginning, the script, and the row's end; the server runs it as one
 //! transaction unless the script says otherwise. The second leaves whatever transaction is open, and reads the row. What it reads alone decides:
 //! a finished row: applied; none: nothing was committed; an unfinished one: something was. The error that the script may have raised only explains.
-//! What cannot be sent so goes statement by statement ([`steps`]), marked before it runs. `docs/architecture.md` has the whole table.
+//! What cannot be sent so goes statement by statement (`steps.rs`), marked before it runs. `docs/architecture.md` has the whole table.
 
 pub mod alone;
 pub mod error;

@@ -84,6 +84,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         session.rows(&ledger),
         session.keep_settings(&OPTIONAL)
     );
+    log_settings(&session).await;
     let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
     let column = |at: usize| facts.first().and_then(|row| row.get(at)).map(str::to_owned);
     if column(0).as_deref() != Some(terms.run_id) {
@@ -165,6 +166,25 @@ pub async fn read_history(session: &Session, ledger: &Ledger) -> Result<History,
         .await
         .map_err(|error| unreadable(&error))?;
     Ok(read(&rows))
+}
+
+/// Says in the debug log what the settings that could end or hold up long work really are.
+async fn log_settings(session: &Session) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let sql = "SELECT name, setting, unit, source FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', \
+         'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout', 'deadlock_timeout', 'search_path', 'role', \
+         'client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout', 'synchronous_commit') ORDER BY name";
+    match session.rows(sql).await {
+        Ok(rows) => {
+            for row in rows {
+                let column = |at: usize| row.get(at).unwrap_or_default();
+                tracing::debug!("{} = {}{} ({})", column(0), column(1), column(2), column(3));
+            }
+        }
+        Err(error) => tracing::debug!("the settings could not be read: {}", error.message),
+    }
 }
 
 /// Settings that not every server has; all else is in the startup options. The first has the server end what runs here soon after this program is

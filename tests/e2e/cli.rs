@@ -219,6 +219,14 @@ fn on_a_terminal_it_is_text_in_colour() {
 }
 
 #[test]
+fn on_a_terminal_the_last_line_says_how_long_a_migration_runs() {
+    let database = Server::shared().database();
+    let history = History::new().migration("20240101000000_slow", "SELECT pg_sleep(3);");
+    let run = on_a_terminal(&history, &database, "").expect(0);
+    assert!(run.stdout.contains("20240101000000_slow  2 s"), "{run}");
+}
+
+#[test]
 fn each_stream_is_looked_at_by_itself() {
     let (database, history) = (Server::shared().database(), history());
     // Standard error goes elsewhere, so the terminal shows the outcome alone.
