@@ -6,6 +6,7 @@ mod connect;
 mod create;
 mod protocol;
 mod recover;
+mod refusal;
 mod session;
 mod stop;
 mod tls;
