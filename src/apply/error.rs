@@ -15,17 +15,10 @@ pub fn is_refusal(error: &ServerError) -> bool {
         return false;
     };
     match sqlstate {
-        // The isolation hooks were check_XactIsoLevel up to PostgreSQL 15.
+        // The last two speak for the checks of a transaction's isolation level, READ WRITE and DEFERRABLE (seen on PostgreSQL 13 to 18).
         "25001" => matches!(
             routine,
-            "PreventInTransactionBlock"
-                | "check_XactIsoLevel"
-                | "check_transaction_isolation"
-                | "check_transaction_read_only"
-                | "check_transaction_deferrable"
-                | "check_XactDeferrable"
-                | "check_XactReadOnly"
-                | "ImportSnapshot"
+            "PreventInTransactionBlock" | "ImportSnapshot" | "call_enum_check_hook" | "call_bool_check_hook"
         ),
         "2D000" => matches!(routine, "_SPI_commit" | "_SPI_rollback"),
         "55P04" => routine == "check_safe_enum_use",

@@ -14,7 +14,11 @@ mod outcome;
 mod protocol;
 mod readme;
 mod recover;
+<<<<<<< HEAD
 mod secrets;
+=======
+mod refusal;
+>>>>>>> faults
 mod session;
 mod stop;
 mod tls;

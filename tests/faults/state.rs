@@ -62,12 +62,12 @@ impl State {
             tables: if hashes.is_empty() {
                 Vec::new()
             } else {
-                first(database.rows(&hashes.join(" UNION ALL ")))
+                first(database.rows(&format!("{} ORDER BY 1", hashes.join(" UNION ALL "))))
             },
         }
     }
 
-    /// The lines that only one of the two has; empty where they are equal.
+    /// The lines that one of the two has more often; empty where they are equal.
     pub fn differences(&self, other: &State) -> Vec<String> {
         let lines = |state: &State| -> Vec<String> {
             let dump = state.dump.iter().flat_map(|dump| dump.lines()).map(str::to_owned);
@@ -76,13 +76,17 @@ impl State {
                 .collect()
         };
         let (ours, theirs) = (lines(self), lines(other));
+        let more_often = |line: &String, here: &[String], there: &[String]| {
+            let times = |lines: &[String]| lines.iter().filter(|other| *other == line).count();
+            times(here) > times(there)
+        };
         let missing = theirs
             .iter()
-            .filter(|line| !ours.contains(line))
+            .filter(|line| more_often(line, &theirs, &ours))
             .map(|line| format!("- {line}"));
         let more = ours
             .iter()
-            .filter(|line| !theirs.contains(line))
+            .filter(|line| more_often(line, &ours, &theirs))
             .map(|line| format!("+ {line}"));
         let mut found: Vec<String> = missing.chain(more).collect();
         if found.is_empty() && self != other {
