@@ -14,11 +14,8 @@ mod outcome;
 mod protocol;
 mod readme;
 mod recover;
-<<<<<<< HEAD
-mod secrets;
-=======
 mod refusal;
->>>>>>> faults
+mod secrets;
 mod session;
 mod stop;
 mod tls;
