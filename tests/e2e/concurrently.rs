@@ -1,10 +1,9 @@
-//! The CONCURRENTLY family: what a failed or interrupted statement leaves, and whose it is.
+//! The CONCURRENTLY family: what a failed statement leaves, and whose it is. What an interrupted one leaves is in `recover.rs`.
 
 use crate::migrate;
 use harness::history::History;
 use harness::postgres::{Database, Server};
 use harness::process::Run;
-use harness::until;
 
 const NAME: &str = "20240101000000_it";
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, note text); INSERT INTO t VALUES (1, 'same'), (2, 'same');";
@@ -100,63 +99,6 @@ fn a_valid_index_of_the_name_is_the_scripts_failure_or_its_success() {
     deploy(&database, "CREATE INDEX CONCURRENTLY i ON t (note);").expect(20);
     deploy(&database, "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (note);").expect(0);
     assert_eq!(indexes(&database), "i");
-}
-
-#[test]
-fn a_reindex_that_is_killed_leaves_nothing_behind_after_the_next_deploy() {
-    let database = database();
-    database.execute("CREATE INDEX i ON t (note)");
-    let history = history("REINDEX TABLE CONCURRENTLY t;");
-    let mut other = database.client();
-    other.batch_execute("BEGIN").unwrap();
-    other.batch_execute("INSERT INTO t VALUES (7)").unwrap();
-    let run = migrate().deploy(history.folder()).database(&database).spawn();
-    until("the new indexes are there", || {
-        indexes(&database).contains("_ccnew INVALID")
-    });
-    run.kill();
-    // The server notices that the client is gone, and ends the statement; that can take as long as client_connection_check_interval.
-    let mut superuser = database.superuser();
-    superuser
-        .batch_execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
-             AND application_name LIKE 'prisma-migrate-task%'",
-        )
-        .unwrap();
-    other.batch_execute("COMMIT").unwrap();
-    assert_eq!(states(&database), [(false, false)]);
-    migrate().deploy(history.folder()).database(&database).run().expect(0);
-    assert_eq!(indexes(&database), "i");
-    assert_eq!(states(&database).last(), Some(&(true, false)));
-}
-
-#[test]
-fn a_build_that_is_killed_is_judged_by_the_catalogue() {
-    let database = database();
-    let history = history("CREATE INDEX CONCURRENTLY i ON t (note);");
-    let mut other = database.client();
-    other.batch_execute("BEGIN").unwrap();
-    other.batch_execute("INSERT INTO t VALUES (7)").unwrap();
-    let run = migrate().deploy(history.folder()).database(&database).spawn();
-    until("the index is INVALID", || indexes(&database) == "i INVALID");
-    run.kill();
-    let mut superuser = database.superuser();
-    superuser
-        .batch_execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
-             AND application_name LIKE 'prisma-migrate-task%'",
-        )
-        .unwrap();
-    other.batch_execute("COMMIT").unwrap();
-    let run = migrate().deploy(history.folder()).database(&database).run().expect(0);
-    assert_eq!(indexes(&database), "i");
-    assert_eq!(states(&database), [(false, true), (true, false)]);
-    assert!(
-        run.report.unwrap()["recovered"][0]
-            .as_str()
-            .unwrap()
-            .contains("CREATE INDEX CONCURRENTLY i")
-    );
 }
 
 #[test]

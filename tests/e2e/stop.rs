@@ -9,13 +9,22 @@ use harness::until;
 
 const NAME: &str = "20240101000000_it";
 
+fn before() -> History {
+    History::new().migration(
+        "20230101000000_before",
+        "CREATE TABLE t (id int PRIMARY KEY, note text);",
+    )
+}
+
 fn history(script: &str) -> History {
-    History::new()
-        .migration(
-            "20230101000000_before",
-            "CREATE TABLE t (id int PRIMARY KEY, note text);",
-        )
-        .migration(NAME, script)
+    before().migration(NAME, script)
+}
+
+/// A database that has the table already.
+fn prepared() -> Database {
+    let database = Server::shared().database();
+    migrate().deploy(before().folder()).database(&database).run().expect(0);
+    database
 }
 
 /// Waits until the database runs a statement that holds this text.
@@ -111,20 +120,8 @@ fn the_clock_stops_it_as_a_signal_does() {
 
 #[test]
 fn a_stopped_index_build_leaves_no_invalid_index() {
-    let database = Server::shared().database();
+    let database = prepared();
     let history = history("CREATE INDEX CONCURRENTLY i ON t (note);");
-    migrate()
-        .deploy(
-            History::new()
-                .migration(
-                    "20230101000000_before",
-                    "CREATE TABLE t (id int PRIMARY KEY, note text);",
-                )
-                .folder(),
-        )
-        .database(&database)
-        .run()
-        .expect(0);
     // A transaction that has written to the table: the build waits for its end.
     let mut other = database.client();
     let mut transaction = other.transaction().unwrap();
@@ -201,20 +198,8 @@ fn a_run_that_waits_stops_at_once() {
 
 #[test]
 fn a_run_that_is_kept_from_its_locks_stops_between_two_tries() {
-    let database = Server::shared().database();
+    let database = prepared();
     let history = history("ALTER TABLE t ADD COLUMN more int;");
-    migrate()
-        .deploy(
-            History::new()
-                .migration(
-                    "20230101000000_before",
-                    "CREATE TABLE t (id int PRIMARY KEY, note text);",
-                )
-                .folder(),
-        )
-        .database(&database)
-        .run()
-        .expect(0);
     let mut other = database.client();
     let mut transaction = other.transaction().unwrap();
     transaction.batch_execute("LOCK TABLE t IN ACCESS SHARE MODE").unwrap();

@@ -2,12 +2,12 @@
 
 use crate::migrate;
 use harness::history::History;
-use harness::postgres::Server;
+use harness::postgres::{Client, Database, Server};
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, note text);";
 
-#[test]
-fn a_long_migration_is_spoken_of_and_its_blocker_is_named() {
+/// A table that a stranger reads in an open transaction, and a migration that wants it for itself.
+fn blocked() -> (Database, History, Client) {
     let database = Server::shared().database();
     let history = History::new().migration("1_before", TABLE);
     migrate().deploy(history.folder()).database(&database).run().expect(0);
@@ -16,6 +16,12 @@ fn a_long_migration_is_spoken_of_and_its_blocker_is_named() {
     for sql in ["SET application_name = 'the stranger'", "BEGIN", "SELECT * FROM t"] {
         other.batch_execute(sql).unwrap();
     }
+    (database, history, other)
+}
+
+#[test]
+fn a_long_migration_is_spoken_of_and_its_blocker_is_named() {
+    let (database, history, mut other) = blocked();
     let call = migrate()
         .deploy(history.folder())
         .database(&database)
@@ -34,14 +40,7 @@ fn a_long_migration_is_spoken_of_and_its_blocker_is_named() {
 
 #[test]
 fn a_lock_that_is_not_had_in_time_is_reported_with_who_held_it() {
-    let database = Server::shared().database();
-    let history = History::new().migration("1_before", TABLE);
-    migrate().deploy(history.folder()).database(&database).run().expect(0);
-    let history = history.migration("2_blocked", "ALTER TABLE t ADD COLUMN more int;");
-    let mut other = database.client();
-    for sql in ["SET application_name = 'the stranger'", "BEGIN", "SELECT * FROM t"] {
-        other.batch_execute(sql).unwrap();
-    }
+    let (database, history, _other) = blocked();
     let run = migrate()
         .deploy(history.folder())
         .database(&database)
