@@ -79,10 +79,11 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         .map_err(unreachable)?;
     let session = Session::new(connected);
     let ledger = Ledger::select(history::TABLE);
-    let (facts, rows, ()) = tokio::join!(
-        session.rows(FACTS),
+    // Sent in this order: the first two may fail, and an error is seen before its answer has ended; behind the facts all is answered.
+    let ((), rows, facts) = tokio::join!(
+        session.keep_settings(&OPTIONAL),
         session.rows(&ledger),
-        session.keep_settings(&OPTIONAL)
+        session.rows(FACTS)
     );
     log_settings(&session).await;
     let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
