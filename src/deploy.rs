@@ -1,6 +1,6 @@
 //! `deploy`: brings a database to the end of its history.
 
-use crate::apply::{Applier, End, How};
+use crate::apply::{Applier, End};
 use crate::artifact::{self, Artifact, Limits, Source};
 use crate::database::lock::{self, LockError};
 use crate::database::open::{self, Opened, Terms};
@@ -9,6 +9,7 @@ use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{History, Ledger, State};
+use crate::losses::{Attempt, Losses};
 use crate::migration::Migration;
 use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
 use crate::plan::{self, Plan};
@@ -19,9 +20,6 @@ use crate::stop::{self, Stop};
 use crate::traces;
 use crate::watch::Watch;
 use std::time::{Duration, Instant};
-
-/// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
-const LOST_AT_MOST: usize = 3;
 
 /// Applies what is pending.
 ///
@@ -106,51 +104,6 @@ fn writable(opened: &Opened) -> Result<(), Failure> {
     ))
 }
 
-/// The sessions that were lost, and the migration that ran when the last of them was.
-#[derive(Default)]
-struct Losses {
-    count: usize,
-    attempt: Option<Attempt>,
-}
-
-impl Losses {
-    /// A session was lost while a migration ran.
-    fn of(&mut self, attempt: Attempt) -> Result<(), Failure> {
-        let again = self
-            .attempt
-            .as_ref()
-            .is_some_and(|before| before.migration == attempt.migration);
-        if !again {
-            self.count = 0;
-        }
-        let failure = open::unusable("the connection was lost again and again", &attempt.error);
-        self.attempt = Some(attempt);
-        self.count(failure)
-    }
-
-    fn count(&mut self, failure: Failure) -> Result<(), Failure> {
-        self.count += 1;
-        if self.count >= LOST_AT_MOST {
-            return Err(self.explain(failure));
-        }
-        tracing::warn!(
-            "the connection was lost ({}): the ledger will tell what became of it",
-            failure.what
-        );
-        Ok(())
-    }
-
-    /// Says of a failure what is not known because of it.
-    fn explain(&self, failure: Failure) -> Failure {
-        match &self.attempt {
-            Some(attempt) => failure
-                .of(&attempt.migration)
-                .state("the migration that ran is either applied or not, and the next run reads which from the ledger"),
-            None => failure,
-        }
-    }
-}
-
 /// Reads the artifact.
 ///
 /// # Errors
@@ -207,15 +160,6 @@ enum Turn {
     Lost(Attempt),
 }
 
-/// An attempt that lost its connection.
-struct Attempt {
-    migration: String,
-    id: String,
-    how: How,
-    started: Instant,
-    error: ServerError,
-}
-
 /// The lock-free fast path. It is safe, since a row and its script commit together: a ledger that holds all migrations at one moment holds them ever
 /// after, and this run writes nothing. Anything else, an unfinished row too, is judged under the lock: its run may be alive.
 fn nothing_pending(artifact: &Artifact, opened: &Opened, settings: &Settings, outcome: &mut Outcome) -> Option<Exit> {
@@ -248,7 +192,21 @@ async fn locked(
         server.ledger_schema = Some(ledger.schema().to_owned());
     }
     let mut history = open::read_history(session, &ledger).await?;
-    let settled = settle(session, &ledger, &history, artifact).await?;
+    // To drop an INVALID index is to wait for whoever uses its table.
+    let Some(settled) = stop.in_time(settle(session, &ledger, &history, artifact)).await else {
+        let state = "what an earlier run left is as it was; the next run settles it";
+        return Err(stop.reason().map_or_else(
+            || {
+                Failure::new(
+                    Exit::Unexpected,
+                    "it stopped without having been asked to",
+                    "report this as a bug",
+                )
+            },
+            |reason| stop::interrupted(reason, state),
+        ));
+    };
+    let settled = settled?;
     if !settled.is_empty() {
         outcome.recovered.extend(settled);
         history = open::read_history(session, &ledger).await?;
@@ -293,13 +251,13 @@ async fn apply(
     };
     let count = plan.pending.len();
     for (at, pending) in plan.pending.into_iter().enumerate() {
-        tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
         if let Some(reason) = stop.reason() {
             return Err(stop::interrupted(
                 reason,
                 "no migration was running; the pending ones were not begun",
             ));
         }
+        tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
         let started = Instant::now();
         match applier.apply(&pending).await? {
             End::Applied { how, lock_held } => {

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod history;
 pub mod live;
 pub mod log;
+pub mod losses;
 pub mod migration;
 pub mod outcome;
 pub mod plan;

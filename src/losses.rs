@@ -1,0 +1,77 @@
+//! Sessions that are lost while a deploy runs, and how many are too many.
+
+use crate::apply::How;
+use crate::database::open;
+use crate::database::server_error::ServerError;
+use crate::failure::Failure;
+use std::time::Instant;
+
+/// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
+const LOST_AT_MOST: usize = 3;
+
+/// The sessions that were lost, and the migration that ran when the last of them was.
+#[derive(Default)]
+pub struct Losses {
+    count: usize,
+    /// The attempt that was lost last.
+    pub attempt: Option<Attempt>,
+}
+
+impl Losses {
+    /// A session was lost while a migration ran.
+    ///
+    /// # Errors
+    /// Too many were, while the same migration ran.
+    pub fn of(&mut self, attempt: Attempt) -> Result<(), Failure> {
+        let again = self
+            .attempt
+            .as_ref()
+            .is_some_and(|before| before.migration == attempt.migration);
+        if !again {
+            self.count = 0;
+        }
+        let failure = open::unusable("the connection was lost again and again", &attempt.error);
+        self.attempt = Some(attempt);
+        self.count(failure)
+    }
+
+    /// A session was lost.
+    ///
+    /// # Errors
+    /// Too many were.
+    pub fn count(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.count += 1;
+        if self.count >= LOST_AT_MOST {
+            return Err(self.explain(failure));
+        }
+        tracing::warn!(
+            "the connection was lost ({}): the ledger will tell what became of it",
+            failure.what
+        );
+        Ok(())
+    }
+
+    /// Says of a failure what is not known because of it.
+    pub fn explain(&self, failure: Failure) -> Failure {
+        match &self.attempt {
+            Some(attempt) => failure
+                .of(&attempt.migration)
+                .state("the migration that ran is either applied or not, and the next run reads which from the ledger"),
+            None => failure,
+        }
+    }
+}
+
+/// An attempt that lost its connection.
+pub struct Attempt {
+    /// The migration that ran.
+    pub migration: String,
+    /// The attempt's row.
+    pub id: String,
+    /// How it was sent.
+    pub how: How,
+    /// When it began.
+    pub started: Instant,
+    /// What ended the connection.
+    pub error: ServerError,
+}
