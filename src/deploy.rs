@@ -192,6 +192,15 @@ async fn locked(
         server.ledger_schema = Some(ledger.schema().to_owned());
     }
     let mut history = open::read_history(session, &ledger).await?;
+    if let Some(row) = lost
+        .filter(|lost| !lost.sent)
+        .and_then(|lost| history.rows.iter().find(|row| row.id == lost.id))
+    {
+        recover::take_back(session, &ledger, row)
+            .await
+            .map_err(|error| open::unusable("what was announced and not sent could not be taken back", &error))?;
+        history = open::read_history(session, &ledger).await?;
+    }
     // To drop an INVALID index is to wait for whoever uses its table.
     let Some(settled) = stop.in_time(settle(session, &ledger, &history, artifact)).await else {
         let state = "what an earlier run left is as it was; the next run settles it";
@@ -277,7 +286,7 @@ async fn apply(
                     return Ok(Turn::Again);
                 }
             }
-            End::Lost { id, error } => {
+            End::Lost { id, error, sent } => {
                 let how = pending.shape.into();
                 return Ok(Turn::Lost(Attempt {
                     migration: pending.name.to_owned(),
@@ -285,6 +294,7 @@ async fn apply(
                     how,
                     started,
                     error,
+                    sent,
                 }));
             }
             End::GiveWay => {

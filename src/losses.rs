@@ -74,4 +74,6 @@ pub struct Attempt {
     pub started: Instant,
     /// What ended the connection.
     pub error: ServerError,
+    /// Whether anything was sent that its row announces.
+    pub sent: bool,
 }

@@ -73,6 +73,32 @@ pub async fn settle(
     Ok(settled)
 }
 
+/// Takes back what this very run announced in a row and did not come to send: nothing of it can have run.
+///
+/// # Errors
+/// The server's.
+pub async fn take_back(session: &Session, ledger: &Ledger, row: &Row) -> Result<(), ServerError> {
+    let sql = match row.mark().map(|mark| (mark.run_id, mark.state)) {
+        Some((_, Marked::Undecidable)) => ledger.roll_back(&row.id, NEVER_SENT),
+        Some((_, Marked::Alone { step: 1, .. })) => ledger.roll_back(&row.id, NEVER_SENT),
+        Some((run_id, Marked::Alone { step, prefix, .. })) => {
+            let done = step.saturating_sub(1);
+            ledger.remark(
+                &row.id,
+                &Mark {
+                    run_id,
+                    state: Marked::Steps { done, prefix },
+                },
+                done,
+            )
+        }
+        _ => return Ok(()),
+    };
+    session.rows(&sql).await.map(drop)
+}
+
+const NEVER_SENT: &str = "the connection was lost before the script was sent";
+
 /// An old backend may outlive its client and still work on the row.
 async fn free(session: &Session, ledger: &Ledger, row: &Row) -> Result<(), RecoverError> {
     let sql = format!(

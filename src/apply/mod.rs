@@ -67,6 +67,8 @@ pub enum End {
         id: String,
         /// What ended the connection.
         error: ServerError,
+        /// Whether anything was sent that the row announces. Where nothing was, the announcement can be taken back.
+        sent: bool,
     },
     /// A session that waits for the migration lock keeps this migration from running. Nothing of it is left: the lock is to be given to the waiter.
     GiveWay,
@@ -135,7 +137,7 @@ impl Applier<'_> {
             let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
-                Err(error) if error.closed => return Ok(End::Lost { id, error }),
+                Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
             match verdict.row {
@@ -149,7 +151,7 @@ impl Applier<'_> {
                     if let Err(failure) = self.write(&self.ledger.close(&id, &pending.checksum), pending).await {
                         if failure.connection_lost {
                             let error = ServerError::closed(failure.what);
-                            return Ok(End::Lost { id, error });
+                            return Ok(End::Lost { id, error, sent: true });
                         }
                         return Err(failure);
                     }
@@ -196,7 +198,9 @@ impl Applier<'_> {
         let begin = self
             .ledger
             .begin(&id, pending.name, &pending.checksum, &self.mark(Marked::Undecidable));
-        self.write(&begin, pending).await?;
+        if let Err(failure) = self.write(&begin, pending).await {
+            return unsent(&id, failure);
+        }
         let mut tail = message::before_close();
         tail.push(self.ledger.close(&id, &pending.checksum));
         let mut message = Message::new(pending.script, 0, &[], &tail);
@@ -213,7 +217,7 @@ impl Applier<'_> {
                 let failure = self.explain(&context(pending), sent, &message).await;
                 Err(self.partially_committed(pending, &id, failure).await)
             }
-            Err(error) if error.closed => Ok(End::Lost { id, error }),
+            Err(error) if error.closed => Ok(End::Lost { id, error, sent: true }),
             Err(error) => Err(no_verdict(pending, &error)),
         }
     }
@@ -322,6 +326,18 @@ impl Applier<'_> {
         error.message = error.message.replace(NEVER_RIGHT, "");
         context.failure(&error, &message, 0)
     }
+}
+
+/// The connection was lost while the row was written that announces what is sent after it; the failure itself where it was not lost.
+fn unsent(id: &str, failure: Failure) -> Result<End, Failure> {
+    if !failure.connection_lost {
+        return Err(failure);
+    }
+    Ok(End::Lost {
+        id: id.to_owned(),
+        error: ServerError::closed(failure.what),
+        sent: false,
+    })
 }
 
 fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {

@@ -8,7 +8,7 @@ use super::error::{self, Context};
 use super::message::{self, Message};
 use super::record::{logs, no_verdict, rolled_back};
 use super::retry::Retry;
-use super::{Applier, End, How, RowSeen, context};
+use super::{Applier, End, How, RowSeen, context, unsent};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
@@ -48,6 +48,7 @@ impl Applier<'_> {
             Err(failure) if failure.connection_lost => Ok(End::Lost {
                 id: progress.id,
                 error: ServerError::closed(failure.what),
+                sent: true,
             }),
             ended => ended,
         }
@@ -113,6 +114,7 @@ impl Applier<'_> {
                     return Ok(StepEnd::Lost(End::Lost {
                         id: progress.id.clone(),
                         error,
+                        sent: true,
                     }));
                 }
                 Err(error) => return Err(no_verdict(pending, &error)),
@@ -170,7 +172,9 @@ impl Applier<'_> {
                 prefix: prefix(pending.script, steps, at),
                 before: before.clone(),
             };
-            self.announce(pending, progress, mark).await?;
+            if let Err(failure) = self.announce(pending, progress, mark).await {
+                return unsent(&progress.id, failure).map(StepEnd::Lost);
+            }
             let Some(ended) = alone::send(self.session, self.stop, alone, text, &before).await else {
                 return Err(self.not_in_time());
             };
@@ -180,6 +184,7 @@ impl Applier<'_> {
                     return Ok(StepEnd::Lost(End::Lost {
                         id: progress.id.clone(),
                         error,
+                        sent: true,
                     }));
                 }
                 Err(error) => return Err(no_verdict(pending, &error)),
@@ -201,6 +206,7 @@ impl Applier<'_> {
                             return Ok(StepEnd::Lost(End::Lost {
                                 id: progress.id.clone(),
                                 error,
+                                sent: true,
                             }));
                         }
                         Err(error) => return Err(no_verdict(pending, &error)),

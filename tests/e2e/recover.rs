@@ -373,3 +373,46 @@ fn run_id(stderr: &str) -> String {
         .take_while(|c| c.is_ascii_hexdigit() || *c == '-')
         .collect()
 }
+
+/// The connection is cut while the mark of a script is written that is to be sent after it: the server commits the mark, and the script was never sent.
+#[test]
+fn what_was_announced_and_never_sent_is_taken_back_by_the_same_run() {
+    for (script, rows) in [
+        (
+            "BEGIN; INSERT INTO t VALUES (7); ROLLBACK; INSERT INTO t VALUES (1);",
+            "1",
+        ),
+        ("CALL p();", "1"),
+        (
+            "INSERT INTO t VALUES (1);\nCALL p();\nCREATE INDEX CONCURRENTLY i ON t (note);",
+            "1,1",
+        ),
+    ] {
+        let (database, history) = pending(script);
+        database.execute(
+            "CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN INSERT INTO t VALUES (1); COMMIT; END'; \
+             CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END'; \
+             CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON _prisma_migrations FOR EACH ROW \
+             WHEN (NEW.logs LIKE '%state=alone%' OR NEW.logs LIKE '%state=undecidable%') EXECUTE FUNCTION slow()",
+        );
+        let proxy = Proxy::to(Server::shared());
+        let run = migrate()
+            .deploy(history.folder())
+            .database_url(&database, &proxy.url_for(&database))
+            .spawn();
+        let sleeping =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        until("the mark is being written", || {
+            database.superuser().query_one(sleeping, &[]).unwrap().get::<_, i64>(0) == 1
+        });
+        proxy.cut();
+        let run = run.wait().expect(0);
+        is_applied(&database);
+        says_applied(&run);
+        assert_eq!(
+            database.scalar("SELECT string_agg(id::text, ',') FROM t"),
+            rows,
+            "{script}"
+        );
+    }
+}
