@@ -79,7 +79,6 @@ pub async fn settle(
 /// The server's.
 pub async fn take_back(session: &Session, ledger: &Ledger, row: &Row) -> Result<(), ServerError> {
     let sql = match row.mark().map(|mark| (mark.run_id, mark.state)) {
-        Some((_, Marked::Undecidable)) => ledger.roll_back(&row.id, NEVER_SENT),
         Some((_, Marked::Alone { step: 1, .. })) => ledger.roll_back(&row.id, NEVER_SENT),
         Some((run_id, Marked::Alone { step, prefix, .. })) => {
             let done = step.saturating_sub(1);

@@ -29,6 +29,8 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+const NOTHING_OF_IT: &str = "the running migration was rolled back: nothing of it is in the database";
+
 /// How a migration was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,8 +169,7 @@ impl Applier<'_> {
                 RowSeen::None => {}
             }
             if let Some(reason) = self.cancelled_by(sent.error.as_ref().and_then(|error| error.sqlstate.as_deref())) {
-                let state = "the running migration was rolled back: nothing of it is in the database";
-                return Err(stop::interrupted(reason, state).of(pending.name));
+                return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
             }
             match &sent.error {
                 Some(error) if error::is_refusal(error) => {
@@ -192,33 +193,43 @@ impl Applier<'_> {
         }
     }
 
-    /// A script with ROLLBACK in it may take back its own row, so that the row's absence would prove nothing: it is committed beforehand.
+    /// A script with ROLLBACK in it may take back its own row, so that the row's absence would prove nothing: it is committed before the script, in the
+    /// same message. So it is there only if the server has the whole script and could parse it.
     async fn undecidable(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         let id = Uuid::new_v4().to_string();
-        let begin = self
-            .ledger
-            .begin(&id, pending.name, &pending.checksum, &self.mark(Marked::Undecidable));
-        if let Err(failure) = self.write(&begin, pending).await {
-            return unsent(&id, failure);
-        }
+        let started = Instant::now();
+        let mark = self.mark(Marked::Undecidable);
+        let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
         let mut tail = message::before_close();
         tail.push(self.ledger.close(&id, &pending.checksum));
-        let mut message = Message::new(pending.script, 0, &[], &tail);
+        let mut message = Message::new(
+            pending.script,
+            0,
+            &["BEGIN".to_owned(), begin, "COMMIT".to_owned()],
+            &tail,
+        );
         let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
-        match verdict {
-            Ok(Verdict {
-                row: RowSeen::Finished,
-                lock_held,
-            }) => Ok(End::Applied {
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
+            Err(error) => return Err(no_verdict(pending, &error)),
+        };
+        match verdict.row {
+            RowSeen::Finished => Ok(End::Applied {
                 how: How::Atomic,
-                lock_held,
+                lock_held: verdict.lock_held,
             }),
-            Ok(_) => {
+            RowSeen::Unfinished { .. } => {
                 let failure = self.explain(&context(pending), sent, &message).await;
                 Err(self.partially_committed(pending, &id, failure).await)
             }
-            Err(error) if error.closed => Ok(End::Lost { id, error, sent: true }),
-            Err(error) => Err(no_verdict(pending, &error)),
+            RowSeen::None => match self.cancelled_by(sent.error.as_ref().and_then(|error| error.sqlstate.as_deref())) {
+                Some(reason) => Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name)),
+                None => {
+                    let failure = self.explain(&context(pending), sent, &message).await;
+                    Err(self.rolled_back(pending, started, failure).await)
+                }
+            },
         }
     }
 
@@ -326,18 +337,6 @@ impl Applier<'_> {
         error.message = error.message.replace(NEVER_RIGHT, "");
         context.failure(&error, &message, 0)
     }
-}
-
-/// The connection was lost while the row was written that announces what is sent after it; the failure itself where it was not lost.
-fn unsent(id: &str, failure: Failure) -> Result<End, Failure> {
-    if !failure.connection_lost {
-        return Err(failure);
-    }
-    Ok(End::Lost {
-        id: id.to_owned(),
-        error: ServerError::closed(failure.what),
-        sent: false,
-    })
 }
 
 fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {

@@ -8,7 +8,7 @@ use super::error::{self, Context};
 use super::message::{self, Message};
 use super::record::{logs, no_verdict, rolled_back};
 use super::retry::Retry;
-use super::{Applier, End, How, RowSeen, context, unsent};
+use super::{Applier, End, How, RowSeen, context};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
@@ -340,6 +340,18 @@ impl Applier<'_> {
         let _ = self.session.rows(&self.verdict(&progress.id)).await;
         failure
     }
+}
+
+/// The connection was lost while the row was written that announces what is sent after it; the failure itself where it was not lost.
+fn unsent(id: &str, failure: Failure) -> Result<End, Failure> {
+    if !failure.connection_lost {
+        return Err(failure);
+    }
+    Ok(End::Lost {
+        id: id.to_owned(),
+        error: ServerError::closed(failure.what),
+        sent: false,
+    })
 }
 
 enum StepEnd {

@@ -257,6 +257,14 @@ fn a_rollback_of_its_own_and_a_failure_is_undecidable() {
 }
 
 #[test]
+fn a_rollback_of_its_own_in_a_script_that_cannot_be_parsed_leaves_nothing() {
+    let (database, run) = deploy("BEGIN; INSERT INTO t VALUES (1); ROLLBACK; INSERT INTO t VALUES (2); SELEC oops;");
+    run.expect(20);
+    is_rolled_back(&database, "syntax error");
+    assert_eq!(rows_of_t(&database), "");
+}
+
+#[test]
 fn a_rollback_to_a_savepoint_is_ordinary() {
     let (database, run) =
         deploy("BEGIN; INSERT INTO t VALUES (1); SAVEPOINT s; INSERT INTO t VALUES (2); ROLLBACK TO s; COMMIT;");
