@@ -26,7 +26,6 @@ pub enum RecoverError {
 
 impl From<ServerError> for RecoverError {
     fn from(error: ServerError) -> Self {
-        // lock_not_available: FOR UPDATE NOWAIT found the row locked.
         RecoverError::Server(error)
     }
 }
@@ -107,6 +106,7 @@ async fn free(session: &Session, ledger: &Ledger, row: &Row) -> Result<(), Recov
     );
     match session.rows(&sql).await {
         Ok(_) => Ok(()),
+        // lock_not_available.
         Err(error) if error.is(&["55P03"]) => Err(RecoverError::Busy(row.migration.clone())),
         Err(error) => Err(RecoverError::Server(error)),
     }

@@ -110,13 +110,6 @@ impl Applier<'_> {
                 .await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
-                Err(error) if error.closed => {
-                    return Ok(StepEnd::Lost(End::Lost {
-                        id: progress.id.clone(),
-                        error,
-                        sent: true,
-                    }));
-                }
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
             if verdict.row == (RowSeen::Unfinished { steps: done }) {
@@ -180,13 +173,6 @@ impl Applier<'_> {
             };
             let end = match ended {
                 Ok(end) => end,
-                Err(error) if error.closed => {
-                    return Ok(StepEnd::Lost(End::Lost {
-                        id: progress.id.clone(),
-                        error,
-                        sent: true,
-                    }));
-                }
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
             match end {
@@ -202,13 +188,6 @@ impl Applier<'_> {
                     );
                     let lock_held = match self.session.rows(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
                         Ok(verdict) => verdict.lock_held,
-                        Err(error) if error.closed => {
-                            return Ok(StepEnd::Lost(End::Lost {
-                                id: progress.id.clone(),
-                                error,
-                                sent: true,
-                            }));
-                        }
                         Err(error) => return Err(no_verdict(pending, &error)),
                     };
                     return Ok(StepEnd::Done { lock_held });
