@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod artifact;
+pub mod baseline;
 pub mod cli;
 pub mod database;
 pub mod deploy;

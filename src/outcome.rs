@@ -20,7 +20,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status` or `resolve`.
+    /// `deploy`, `status`, `resolve` or `baseline`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -41,7 +41,7 @@ pub struct Outcome {
     pub pending: Vec<String>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
-    /// What `resolve` changed.
+    /// What `resolve` or `baseline` recorded.
     pub resolved: Vec<String>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
@@ -109,7 +109,7 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
-            (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, "resolve" | "baseline") => "resolved",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",

@@ -41,7 +41,7 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
         ));
     }
     if !under_way {
-        match plan::plan(&artifact.migrations, &history, settings.policy) {
+        match plan::plan(&artifact.migrations, &history, &settings.policy) {
             Ok(plan) => outcome.warnings.extend(plan.warnings),
             Err(failure) => return Err(with_traces(&opened.session, &artifact.migrations, failure).await),
         }

@@ -106,6 +106,7 @@ impl Page {
                     How::Atomic => "",
                     How::Alone => "  by itself, outside a transaction",
                     How::StepByStep => "  statement by statement",
+                    How::Together => "  in one transaction with the others",
                 };
                 (
                     GREEN,
