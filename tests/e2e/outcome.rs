@@ -135,6 +135,16 @@ fn documents() -> Vec<Value> {
         .arg(history.folder());
     keep(resolve.database(&database).run(), 0, "resolved");
     keep(migrate().verb(["deploy"]).run(), 2, "failed");
+
+    let grown = Server::shared().database();
+    grown.execute("CREATE TABLE a (id int)");
+    let history = History::new()
+        .migration("1_a", "SELECT 1;")
+        .migration("2_b", "SELECT 1;");
+    let baseline = migrate().verb(["baseline", "--to", "1_a"]).arg(history.folder());
+    keep(baseline.database(&grown).run(), 0, "resolved");
+    let together = migrate().deploy(history.folder()).arg("--all-or-nothing");
+    keep(together.database(&grown).run(), 0, "applied");
     documents
 }
 
