@@ -5,6 +5,8 @@ use crate::artifact::Origin;
 use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::overview::Overview;
+use crate::status::Running;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +41,10 @@ pub struct Outcome {
     pub applied: Vec<Applied>,
     /// What is still pending, the failed one too where it can be tried again or is half done.
     pub pending: Vec<String>,
+    /// Of `status`: every migration of the artifact and of the ledger.
+    pub migrations: Vec<Overview>,
+    /// Of `status`: the session that holds the migration lock.
+    pub running: Option<Running>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
     /// What `resolve` or `baseline` recorded.
@@ -90,6 +96,8 @@ impl Outcome {
             database: None,
             applied: Vec::new(),
             pending: Vec::new(),
+            migrations: Vec::new(),
+            running: None,
             recovered: Vec::new(),
             resolved: Vec::new(),
             warnings: Vec::new(),
