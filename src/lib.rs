@@ -1,6 +1,7 @@
 //! The parts of `prisma-migrate-task`. The program is the product: this library has no stable interface of its own.
 
 pub mod activity;
+pub mod adopt;
 pub mod apply;
 pub mod artifact;
 pub mod baseline;

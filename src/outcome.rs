@@ -1,5 +1,6 @@
 //! What a run came to: one value, made once. Text, JSON and the exit code are views of it.
 
+use crate::adopt::findings::Change;
 use crate::apply::How;
 use crate::artifact::Origin;
 use crate::database::open::Server;
@@ -22,7 +23,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status`, `resolve` or `baseline`.
+    /// `deploy`, `status`, `resolve`, `baseline` or `adopt`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -47,8 +48,10 @@ pub struct Outcome {
     pub running: Option<Running>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
-    /// What `resolve` or `baseline` recorded.
+    /// What `resolve`, `baseline` or `adopt` recorded.
     pub resolved: Vec<String>,
+    /// The rows that `adopt` changed or removed, or would, whole.
+    pub adopted: Vec<Change>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -100,6 +103,7 @@ impl Outcome {
             running: None,
             recovered: Vec::new(),
             resolved: Vec::new(),
+            adopted: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }
@@ -117,7 +121,7 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
-            (Exit::Success, "resolve" | "baseline") => "resolved",
+            (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
