@@ -395,7 +395,12 @@ fn on_an_rds_host() {
         (instance, "sslcert=ca.pem", VerifyFull, file()),
         (instance, "sslrootcert=system", VerifyFull, Roots::System),
         (instance, "sslmode=verify-ca", VerifyCa, Roots::Amazon),
-        (instance, "sslmode=verify-ca&sslaccept=accept_invalid_certs", VerifyCa, Roots::Amazon),
+        (
+            instance,
+            "sslmode=verify-ca&sslaccept=accept_invalid_certs",
+            VerifyCa,
+            Roots::Amazon,
+        ),
         (instance, "sslmode=require&sslrootcert=ca.pem", VerifyCa, file()),
         (instance, "sslmode=require", Require, Roots::Amazon),
         (instance, "sslmode=prefer", Prefer, Roots::Amazon),
@@ -413,13 +418,19 @@ fn on_an_rds_host() {
             assert_eq!(notes, [Note::WeakOnRds(mode)], "{host} {query}");
             assert!(notes[0].is_warning());
             let text = notes[0].to_string();
-            assert!(text.starts_with(&format!("sslmode={mode} on an Amazon RDS host: ")), "{text}");
+            assert!(
+                text.starts_with(&format!("sslmode={mode} on an Amazon RDS host: ")),
+                "{text}"
+            );
         }
     }
     // By the parameter too; and a socket is no host of Amazon's.
     let (target, _) = read(&format!("postgresql://localhost/db?host={instance}")).unwrap();
     assert_eq!(target.tls.mode, VerifyFull);
-    let (target, notes) = read(&format!("postgresql://{instance}/db?host=/run/postgresql&sslmode=disable")).unwrap();
+    let (target, notes) = read(&format!(
+        "postgresql://{instance}/db?host=/run/postgresql&sslmode=disable"
+    ))
+    .unwrap();
     assert_eq!((target.tls.roots, notes), (Roots::System, vec![]));
 }
 
@@ -447,9 +458,17 @@ fn tls_is_certain_where_the_mode_insists() {
         ("sslmode=verify-ca", true),
         ("sslaccept=strict", true),
     ] {
-        assert_eq!(target(&format!("postgresql://h/db?{query}")).tls.is_certain(), certain, "{query}");
+        assert_eq!(
+            target(&format!("postgresql://h/db?{query}")).tls.is_certain(),
+            certain,
+            "{query}"
+        );
     }
-    assert!(target("postgresql://shop.c9a.eu-west-1.rds.amazonaws.com/db").tls.is_certain());
+    assert!(
+        target("postgresql://shop.c9a.eu-west-1.rds.amazonaws.com/db")
+            .tls
+            .is_certain()
+    );
 }
 
 #[test]

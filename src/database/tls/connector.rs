@@ -109,7 +109,8 @@ where
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
             let Connect { connector, host } = self;
-            let host = ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let host =
+                ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
             let stream = TlsConnector::from(connector.config).connect(host, stream).await?;
             *connector.handshake.lock().unwrap_or_else(PoisonError::into_inner) = Handshake::of(stream.get_ref().1);
             Ok(Stream(stream))

@@ -17,8 +17,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 pub use self::connector::{Connector, Handshake};
-pub(super) use self::verifier::explain;
 use self::verifier::Verifier;
+pub(super) use self::verifier::explain;
 use super::target::Host;
 use crate::secret::Secret;
 

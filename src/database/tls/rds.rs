@@ -137,21 +137,36 @@ mod tests {
         for (host, expected) in [
             ("shop.c9akciq32.eu-west-1.rds.amazonaws.com", database("eu-west-1")),
             ("SHOP.C9AKCIQ32.EU-West-1.RDS.AmazonAWS.com.", database("eu-west-1")),
-            ("shop.cluster-c9akciq32.us-east-2.rds.amazonaws.com", database("us-east-2")),
-            ("shop.cluster-ro-c9akciq32.us-east-2.rds.amazonaws.com", database("us-east-2")),
-            ("shop.cluster-custom-c9a.us-east-2.rds.amazonaws.com", database("us-east-2")),
+            (
+                "shop.cluster-c9akciq32.us-east-2.rds.amazonaws.com",
+                database("us-east-2"),
+            ),
+            (
+                "shop.cluster-ro-c9akciq32.us-east-2.rds.amazonaws.com",
+                database("us-east-2"),
+            ),
+            (
+                "shop.cluster-custom-c9a.us-east-2.rds.amazonaws.com",
+                database("us-east-2"),
+            ),
             ("shop.shardgrp-c9a.us-east-2.rds.amazonaws.com", database("us-east-2")),
             ("shop.global-c9a.global.rds.amazonaws.com", Some((None, false))),
             ("shop.c9a.us-gov-west-1.rds.amazonaws.com", database("us-gov-west-1")),
             ("shop.c9a.rds.us-gov-west-1.amazonaws.com", database("us-gov-west-1")),
             ("shop.c9a.rds.cn-north-1.amazonaws.com.cn", database("cn-north-1")),
-            ("shop.c9a.cn-northwest-1.rds.amazonaws.com.cn", database("cn-northwest-1")),
+            (
+                "shop.c9a.cn-northwest-1.rds.amazonaws.com.cn",
+                database("cn-northwest-1"),
+            ),
             ("shop.c9a.eusc-de-east-1.rds.amazonaws.eu", database("eusc-de-east-1")),
             ("shop.c9a.rds.us-iso-east-1.c2s.ic.gov", database("us-iso-east-1")),
             ("shop.c9a.us-isob-east-1.rds.sc2s.sgov.gov", database("us-isob-east-1")),
             ("shop.c9a.eu-west-1.rds-fips.amazonaws.com", database("eu-west-1")),
             ("shop.proxy-c9a.eu-west-1.rds.amazonaws.com", proxy("eu-west-1")),
-            ("reader.endpoint.proxy-c9a.eu-west-1.rds.amazonaws.com", proxy("eu-west-1")),
+            (
+                "reader.endpoint.proxy-c9a.eu-west-1.rds.amazonaws.com",
+                proxy("eu-west-1"),
+            ),
             ("shop.proxy-c9a.rds.cn-north-1.amazonaws.com.cn", proxy("cn-north-1")),
             // An instance may be called what it likes.
             ("proxy-1.c9a.eu-west-1.rds.amazonaws.com", database("eu-west-1")),
@@ -179,12 +194,24 @@ mod tests {
         let says = |host: &str| Endpoint::of(host).unwrap().untrusted();
         let known = says("shop.c9a.eu-west-1.rds.amazonaws.com");
         assert!(known.contains("which has those of eu-west-1"), "{known}");
-        assert!(known.contains("https://truststore.pki.rds.amazonaws.com/global/"), "{known}");
+        assert!(
+            known.contains("https://truststore.pki.rds.amazonaws.com/global/"),
+            "{known}"
+        );
         let china = says("shop.c9a.rds.cn-north-1.amazonaws.com.cn");
-        assert!(china.contains("of cn-north-1 are not in this program (those of af-south-1, "), "{china}");
-        assert!(china.contains("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/global/"), "{china}");
+        assert!(
+            china.contains("of cn-north-1 are not in this program (those of af-south-1, "),
+            "{china}"
+        );
+        assert!(
+            china.contains("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/global/"),
+            "{china}"
+        );
         let gov = says("shop.c9a.us-gov-west-1.rds.amazonaws.com");
-        assert!(gov.contains("https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/"), "{gov}");
+        assert!(
+            gov.contains("https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/"),
+            "{gov}"
+        );
         let global = says("shop.global-c9a.global.rds.amazonaws.com");
         for text in [known, china, gov, global] {
             assert!(text.contains("DB_CA_FILE") && text.contains("sslrootcert"), "{text}");
