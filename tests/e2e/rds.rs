@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::migrate;
 use crate::session::Session;
-use crate::tls::{Authority, Files, params, reconfigure};
+use crate::tls::{Authority, Files, params};
 
 const INSTANCE: &str = "shop.c9akciq32.eu-west-1.rds.amazonaws.com";
 const OTHER: &str = "other.c9akciq32.eu-west-1.rds.amazonaws.com";
@@ -23,17 +23,15 @@ const PROXY: &str = "shop.proxy-c9akciq32.eu-west-1.rds.amazonaws.com";
 
 const SUITE: &str = "TLSv1.3 with TLS_AES_256_GCM_SHA384";
 
-/// A server that has a certificate for these hosts, and the authority that signed it.
-fn server(authority: &Authority) -> Server {
+/// A server that has a certificate for these hosts, signed by this authority.
+fn options(authority: &Authority) -> Options {
     let leaf = authority.sign(&params(&[INSTANCE, GOVERNMENT, PROXY], "shop"));
-    Server::start(
-        Options::new()
-            .setting("ssl", "on")
-            .setting("ssl_cert_file", "server.crt")
-            .setting("ssl_key_file", "server.key")
-            .file("server.crt", leaf.certificate.pem())
-            .file("server.key", leaf.key.serialize_pem()),
-    )
+    Options::new()
+        .setting("ssl", "on")
+        .setting("ssl_cert_file", "server.crt")
+        .setting("ssl_key_file", "server.key")
+        .file("server.crt", leaf.certificate.pem())
+        .file("server.key", leaf.key.serialize_pem())
 }
 
 fn deploy(database: &Database, host: &str, query: &str, system: Option<&Path>) -> Run {
@@ -52,7 +50,7 @@ fn deploy(database: &Database, host: &str, query: &str, system: Option<&Path>) -
 fn an_rds_host_is_verified_in_full_unless_the_url_asks_for_less() {
     let ours = Authority::new("our authority");
     let other = Authority::new("another authority");
-    let server = server(&ours);
+    let server = Server::start(options(&ours));
     let database = server.database();
     let files = Files(TempDir::new().unwrap());
     let ca = files.write("ca.pem", ours.pair.certificate.pem());
@@ -171,7 +169,7 @@ fn an_rds_host_is_verified_in_full_unless_the_url_asks_for_less() {
 #[test]
 fn the_single_values_too_and_db_ca_file_takes_the_place_of_amazons_roots() {
     let ours = Authority::new("our authority");
-    let server = server(&ours);
+    let server = Server::start(options(&ours));
     let database = server.database();
     let files = Files(TempDir::new().unwrap());
     let ca = files.write("ca.pem", ours.pair.certificate.pem());
@@ -201,21 +199,24 @@ fn the_single_values_too_and_db_ca_file_takes_the_place_of_amazons_roots() {
 /// By the server's own view of the session.
 #[test]
 fn protocol_and_cipher_are_those_of_the_session() {
-    let server = server(&Authority::new("our authority"));
-    let database = server.database();
-    let url = format!("{}?connect_timeout=20&sslmode=require", database.url());
+    let authority = Authority::new("our authority");
     let seen = "SELECT version || ' with ' || cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    let session = Session::open(&url).unwrap();
-    let said = session.handshake.clone().unwrap().to_string();
-    assert_eq!((said.as_str(), session.scalar(seen)), (SUITE, said.clone()));
+    let url = |database: &Database, mode: &str| format!("{}?connect_timeout=20&sslmode={mode}", database.url());
 
-    reconfigure(&database, "ssl_max_protocol_version", "TLSv1.2");
-    let session = Session::open(&url).unwrap();
-    let said = session.handshake.clone().unwrap().to_string();
-    assert_eq!(said, "TLSv1.2 with TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
+    let server = Server::start(options(&authority));
+    let database = server.database();
+    let session = Session::open(&url(&database, "require")).unwrap();
+    assert_eq!(session.handshake.clone().unwrap().to_string(), SUITE);
+    assert_eq!(session.scalar(seen), SUITE);
+    let session = Session::open(&url(&database, "disable")).unwrap();
+    assert!(session.handshake.is_none());
+
+    let older = Server::start(options(&authority).setting("ssl_max_protocol_version", "TLSv1.2"));
+    let session = Session::open(&url(&older.database(), "require")).unwrap();
+    assert_eq!(
+        session.handshake.clone().unwrap().to_string(),
+        "TLSv1.2 with TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+    );
     // OpenSSL has names of its own up to TLS 1.2.
     assert_eq!(session.scalar(seen), "TLSv1.2 with ECDHE-ECDSA-AES256-GCM-SHA384");
-
-    let session = Session::open(&url.replace("sslmode=require", "sslmode=disable")).unwrap();
-    assert!(session.handshake.is_none());
 }

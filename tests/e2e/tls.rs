@@ -84,7 +84,7 @@ fn with(database: &Database, host: &str, query: &str) -> String {
 }
 
 /// Gives the server another certificate, or none, and waits until new sessions see it.
-pub fn reconfigure(database: &Database, setting: &str, value: &str) {
+fn reconfigure(database: &Database, setting: &str, value: &str) {
     let mut superuser = database.superuser();
     superuser
         .batch_execute(&format!("ALTER SYSTEM SET {setting} = '{value}'"))
