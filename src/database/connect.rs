@@ -9,11 +9,10 @@ use futures_util::stream::{self, BoxStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{ConnectError, Stage};
 use super::target::{Host, Target};
-use super::tls::TlsMode;
+use super::tls::{Connector, Handshake, TlsMode};
 use crate::sql::quote;
 
 /// After how much silence the client's kernel asks whether the server is still there: under the 350 s after which AWS' NAT gateways and load
@@ -45,13 +44,15 @@ pub struct Connected {
     pub cancel: Cancel,
     /// The server's version as it names itself (`15.18 (Debian …)`).
     pub server_version: Option<String>,
+    /// What the TLS handshake came to; none on a connection in clear.
+    pub handshake: Option<Handshake>,
 }
 
 /// The way to cancel a session's running statement: a connection of its own, protected as the session's is.
 #[derive(Clone)]
 pub struct Cancel {
     token: CancelToken,
-    tls: MakeRustlsConnect,
+    tls: Connector,
     target: Target,
 }
 
@@ -128,24 +129,28 @@ pub async fn connect_with_retry(
 async fn attempt(
     target: &Target,
     startup: &Startup,
-    tls: &MakeRustlsConnect,
+    tls: &Connector,
     limit: Option<Duration>,
 ) -> Result<Connected, ConnectError> {
     let begin = Instant::now();
     let mut config = config(target, startup);
     let mut left = limit;
+    let tls = tls.fresh();
     match &target.host {
         Host::Socket(directory) => {
             config.host_path(directory);
         }
         Host::Tcp(host) => {
-            let addresses = within(limit, resolve(host, target.port))
-                .await
-                .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
-                .map_err(|cause| ConnectError::Resolve {
-                    server: target.describe_server(),
-                    cause,
-                })?;
+            let addresses = match target.hostaddr {
+                Some(address) => vec![address],
+                None => within(limit, resolve(host, target.port))
+                    .await
+                    .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
+                    .map_err(|cause| ConnectError::Resolve {
+                        server: target.describe_server(),
+                        cause,
+                    })?,
+            };
             left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
             if let Some(left) = left {
                 // One address that swallows everything must not use up the time of the next; a little less than the rest, so that this timer and
@@ -165,7 +170,7 @@ async fn attempt(
     let server_version = connection.parameter("server_version").map(str::to_owned);
     let cancel = Cancel {
         token: client.cancel_token(),
-        tls: tls.clone(),
+        tls: tls.fresh(),
         target: target.clone(),
     };
     let messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
@@ -174,6 +179,7 @@ async fn attempt(
         messages,
         cancel,
         server_version,
+        handshake: tls.handshake(),
     })
 }
 

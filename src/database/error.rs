@@ -302,7 +302,7 @@ impl ConnectError {
         use io::ErrorKind as Kind;
         let server = target.describe_server();
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let reason = tls::explain(tls).unwrap_or_else(|| printable(&tls.to_string()));
+            let reason = tls::explain(tls, target).unwrap_or_else(|| printable(&tls.to_string()));
             return Self::Tls {
                 server,
                 reason,
@@ -398,11 +398,13 @@ impl ConnectError {
             }
             Self::NoTls { .. } => "turn TLS on in the server, or ask for less with sslmode",
             Self::Tls { .. } => {
-                "give the authority that signed the server's certificate in sslrootcert, connect by the name that the certificate holds, \
+                "give the authority that signed the server's certificate in DB_CA_FILE (or sslrootcert), connect by the name that the certificate holds, \
                  or renew it"
             }
-            Self::TlsSetup(TlsSetupError::NoSystemRoots) => "name a PEM file of trusted certificates in sslrootcert",
-            Self::TlsSetup(_) => "check the file that sslrootcert, sslcert or sslidentity names",
+            Self::TlsSetup(TlsSetupError::NoSystemRoots | TlsSetupError::NoAmazonRoots) => {
+                "name a PEM file of trusted certificates in DB_CA_FILE (or sslrootcert)"
+            }
+            Self::TlsSetup(_) => "check the file that DB_CA_FILE, sslrootcert, sslcert or sslidentity names",
             Self::Refused { .. } => "see the server's own message and its log",
             Self::Protocol { .. } => "check that a PostgreSQL server listens there",
             Self::NoMaintenanceDatabase { .. } => {

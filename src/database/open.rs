@@ -42,6 +42,8 @@ pub struct Opened {
 pub struct Server {
     /// Host, port and database, as given.
     pub address: String,
+    /// How the session is protected: protocol, cipher suite and how the server was verified.
+    pub tls: String,
     /// The server's version in its own words.
     #[serde(rename = "server_version")]
     pub version: String,
@@ -77,6 +79,8 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout)
         .await
         .map_err(unreachable)?;
+    let tls = terms.target.tls.describe(connected.handshake.as_ref());
+    tracing::info!("connected to {}: {tls}", terms.target.describe());
     let session = Session::new(connected);
     let ledger = Ledger::select(history::TABLE);
     // Sent in this order: the first two may fail, and an error is seen before its answer has ended; behind the facts all is answered.
@@ -100,6 +104,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     }
     let server = Server {
         address: terms.target.describe(),
+        tls,
         version: column(3).unwrap_or_default(),
         user: column(6).unwrap_or_default(),
         schema: column(4),

@@ -13,6 +13,7 @@ mod example;
 mod interop;
 mod outcome;
 mod protocol;
+mod rds;
 mod readme;
 mod recover;
 mod refusal;
