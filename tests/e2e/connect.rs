@@ -26,6 +26,7 @@ fn a_session_begins_with_the_settings_that_travelled() {
         options: [("migrate.run", hostile), ("lock_timeout", "7s")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
+        ..Startup::default()
     };
     let session = Session::with(&wanted, &startup).unwrap();
     for _ in 0..2 {

@@ -53,6 +53,7 @@ impl Session {
             mut messages,
             cancel,
             server_version,
+            ..
         } = connected;
         runtime.spawn(async move { while messages.next().await.is_some() {} });
         Session {

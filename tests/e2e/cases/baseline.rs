@@ -48,7 +48,10 @@ fn a_ledger_with_rows_is_refused() {
     baseline(&history, &database, "1_init").run().expect(0);
     let run = baseline(&history, &database, "2_next").run().expect(23);
     assert!(
-        failure(&run)["what"].as_str().unwrap().contains("holds rows already (1)"),
+        failure(&run)["what"]
+            .as_str()
+            .unwrap()
+            .contains("holds rows already (1)"),
         "{run}"
     );
     assert_eq!(ledger(&database), ["1_init applied"]);
