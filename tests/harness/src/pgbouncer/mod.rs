@@ -1,6 +1,5 @@
 //! A real PgBouncer before a database.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
