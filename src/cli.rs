@@ -34,6 +34,8 @@ pub enum Verb {
     Resolve(ResolveArgs),
     /// Take a database under management that has its tables already: record the migrations that it holds as applied
     Baseline(BaselineArgs),
+    /// Make of a ledger that other programs wrote what Prisma would have written
+    Adopt(AdoptArgs),
 }
 
 /// Flags of `deploy`.
@@ -138,6 +140,26 @@ pub struct BaselineArgs {
     /// The last migration that the database holds: this one and all before it are recorded as applied, none is run
     #[arg(long, value_name = "NAME", required = true)]
     pub to: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: LockArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `adopt`.
+#[derive(Args, Clone, Debug)]
+pub struct AdoptArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    /// Write; without it only what would be written is said
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub confirm: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,

@@ -153,6 +153,26 @@ pub async fn with_traces(session: &Session, migrations: &[Migration], mut failur
     failure
 }
 
+/// Adds to a failure over something that exists already what of the migration's creations exists, and the way out where all of it does: that is for a
+/// person to say, never for this program to guess.
+async fn with_what_exists(session: &Session, pending: &Pending<'_>, mut failure: Failure) -> Failure {
+    // A table or index, a column, a schema, a function, anything else.
+    const EXISTS: [&str; 5] = ["42P07", "42701", "42P06", "42723", "42710"];
+    if failure.exit != Exit::RolledBack || !failure.sqlstate.as_deref().is_some_and(|code| EXISTS.contains(&code)) {
+        return failure;
+    }
+    match traces::of(session, pending.script).await {
+        Ok(traces) => failure.details.extend(traces),
+        Err(error) => tracing::debug!("what exists could not be looked for: {}", error.message),
+    }
+    failure.next = format!(
+        "if the database has everything of this migration already, record it with `prisma-migrate-task resolve --applied {}`; else fix the SQL and \
+         deploy again",
+        pending.name
+    );
+    failure
+}
+
 enum Turn {
     /// Nothing is pending any more.
     Done,
@@ -279,7 +299,11 @@ async fn apply(
         }
         tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
         let started = Instant::now();
-        match applier.apply(&pending).await? {
+        let end = match applier.apply(&pending).await {
+            Err(failure) => return Err(with_what_exists(session, &pending, failure).await),
+            Ok(end) => end,
+        };
+        match end {
             End::Applied { how, lock_held } => {
                 let duration_ms = millis(started.elapsed());
                 tracing::info!(migration = pending.name, duration_ms, "applied");

@@ -1,5 +1,6 @@
 //! One run of the program, from its command line to its outcome.
 
+use crate::adopt;
 use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
@@ -69,6 +70,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             Action::ResolveApplied(names) => resolve::applied(&settings, &stop, names, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
             Action::ResolveRetry(name) => resolve::retry(&settings, &stop, name, outcome).await,
+            Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
         }
     });

@@ -2,7 +2,7 @@
 
 use crate::artifact::Source;
 use crate::cli::{
-    ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
+    AdoptArgs, ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
     ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::open::Terms;
@@ -72,6 +72,11 @@ pub enum Action {
     ResolveRetry(String),
     /// Record this migration and all before it as applied, in a database that is not managed yet.
     Baseline(String),
+    /// Make of a ledger that others wrote what Prisma would have written, or only say what that is.
+    Adopt {
+        /// Write.
+        confirm: bool,
+    },
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -95,6 +100,7 @@ impl Output {
             Verb::Status(args) => ("status", &args.output),
             Verb::Resolve(args) => ("resolve", &args.output),
             Verb::Baseline(args) => ("baseline", &args.output),
+            Verb::Adopt(args) => ("adopt", &args.output),
         };
         Output {
             verb,
@@ -143,6 +149,14 @@ impl Settings {
                 settings.policy.scope = scope;
                 Ok(settings)
             }
+            Verb::Adopt(AdoptArgs {
+                artifact,
+                confirm,
+                connection,
+                lock,
+                ..
+            }) => Self::common(Action::Adopt { confirm }, artifact, &connection, variable)
+                .map(|settings| settings.locking(&lock)),
             Verb::Baseline(BaselineArgs {
                 artifact,
                 to,
