@@ -33,8 +33,8 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 pub const APPLICATION: &str = "prisma-migrate-task/";
 
 /// Other runs log in as the same user as this one. With `--role` the current role need not have that user's rights, and what pg_stat_activity says of
-/// them would be hidden from it. Holds for the one message.
-const AS_LOGIN_USER: &str = "SET LOCAL ROLE NONE;";
+/// them would be hidden from it. Before a query; holds for its message.
+pub const AS_LOGIN_USER: &str = "SET LOCAL ROLE NONE;";
 
 /// Takes the lock, asking for `wait` long; zero: asks once. With `terminate_orphan`, a backend of this program that holds it is ended: that its run
 /// is dead is for whoever asks for this to know.

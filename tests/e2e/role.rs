@@ -143,6 +143,16 @@ fn with_a_role_the_holder_of_the_lock_is_still_seen_and_an_orphan_can_be_ended()
     let run = call().arg("--lock-wait=0").run().expect(30);
     let what = run.report.as_ref().unwrap()["failure"]["what"].as_str().unwrap();
     assert!(what.contains("prisma-migrate-task/"), "{run}");
+    let status = migrate()
+        .verb(["status"])
+        .arg(history.folder())
+        .database(&database)
+        .env("ROLE", role.name())
+        .run();
+    assert!(
+        status.report.as_ref().unwrap().to_string().contains("pg_sleep(300)"),
+        "{status}"
+    );
     first.kill();
     history.write("migrations/20240101000000_a/migration.sql", "SELECT 1;");
     call().arg("--terminate-orphan").arg("--lock-wait=0").run().expect(0);
