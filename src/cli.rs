@@ -219,6 +219,12 @@ pub struct ConnectionArgs {
     /// How long to wait for a database that is starting or cannot be reached yet
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub connect_timeout: Duration,
+    /// Work as this role, which then owns what the migrations make; the user must be a member of it
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
+    /// Accept a pooler between, provided that it keeps sessions (PgBouncer in session mode)
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub allow_pooler: bool,
 }
 
 /// The migration lock.

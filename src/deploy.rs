@@ -343,6 +343,7 @@ async fn apply(
     let applier = Applier {
         session,
         ledger,
+        pid: opened.server.pid,
         run_id: &run_id,
         lock_retry_for: settings.lock_retry_for,
         stop,

@@ -6,6 +6,7 @@ use crate::cli::{
     LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::open::Terms;
+use crate::database::pooler;
 use crate::database::target::{Parts, Target};
 use crate::drift::Location;
 use crate::exit::Exit;
@@ -30,6 +31,10 @@ pub struct Settings {
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
     pub connect_timeout: Duration,
+    /// The role to work as, where it is not the user's own.
+    pub role: Option<String>,
+    /// Whether a pooler in session mode may stand between.
+    pub allow_pooler: bool,
     /// How long the migration lock is waited for.
     pub lock_wait: Duration,
     /// Whether a backend of an earlier run is ended that holds the migration lock.
@@ -219,6 +224,13 @@ impl Settings {
         }
         let (target, notes) = target(variable)?;
         let mut notes: Vec<(bool, String)> = notes;
+        let options = target.options.as_deref().unwrap_or_default();
+        if connection.allow_pooler && pooler::settings_in(options).is_none() {
+            return Err(usage(
+                "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
+                "take out what is no setting: a pooler does not hand it on",
+            ));
+        }
         if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
             notes.push((
                 true,
@@ -232,6 +244,8 @@ impl Settings {
             target,
             notes,
             connect_timeout: connection.connect_timeout,
+            role: connection.role.clone(),
+            allow_pooler: connection.allow_pooler,
             lock_wait: Duration::ZERO,
             terminate_orphan: false,
             lock_timeout: Duration::from_secs(10),
@@ -261,6 +275,8 @@ impl Settings {
             run_id,
             connect_timeout: self.connect_timeout,
             lock_timeout: self.lock_timeout,
+            role: self.role.as_deref(),
+            allow_pooler: self.allow_pooler,
         }
     }
 }

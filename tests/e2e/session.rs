@@ -56,6 +56,7 @@ impl Session {
             cancel,
             server_version,
             handshake,
+            ..
         } = connected;
         runtime.spawn(async move { while messages.next().await.is_some() {} });
         Session {
