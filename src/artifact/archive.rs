@@ -2,7 +2,9 @@
 //! migrations folder are inflated, in memory. Nothing is ever written to disk.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use thiserror::Error;
 use zip::read::{Config, ZipFileEntry};
@@ -108,13 +110,29 @@ impl ArchiveError {
     }
 }
 
+/// What a zip is read from.
+pub trait Reader: Read + Seek {
+    /// Only these parts, in bytes from the beginning, will be read from now on, in their order; a little more where they turn out to be too short. A
+    /// reader for which distance is dear can fetch them together.
+    fn expect(&mut self, _parts: Vec<Range<u64>>) {}
+}
+
+impl<T: AsRef<[u8]>> Reader for Cursor<T> {}
+impl Reader for BufReader<File> {}
+
+impl<R: Reader + ?Sized> Reader for &mut R {
+    fn expect(&mut self, parts: Vec<Range<u64>>) {
+        (**self).expect(parts);
+    }
+}
+
 /// Reads the migrations of a zip. `wanted` is `--migrations-path`.
 ///
 /// The reader may be anything that can seek: a file, an object in memory, ranges of an object that are fetched as they are asked for.
 ///
 /// # Errors
 /// See [`ArchiveError`]; a script that cannot be used is no error but a [`Defect`] of its migration.
-pub fn read(mut source: impl Read + Seek, wanted: Option<&str>, limits: &Limits) -> Result<Contents, ArchiveError> {
+pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> Result<Contents, ArchiveError> {
     let mut zip = match ZipIterable::try_new(&mut source, Config::default()) {
         Ok(zip) => zip,
         Err(error) => return Err(not_a_zip(&mut source, &error)),
@@ -140,25 +158,50 @@ pub fn read(mut source: impl Read + Seek, wanted: Option<&str>, limits: &Limits)
     }
     found.check()?;
 
+    let mut lock_file = None;
+    let mut migrations = Vec::with_capacity(found.migrations.len());
+    let mut entries: Vec<(Option<String>, Entry)> = found.lock_file.map(|entry| (None, entry)).into_iter().collect();
+    for (name, at) in found.migrations {
+        match at {
+            ScriptAt::Entry(entry) => entries.push((Some(name), *entry)),
+            ScriptAt::Nowhere(defect) => migrations.push(Migration {
+                name,
+                script: Script::absent(defect),
+            }),
+        }
+    }
+    entries.sort_by_key(|(_, entry)| entry.header_start());
+    let reader = files.reader_mut();
+    reader.expect(entries.iter().map(|(_, entry)| extent(entry)).collect());
     let mut inflate = Inflate {
         limits,
         total: 0,
-        reader: files.reader_mut(),
+        reader,
     };
-    let lock_file = found.lock_file.map(|entry| inflate.entry(entry)).transpose()?;
-    let mut migrations = Vec::with_capacity(found.migrations.len());
-    for (name, at) in found.migrations {
-        let script = match at {
-            ScriptAt::Entry(entry) => Script::read(inflate.entry(*entry)?),
-            ScriptAt::Nowhere(defect) => Script::absent(defect),
-        };
-        migrations.push(Migration { name, script });
+    for (name, entry) in entries {
+        let bytes = inflate.entry(entry)?;
+        match name {
+            None => lock_file = Some(bytes),
+            Some(name) => migrations.push(Migration {
+                name,
+                script: Script::read(bytes),
+            }),
+        }
     }
     Ok(Contents {
         folder,
         migrations,
         lock_file,
     })
+}
+
+/// Where an entry lies, as far as the directory tells. The header before its data is as long as its name and its extra field, and the latter may be
+/// longer than the directory's: 1 KiB is more than the writers in use need.
+fn extent(entry: &Entry) -> Range<u64> {
+    const HEADER: u64 = 30 + 1024;
+    let start = entry.header_start();
+    let end = start.saturating_add(HEADER + entry.name_raw().len() as u64);
+    start..end.saturating_add(entry.compressed_size())
 }
 
 enum ScriptAt {
@@ -299,7 +342,8 @@ fn corrupt(entry: &str, reason: impl ToString) -> ArchiveError {
     }
 }
 
-fn not_a_zip(source: &mut (impl Read + Seek), error: &ZipError) -> ArchiveError {
+fn not_a_zip(source: &mut impl Reader, error: &ZipError) -> ArchiveError {
+    source.expect(vec![0..512]);
     let mut head = Vec::new();
     match source
         .seek(SeekFrom::Start(0))
