@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 pub use error::{ArtifactError, Cause};
 pub use source::{Source, SourceError};
 
-use crate::migration::{Migration, order};
+use crate::migration::{Migration, case, order};
 use lock_file::LockFile;
 
 /// Limits against hostile or mistaken artifacts.
@@ -34,19 +34,30 @@ pub struct Limits {
     pub entry_bytes: u64,
     /// What the entries that are read from a zip may inflate to together, in bytes.
     pub total_bytes: u64,
+    /// How many times its compressed size an entry may inflate to, once it is larger than [`Limits::RATIO_FROM`].
+    pub ratio: u64,
     /// How many entries a zip may have, those outside the migrations folder included.
     pub entries: u64,
 }
 
+impl Limits {
+    /// The defaults of the flags. A task of the smallest size has 512 MiB: all scripts, and the largest twice more while it is sent, fit into it. SQL
+    /// is deflated to between a fourth and a twentieth, generated rows to a hundredth. The largest `node_modules` have some 300,000 files.
+    pub const DEFAULT: Limits = Limits {
+        object_bytes: 1 << 30,
+        entry_bytes: 64 << 20,
+        total_bytes: 256 << 20,
+        ratio: 200,
+        entries: 500_000,
+    };
+
+    /// An entry of up to this size is no bomb, however well it was compressed, in bytes.
+    pub const RATIO_FROM: u64 = 1 << 20;
+}
+
 impl Default for Limits {
-    /// 1 GiB for the object and for an entry, 2 GiB in all, 2 million entries.
     fn default() -> Self {
-        Limits {
-            object_bytes: 1 << 30,
-            entry_bytes: 1 << 30,
-            total_bytes: 2 << 30,
-            entries: 2_000_000,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -190,6 +201,7 @@ fn finish(
         Some(content) => LockFile::parse(&content)?,
     };
     order::sort(&mut migrations);
+    case::mark(&mut migrations);
     if migrations.is_empty() {
         warnings.push(format!(
             "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"
