@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 pub use error::{ArtifactError, Cause};
 pub use source::{Source, SourceError};
 
-use crate::migration::{Migration, order};
+use crate::migration::{Migration, case, order};
 use lock_file::LockFile;
 use s3::failure::S3Error;
 
@@ -32,26 +32,41 @@ const S3_TRIES: u32 = 3;
 /// Limits against hostile or mistaken artifacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// What is read of an object in S3, in bytes: the zip's directory, and what lies in the migrations folder. The object may be of any size. An honest
-    /// archive stays far below it; one that is built to be searched from end to end does not cost more than this.
-    pub fetched_bytes: u64,
     /// What one entry of a zip may inflate to, in bytes.
     pub entry_bytes: u64,
     /// What the entries that are read from a zip may inflate to together, in bytes.
     pub total_bytes: u64,
+    /// How many times its compressed size an entry may inflate to, once it is larger than [`Limits::RATIO_FROM`].
+    pub ratio: u64,
     /// How many entries a zip may have, those outside the migrations folder included.
     pub entries: u64,
 }
 
+impl Limits {
+    /// The defaults of the flags. A task of the smallest size has 512 MiB: all scripts, and the largest twice more while it is sent, fit into it. SQL
+    /// is deflated to between a fourth and a twentieth, generated rows to a hundredth. The largest `node_modules` have some 300,000 files.
+    pub const DEFAULT: Limits = Limits {
+        entry_bytes: 64 << 20,
+        total_bytes: 256 << 20,
+        ratio: 200,
+        entries: 500_000,
+    };
+
+    /// An entry of up to this size is no bomb, however well it was compressed, in bytes.
+    pub const RATIO_FROM: u64 = 1 << 20;
+
+    /// What is read of an object in S3 at most, in bytes; the object itself may be of any size. The directory is read twice, with 512 bytes for an entry,
+    /// and the migrations once, as if nothing were compressed; 64 MiB is for what lies between. An honest archive stays far below it; one that is built
+    /// to be searched from end to end does not cost more than this.
+    pub fn fetched_bytes(&self) -> u64 {
+        let directory = self.entries.saturating_mul(2 * 512);
+        directory.saturating_add(self.total_bytes).saturating_add(64 << 20)
+    }
+}
+
 impl Default for Limits {
-    /// 1 GiB for what is read of an object and for an entry, 2 GiB in all, 2 million entries.
     fn default() -> Self {
-        Limits {
-            fetched_bytes: 1 << 30,
-            entry_bytes: 1 << 30,
-            total_bytes: 2 << 30,
-            entries: 2_000_000,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -159,7 +174,7 @@ async fn from_object(
     wanted: Option<String>,
     limits: Limits,
 ) -> Result<Artifact, Cause> {
-    let object = s3.find(address, limits.fetched_bytes).await?;
+    let object = s3.find(address, limits.fetched_bytes()).await?;
     let origin = Origin::S3 {
         bucket: address.bucket.clone(),
         key: address.key.clone(),
@@ -208,6 +223,7 @@ fn finish(
         Some(content) => LockFile::parse(&content)?,
     };
     order::sort(&mut migrations);
+    case::mark(&mut migrations);
     if migrations.is_empty() {
         warnings.push(format!(
             "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"

@@ -1,7 +1,7 @@
 //! `deploy`: brings a database to the end of its history.
 
 use crate::apply::{Applier, End};
-use crate::artifact::{self, Artifact, Limits, Source};
+use crate::artifact::{self, Artifact, Source};
 use crate::database::lock::{self, LockError};
 use crate::database::open::{self, Opened, Terms};
 use crate::database::server_error::ServerError;
@@ -109,7 +109,7 @@ fn writable(opened: &Opened) -> Result<(), Failure> {
 /// # Errors
 /// It is missing or cannot be used.
 pub async fn read_artifact(source: &Source, settings: &Settings) -> Result<Artifact, Failure> {
-    artifact::load(source, settings.migrations_path.as_deref(), &Limits::default())
+    artifact::load(source, settings.migrations_path.as_deref(), &settings.limits)
         .await
         .map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code()))
 }

@@ -1,6 +1,6 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
-use crate::artifact::Source;
+use crate::artifact::{Limits, Source};
 use crate::cli::{
     ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb,
 };
@@ -22,6 +22,8 @@ pub struct Settings {
     source: Option<Source>,
     /// The migrations folder inside the source.
     pub migrations_path: Option<String>,
+    /// What an archive may cost.
+    pub limits: Limits,
     /// The database.
     pub target: Target,
     /// What the connection string holds that the log should mention: a warning, or not.
@@ -169,6 +171,7 @@ impl Settings {
         Ok(Settings {
             action,
             source,
+            limits: artifact.limits(),
             migrations_path: artifact.migrations_path,
             target,
             notes,

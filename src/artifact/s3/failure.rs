@@ -107,7 +107,7 @@ pub enum S3Error {
     TooMuch {
         /// The whole object's, in bytes.
         size: u64,
-        /// [`crate::artifact::Limits::fetched_bytes`].
+        /// [`crate::artifact::Limits::fetched_bytes`]: it follows from the flags.
         limit: u64,
     },
     /// Not the bytes that were asked for.
