@@ -190,7 +190,10 @@ fn assert_refused(class: &str, call: Call, database: &Database, says: &[&str]) {
         says.iter().all(|part| whole.contains(part)),
         "{class}: {says:?} is not in: {whole}"
     );
-    assert_eq!(failure["state"], "nothing was changed", "{class}");
+    assert!(
+        failure["state"].as_str().unwrap().starts_with("nothing was changed"),
+        "{class}"
+    );
     assert!(!failure["next"].as_str().unwrap().is_empty(), "{class}");
     assert!(!database.has_ledger(), "{class}: the database was touched\n{run}");
 }
@@ -405,14 +408,16 @@ fn the_seeds_of_the_fuzz_target_are_these_archives() {
         .filter(|(_, bytes, _)| (1..4000).contains(&bytes.len()));
     let seeds = hostile.map(|(class, bytes, _)| (class, bytes)).chain(honest);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/archive");
+    let mut written = Vec::new();
     for (class, bytes) in seeds {
         let path = folder.join(class.replace([' ', '\''], "-"));
         if fs::read(&path).ok().as_ref() != Some(&bytes) {
             fs::write(&path, bytes).unwrap();
-            panic!(
-                "{} was not as it is built here, and was written anew: commit it",
-                path.display()
-            );
+            written.push(class);
         }
     }
+    assert!(
+        written.is_empty(),
+        "not as they are built here, and written anew: commit {written:?}"
+    );
 }
