@@ -66,6 +66,7 @@ pub fn content_range(header: &str) -> Option<(Range<u64>, u64)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
 mod tests {
     use super::*;
 
