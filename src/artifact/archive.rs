@@ -7,7 +7,9 @@ mod error;
 mod inflate;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Seek};
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek};
+use std::ops::Range;
 
 use zip::read::{Config, ZipFileEntry};
 use zip::result::ZipError;
@@ -32,13 +34,29 @@ pub struct Contents {
     pub lock_file: Option<Vec<u8>>,
 }
 
+/// What a zip is read from.
+pub trait Reader: Read + Seek {
+    /// Only these parts, in bytes from the beginning, will be read from now on, in their order; a little more where they turn out to be too short. A
+    /// reader for which distance is dear can fetch them together.
+    fn expect(&mut self, _parts: Vec<Range<u64>>) {}
+}
+
+impl<T: AsRef<[u8]>> Reader for Cursor<T> {}
+impl Reader for BufReader<File> {}
+
+impl<R: Reader + ?Sized> Reader for &mut R {
+    fn expect(&mut self, parts: Vec<Range<u64>>) {
+        (**self).expect(parts);
+    }
+}
+
 /// Reads the migrations of a zip. `wanted` is `--migrations-path`.
 ///
 /// The reader may be anything that can seek: a file, an object in memory, ranges of an object that are fetched as they are asked for.
 ///
 /// # Errors
 /// See [`ArchiveError`]; a script that cannot be used is no error but a [`Defect`] of its migration.
-pub fn read(mut source: impl Read + Seek, wanted: Option<&str>, limits: &Limits) -> Result<Contents, ArchiveError> {
+pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> Result<Contents, ArchiveError> {
     let mut zip = match ZipIterable::try_new(&mut source, Config::default()) {
         Ok(zip) => zip,
         Err(error) => return Err(alien::not_a_zip(&mut source, &error)),
@@ -88,7 +106,9 @@ pub fn read(mut source: impl Read + Seek, wanted: Option<&str>, limits: &Limits)
         }
     }
     entries.sort_by_key(|(_, entry)| entry.header_start());
-    let mut inflate = Inflate::new(files.reader_mut(), directory, limits);
+    let reader = files.reader_mut();
+    reader.expect(entries.iter().map(|(_, entry)| extent(entry, directory)).collect());
+    let mut inflate = Inflate::new(reader, directory, limits);
     for (name, entry) in entries {
         let bytes = inflate.entry(entry)?;
         let Some(name) = name else {
@@ -107,6 +127,15 @@ pub fn read(mut source: impl Read + Seek, wanted: Option<&str>, limits: &Limits)
         migrations,
         lock_file,
     })
+}
+
+/// Where an entry lies, as far as the directory tells. The header before its data is as long as its name and its extra field, and the latter may be
+/// longer than the directory's: 1 KiB is more than the writers in use need.
+fn extent(entry: &Entry, directory: u64) -> Range<u64> {
+    const HEADER: u64 = 30 + 1024;
+    let start = entry.header_start();
+    let end = start.saturating_add(HEADER + entry.name_raw().len() as u64);
+    start..end.saturating_add(entry.compressed_size()).min(directory)
 }
 
 enum ScriptAt {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifact;
+mod artifact_ranges;
 mod cases;
 mod cli;
 mod concurrently;

@@ -1,17 +1,18 @@
 //! What a file is that is no zip.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, SeekFrom};
 
 use zip::result::ZipError;
 
-use super::ArchiveError;
+use super::{ArchiveError, Reader};
 use crate::artifact::layout::shortened;
 
 /// How much of the file is looked at, in bytes: enough for the title of a page.
 const HEAD: u64 = 2048;
 
 /// The error for a file that has no usable zip directory, after a look at its beginning.
-pub(super) fn not_a_zip(source: &mut (impl Read + Seek), error: &ZipError) -> ArchiveError {
+pub(super) fn not_a_zip(source: &mut impl Reader, error: &ZipError) -> ArchiveError {
+    source.expect(vec![0..HEAD]);
     let mut head = Vec::new();
     match source
         .seek(SeekFrom::Start(0))
