@@ -5,6 +5,7 @@
 //! The texts are made of hard fragments by a generator with a fixed seed.
 
 use fastrand::Rng;
+use harness::history::History;
 use harness::postgres::{Client, Server, SimpleQueryMessage, SqlState};
 use prisma_migrate_task::sql::script::statements;
 
@@ -290,5 +291,41 @@ fn what_the_server_can_parse_is_cut_where_it_cuts() {
     assert!(
         one > 100 && several > 500 && refused > 1000,
         "one {one}, several {several}, refused {refused}"
+    );
+}
+
+/// Where `standard_conforming_strings` is off (a setting of the role or the database; PostgreSQL 19 has it no more), a backslash is an escape in any
+/// string, and the splitter does not know. A script that is sent whole is the server's to read; one that is cut can be cut wrong, and then the first
+/// wrong piece ends inside a string: the server refuses it, and nothing runs that is not in the script.
+#[test]
+fn a_piece_that_was_cut_wrong_is_refused_by_the_server() {
+    let database = Server::shared().database();
+    let off = format!(
+        "ALTER DATABASE {} SET standard_conforming_strings = off",
+        database.name()
+    );
+    database.superuser().batch_execute(&off).unwrap();
+    let hidden = r"SELECT 'a\'; DROP TABLE kept; --'";
+    let history = History::new().migration("1_whole", format!("CREATE TABLE kept (id int); {hidden};"));
+    crate::migrate()
+        .deploy(history.folder())
+        .database(&database)
+        .run()
+        .expect(0);
+
+    let index = "CREATE INDEX CONCURRENTLY i ON kept (id)";
+    let history = history.migration("2_cut", format!("SELECT 1; {hidden}; {index};"));
+    let run = crate::migrate().deploy(history.folder()).database(&database).run();
+    assert!(matches!(run.code, 20 | 21), "{run}");
+    assert!(
+        run.report.as_ref().unwrap()["failure"]["what"]
+            .as_str()
+            .unwrap()
+            .contains("unterminated quoted string"),
+        "{run}"
+    );
+    assert_eq!(
+        database.scalar("SELECT count(*) FROM pg_class WHERE relname = 'kept'"),
+        "1"
     );
 }
