@@ -18,6 +18,7 @@ mod protocol;
 mod readme;
 mod recover;
 mod refusal;
+mod scope;
 mod secrets;
 mod seeds;
 mod session;
