@@ -12,7 +12,7 @@ const HEAD: u64 = 2048;
 
 /// The error for a file that has no usable zip directory, after a look at its beginning.
 pub(super) fn not_a_zip(source: &mut impl Reader, error: &ZipError) -> ArchiveError {
-    source.expect(vec![0..HEAD]);
+    source.expect(std::iter::once(0..HEAD).collect());
     let mut head = Vec::new();
     match source
         .seek(SeekFrom::Start(0))
