@@ -86,7 +86,7 @@ mod tests {
         for text in whole {
             assert_eq!(texts(text), [text]);
         }
-        assert_eq!(texts("E'a'\n'b\\'';' ;c"), ["E'a'\n'b\\'';'", " ", ";", "c"]);
+        assert_eq!(texts("E'a'\n'b\\';' ;c"), ["E'a'\n'b\\';'", " ", ";", "c"]);
     }
 
     #[test]

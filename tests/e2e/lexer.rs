@@ -5,7 +5,8 @@
 //! The texts are made of hard fragments by a generator with a fixed seed.
 
 use fastrand::Rng;
-use harness::postgres::{Client, Server, SimpleQueryMessage};
+use harness::history::History;
+use harness::postgres::{Client, Server, SimpleQueryMessage, SqlState};
 use prisma_migrate_task::sql::script::statements;
 
 /// Constants, each on its own a whole one, and all of them text or NULL.
@@ -168,7 +169,9 @@ enum Parsed {
     /// At most one statement, whether or not it could run.
     One,
     Several,
+    /// Refused by the lexer or the grammar, or, where the words do not tell, by what comes after them.
     Refused,
+    Unclear,
 }
 
 /// What the server's grammar says of a text.
@@ -176,26 +179,19 @@ fn parsed(client: &mut Client, text: &str) -> Parsed {
     let Err(error) = client.prepare(text) else {
         return Parsed::One;
     };
-    let said = said(&error);
-    if said.starts_with("cannot insert multiple commands") {
+    let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| said(&error).starts_with(beginning));
+    if begins(&["cannot insert multiple commands"]) {
         Parsed::Several
-    } else if [
+    } else if begins(&[
         "syntax error",
         "unterminated",
+        "unsafe use",
         "invalid Unicode",
-        "invalid hexadecimal",
-        "invalid octal",
-        "invalid binary",
-        "unsafe",
         "trailing junk",
-        "zero-length",
-        "UESCAPE",
-        "operator too long",
-    ]
-    .iter()
-    .any(|beginning| said.starts_with(beginning))
-    {
+    ]) {
         Parsed::Refused
+    } else if error.code() == Some(&SqlState::SYNTAX_ERROR) {
+        Parsed::Unclear
     } else {
         Parsed::One
     }
@@ -232,7 +228,7 @@ fn a_script_has_as_many_statements_as_the_server_finds() {
     let (_database, mut client) = client();
     let mut random = Rng::with_seed(1);
     let mut ran = 0;
-    for _ in 0..3000 {
+    for _ in 0..4000 {
         let script = script(&mut random);
         client
             .batch_execute("DEALLOCATE ALL; DROP FUNCTION IF EXISTS g")
@@ -244,7 +240,7 @@ fn a_script_has_as_many_statements_as_the_server_finds() {
         ran += 1;
         assert_eq!(statements(&script).len(), found, "{script}");
     }
-    assert!(ran > 1500, "only {ran} of the scripts ran");
+    assert!(ran > 1200, "only {ran} of the scripts ran");
 }
 
 /// Characters are taken out, put in and swapped, so that quotes and comments begin and end where nobody meant them to: wherever the server still
@@ -258,7 +254,7 @@ fn what_the_server_can_parse_is_cut_where_it_cuts() {
     ];
     let (_database, mut client) = client();
     let mut random = Rng::with_seed(2);
-    let mut tally = [0; 3];
+    let mut tally = [0; 4];
     for _ in 0..6000 {
         let mut script = script(&mut random);
         for _ in 0..random.usize(1..3) {
@@ -275,21 +271,61 @@ fn what_the_server_can_parse_is_cut_where_it_cuts() {
         }
         let whole = parsed(&mut client, &script);
         tally[whole as usize] += 1;
-        if whole == Parsed::Refused {
+        if matches!(whole, Parsed::Refused | Parsed::Unclear) {
             continue;
         }
         let found = statements(&script);
         assert_eq!(found.len() > 1, whole == Parsed::Several, "{script}");
         for (at, statement) in found.iter().enumerate() {
             let text = &script[statement.range.clone()];
-            assert_eq!(parsed(&mut client, text), Parsed::One, "the piece {text:?} of {script}");
+            let piece = parsed(&mut client, text);
+            assert!(
+                matches!(piece, Parsed::One | Parsed::Unclear),
+                "{piece:?}: {text:?} of {script}"
+            );
             let until = parsed(&mut client, &script[..statement.range.end]);
             assert_eq!(until == Parsed::Several, at > 0, "up to {text:?} of {script}");
         }
     }
-    let [one, several, refused] = tally;
+    let [one, several, refused, _] = tally;
     assert!(
-        one > 300 && several > 1000 && refused > 500,
+        one > 100 && several > 500 && refused > 1000,
         "one {one}, several {several}, refused {refused}"
+    );
+}
+
+/// Where `standard_conforming_strings` is off (a setting of the role or the database; PostgreSQL 19 has it no more), a backslash is an escape in any
+/// string, and the splitter does not know. A script that is sent whole is the server's to read; one that is cut can be cut wrong, and then the first
+/// wrong piece ends inside a string: the server refuses it, and nothing runs that is not in the script.
+#[test]
+fn a_piece_that_was_cut_wrong_is_refused_by_the_server() {
+    let database = Server::shared().database();
+    let off = format!(
+        "ALTER DATABASE {} SET standard_conforming_strings = off",
+        database.name()
+    );
+    database.superuser().batch_execute(&off).unwrap();
+    let hidden = r"SELECT 'a\'; DROP TABLE kept; --'";
+    let history = History::new().migration("1_whole", format!("CREATE TABLE kept (id int); {hidden};"));
+    crate::migrate()
+        .deploy(history.folder())
+        .database(&database)
+        .run()
+        .expect(0);
+
+    let index = "CREATE INDEX CONCURRENTLY i ON kept (id)";
+    let history = history.migration("2_cut", format!("SELECT 1; {hidden}; {index};"));
+    let run = crate::migrate().deploy(history.folder()).database(&database).run();
+    assert!(matches!(run.code, 20 | 21), "{run}");
+    assert!(
+        run.report.as_ref().unwrap()["failure"]["what"]
+            .as_str()
+            .unwrap()
+            .contains("unterminated quoted string"),
+        "{run}"
+    );
+    assert_eq!(
+        database.scalar("SELECT count(*) FROM pg_class WHERE relname = 'kept'"),
+        "1"
     );
 }
