@@ -2,11 +2,12 @@
 
 use crate::artifact::Source;
 use crate::cli::{
-    AdoptArgs, ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
-    ResolveArgs, StatusArgs, Verb, WorkArgs,
+    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, LockArgs, LogFormat,
+    LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::open::Terms;
 use crate::database::target::{Parts, Target};
+use crate::drift::Location;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::{Policy, Scope};
@@ -41,6 +42,10 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether all that is pending shares one transaction.
     pub all_or_nothing: bool,
+    /// The earlier report that the schema is compared with before a deploy, and what is made of a difference.
+    pub check_drift: Option<(CheckDrift, Location)>,
+    /// Whether the schema is described in the outcome.
+    pub describe_schema: bool,
     /// How often a running migration is spoken of.
     pub progress_every: Duration,
     /// After how long the run stops by itself.
@@ -72,6 +77,8 @@ pub enum Action {
         /// Write.
         confirm: bool,
     },
+    /// Compare the schema with that of an earlier report.
+    Drift(Location),
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -96,6 +103,7 @@ impl Output {
             Verb::Resolve(args) => ("resolve", &args.output),
             Verb::Baseline(args) => ("baseline", &args.output),
             Verb::Adopt(args) => ("adopt", &args.output),
+            Verb::Drift(args) => ("drift", &args.output),
         };
         Output {
             verb,
@@ -144,6 +152,10 @@ impl Settings {
                 settings.policy.scope = scope;
                 Ok(settings)
             }
+            Verb::Drift(DriftArgs { since, connection, .. }) => {
+                let action = Action::Drift(location(&since)?);
+                Self::common(action, ArtifactArgs::default(), &connection, variable)
+            }
             Verb::Adopt(AdoptArgs {
                 artifact,
                 confirm,
@@ -187,6 +199,10 @@ impl Settings {
             scope: args.to.map_or(Scope::All, Scope::UpTo),
         };
         settings.all_or_nothing = args.all_or_nothing;
+        settings.describe_schema = args.output.report.is_some();
+        if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
+            settings.check_drift = Some((action, location(since)?));
+        }
         Ok(settings)
     }
 
@@ -198,7 +214,7 @@ impl Settings {
     ) -> Result<Settings, Failure> {
         let source = source(artifact.source.as_deref(), variable)?;
         // Said before anything about the database: whoever starts the bare program learns first what it is given.
-        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_)) {
+        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_) | Action::Drift(_)) {
             return Err(no_source());
         }
         let (target, notes) = target(variable)?;
@@ -222,6 +238,8 @@ impl Settings {
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
             all_or_nothing: false,
+            check_drift: None,
+            describe_schema: false,
             progress_every: Duration::ZERO,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,
@@ -329,6 +347,16 @@ fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(boo
             "set DATABASE_URL, or DB_HOST, DB_USERNAME and DB_PASSWORD (and DB_PORT, DB_NAME, DB_SCHEMA where they differ from \
              5432, postgres and the server's own)",
         )),
+    }
+}
+
+/// Where a report is.
+fn location(given: &str) -> Result<Location, Failure> {
+    match Source::parse(given) {
+        Ok(Source::S3(address)) => Ok(Location::S3(address)),
+        Ok(Source::Zip(path) | Source::Folder(path)) => Ok(Location::File(path)),
+        // Not there yet, or no artifact: the error of reading it says more.
+        Err(_) => Ok(Location::File(PathBuf::from(given))),
     }
 }
 

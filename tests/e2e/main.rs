@@ -8,6 +8,7 @@ mod cli;
 mod concurrently;
 mod connect;
 mod create;
+mod drift;
 mod example;
 mod interop;
 mod outcome;
