@@ -62,6 +62,9 @@ pub struct DeployArgs {
     /// Refuse late, missing and edited migrations, which are only warned of otherwise
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
+    /// SQL to run once, after the first deploy to this database has succeeded [default: seed.sql beside the migrations folder]
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
     /// Before anything is applied, compare the schema with the report of --since, and warn of what was changed outside migrations, or refuse
     #[arg(long, value_name = "ACTION", requires = "since")]
     pub check_drift: Option<CheckDrift>,

@@ -27,6 +27,7 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod secret;
+pub mod seed;
 pub mod settings;
 pub mod sql;
 pub mod status;

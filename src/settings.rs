@@ -49,6 +49,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether all that is pending shares one transaction.
     pub all_or_nothing: bool,
+    /// SQL to run after the first deploy, in the place of the artifact's.
+    pub seed: Option<PathBuf>,
     /// The earlier report that the schema is compared with before a deploy, and what is made of a difference.
     pub check_drift: Option<(CheckDrift, Location)>,
     /// Whether the schema is described in the outcome.
@@ -206,6 +208,7 @@ impl Settings {
             scope: args.to.map_or(Scope::All, Scope::UpTo),
         };
         settings.all_or_nothing = args.all_or_nothing;
+        settings.seed = args.seed;
         settings.describe_schema = args.output.report.is_some();
         if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
             settings.check_drift = Some((action, location(since)?));
@@ -255,6 +258,7 @@ impl Settings {
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
             all_or_nothing: false,
+            seed: None,
             check_drift: None,
             describe_schema: false,
             progress_every: Duration::ZERO,
