@@ -7,6 +7,7 @@ mod object;
 mod ranges;
 mod reader;
 
+use std::io::Read;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -67,6 +68,19 @@ impl S3 {
     pub async fn find(&self, address: &Address, limit: u64) -> Result<Object, S3Error> {
         Object::find(self.client.clone(), address.clone(), self.region.clone(), limit).await
     }
+}
+
+/// All of an object of at most `limit` bytes, for what is read as a whole.
+///
+/// # Errors
+/// See [`S3Error`].
+pub async fn whole(address: &Address, limit: u64) -> Result<Vec<u8>, S3Error> {
+    let object = S3::of_environment().await?.find(address, limit).await?;
+    let read = read(object, |reader| {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    read.await?.map_err(|error| S3Error::Request(error.to_string()))
 }
 
 async fn client(sdk: &SdkConfig) -> Result<Client, S3Error> {
