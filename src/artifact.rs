@@ -198,7 +198,14 @@ fn from_zip(path: PathBuf, wanted: Option<&str>, limits: &Limits) -> Result<Arti
 
 fn from_archive(origin: Origin, contents: archive::Contents) -> Result<Artifact, Cause> {
     let path = layout::shown(&contents.folder);
-    finish(origin, path, contents.migrations, contents.lock_file, contents.seed, Vec::new())
+    finish(
+        origin,
+        path,
+        contents.migrations,
+        contents.lock_file,
+        contents.seed,
+        Vec::new(),
+    )
 }
 
 fn from_folder(path: PathBuf, wanted: Option<&str>) -> Result<Artifact, Cause> {

@@ -39,8 +39,7 @@ pub fn of(named: Option<&Path>, artifact: &Artifact) -> Result<Option<Sql>, Fail
     let (path, script) = match (named, &artifact.seed) {
         (Some(path), _) => {
             let shown = path.display().to_string();
-            let bytes = std::fs::read(path)
-                .map_err(|error| unusable(&shown, &format!("cannot be read: {error}")))?;
+            let bytes = std::fs::read(path).map_err(|error| unusable(&shown, &format!("cannot be read: {error}")))?;
             (shown, Script::read(bytes))
         }
         (
@@ -77,9 +76,12 @@ pub async fn expect(session: &Session, ledger: &Ledger, history: &History) -> Re
         return Ok(());
     }
     let noted = session.rows(&comment(ledger, PENDING)).await;
-    noted
-        .map(drop)
-        .map_err(|error| open::unusable("that the seed is to run could not be noted at the migrations table", &error))
+    noted.map(drop).map_err(|error| {
+        open::unusable(
+            "that the seed is to run could not be noted at the migrations table",
+            &error,
+        )
+    })
 }
 
 /// Whether the seed is still to run.
@@ -104,16 +106,26 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
     let started = Instant::now();
     tracing::info!(seed = seed.path, "seeding");
     let digest = sha256(seed.text.as_bytes());
-    let mut tail = message::before_close();
-    tail.push(comment(ledger, &format!("prisma-migrate-task/1 seed=done sha256={digest}")));
+    let mut tail = message::before_close(session.made_setting("role"));
+    tail.push(comment(
+        ledger,
+        &format!("prisma-migrate-task/1 seed=done sha256={digest}"),
+    ));
     tail.extend(message::fresh(&session.kept_settings()));
     let mut message = Message::new(&seed.text, 0, &[], &tail);
     session.set_subject(Some(&seed.path));
-    let sent = stop.ended(session, session.script(std::mem::take(&mut message.text))).await;
+    let sent = stop
+        .ended(session, session.script(std::mem::take(&mut message.text)))
+        .await;
     session.set_subject(None);
     let state = "the migrations are applied; of the seed nothing is in the database, and the next deploy runs it";
     let failure = match sent.map(|sent| (sent.completed, sent.error)) {
-        None => return Err(interrupted(stop, "the migrations are applied; whether the seed is, the next deploy reads from the comment on the migrations table")),
+        None => {
+            return Err(interrupted(
+                stop,
+                "the migrations are applied; whether the seed is, the next deploy reads from the comment on the migrations table",
+            ));
+        }
         Some((_, None)) => {
             let duration_ms = millis(started.elapsed());
             tracing::info!(seed = seed.path, duration_ms, "seeded");
@@ -124,7 +136,9 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
             });
         }
         Some((_, Some(error))) if error.closed => open::unusable("the connection was lost while the seed ran", &error),
-        Some((_, Some(error))) if stop.reason().is_some() && error.is(&["57014"]) => return Err(interrupted(stop, state)),
+        Some((_, Some(error))) if stop.reason().is_some() && error.is(&["57014"]) => {
+            return Err(interrupted(stop, state));
+        }
         Some((completed, Some(error))) => {
             let statements = statements(&seed.text);
             let context = Context {

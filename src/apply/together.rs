@@ -75,10 +75,7 @@ pub fn obstacle(script: &str, statements: &[Statement]) -> Option<String> {
         Some((statement, why))
     })?;
     let line = script[..statement.range.start].matches('\n').count() + 1;
-    let first_words: Vec<&str> = script[statement.range.clone()]
-        .split_whitespace()
-        .take(4)
-        .collect();
+    let first_words: Vec<&str> = script[statement.range.clone()].split_whitespace().take(4).collect();
     Some(format!("line {line}: {} … {why}", first_words.join(" ")))
 }
 

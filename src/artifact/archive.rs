@@ -98,12 +98,19 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
 
     let mut lock_file = None;
     let mut migrations = Vec::with_capacity(found.migrations.len());
-    let mut entries: Vec<(Role, Entry)> = found.lock_file.map(|entry| (Role::LockFile, entry)).into_iter().collect();
+    let mut entries: Vec<(Role, Entry)> = found
+        .lock_file
+        .map(|entry| (Role::LockFile, entry))
+        .into_iter()
+        .collect();
     let mut seeds = Vec::new();
     for (path, entry) in found.seeds {
         match path.ends_with(SEED_FILE) {
             true => entries.push((Role::Seed(path), entry)),
-            false => seeds.push(Seed { path, content: Content::Program }),
+            false => seeds.push(Seed {
+                path,
+                content: Content::Program,
+            }),
         }
     }
     for (name, at) in found.migrations {

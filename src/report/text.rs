@@ -30,7 +30,11 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
     }
     if let Some(seeded) = &outcome.seeded {
         page.blank();
-        page.line("  seeded   ", GREEN, &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)));
+        page.line(
+            "  seeded   ",
+            GREEN,
+            &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
+        );
     }
     page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
