@@ -203,7 +203,6 @@ impl ArtifactArgs {
             total_bytes: self.max_total_size,
             ratio: self.max_ratio,
             entries: self.max_entries,
-            ..Limits::DEFAULT
         }
     }
 }
