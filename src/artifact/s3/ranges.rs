@@ -62,7 +62,7 @@ pub fn content_range(header: &str) -> Option<(Range<u64>, u64)> {
     let (part, size) = header.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = part.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    (first <= last && last < size).then_some((first..last + 1, size))
+    (first <= last && last < size).then(|| (first..last + 1, size))
 }
 
 #[cfg(test)]
