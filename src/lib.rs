@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod artifact;
+mod aws;
 pub mod cli;
 pub mod database;
 pub mod deploy;

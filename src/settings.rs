@@ -1,21 +1,26 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
+mod database;
+
 use crate::artifact::Source;
 use crate::cli::{
     ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb,
 };
+use crate::database::credentials::Way;
 use crate::database::open::Terms;
-use crate::database::target::{Parts, Target};
+use crate::database::target::Target;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::Policy;
-use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that a run was told.
+///
+/// At first its target is the [`Way`] by which the database was given: a secret must be fetched before one knows where to go
+/// ([`Settings::find_target`]).
 #[derive(Debug)]
-pub struct Settings {
+pub struct Settings<T = Target> {
     /// What to do.
     pub action: Action,
     /// Where the migrations are; none where nothing says so.
@@ -23,8 +28,8 @@ pub struct Settings {
     /// The migrations folder inside the source.
     pub migrations_path: Option<String>,
     /// The database.
-    pub target: Target,
-    /// What the connection string holds that the log should mention: a warning, or not.
+    pub target: T,
+    /// What the way to the database holds that the log should mention: a warning, or not.
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
     pub connect_timeout: Duration,
@@ -97,12 +102,12 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-impl Settings {
+impl Settings<Way> {
     /// Validates what was given.
     ///
     /// # Errors
     /// Something is missing, contradicts itself or cannot be read: exit 2, and how to give it.
-    pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+    pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings<Way>, Failure> {
         match cli.verb {
             Verb::Deploy(args) => Self::deploy(args, variable),
             Verb::Status(StatusArgs {
@@ -134,7 +139,7 @@ impl Settings {
         }
     }
 
-    fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+    fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings<Way>, Failure> {
         let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?;
         settings.lock_wait = args.lock.lock_wait;
         settings.terminate_orphan = args.lock.terminate_orphan;
@@ -152,14 +157,13 @@ impl Settings {
         artifact: ArtifactArgs,
         connection: &ConnectionArgs,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Settings, Failure> {
+    ) -> Result<Settings<Way>, Failure> {
         let source = source(artifact.source.as_deref(), variable)?;
         // Said before anything about the database: whoever starts the bare program learns first what it is given.
         if source.is_none() && !matches!(action, Action::ResolveRolledBack(_)) {
             return Err(no_source());
         }
-        let (target, notes) = target(variable)?;
-        let mut notes: Vec<(bool, String)> = notes;
+        let (target, mut notes) = database::way(variable)?;
         if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
             notes.push((
                 true,
@@ -184,6 +188,32 @@ impl Settings {
         })
     }
 
+    /// Finds the database: fetches the secret where one is named.
+    ///
+    /// # Errors
+    /// There are no credentials, or they do not say where the database is.
+    pub async fn find_target(self) -> Result<Settings, Failure> {
+        let target = self.target.target().await;
+        Ok(Settings {
+            target: target.map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()))?,
+            action: self.action,
+            source: self.source,
+            migrations_path: self.migrations_path,
+            notes: self.notes,
+            connect_timeout: self.connect_timeout,
+            lock_wait: self.lock_wait,
+            terminate_orphan: self.terminate_orphan,
+            lock_timeout: self.lock_timeout,
+            lock_retry_for: self.lock_retry_for,
+            policy: self.policy,
+            progress_every: self.progress_every,
+            max_duration: self.max_duration,
+            stop_within: self.stop_within,
+        })
+    }
+}
+
+impl Settings {
     /// Where the migrations are.
     ///
     /// # Errors
@@ -231,61 +261,6 @@ fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Res
         address.etag = variable("PRISMA_ARTIFACT_ETAG");
     }
     Ok(Some(source))
-}
-
-fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(bool, String)>), Failure> {
-    let invalid = |what: &str| {
-        let what = what.to_owned();
-        move |error: crate::database::url::UrlError| {
-            Failure::new(error.exit(), format!("{what}: {error}"), error.next_step()).prisma(Some(error.code()))
-        }
-    };
-    match (variable("DATABASE_URL"), variable("DB_HOST")) {
-        (Some(_), Some(_)) => Err(usage(
-            "both DATABASE_URL and DB_HOST are set, and they may name different databases",
-            "set either DATABASE_URL or the DB_* variables",
-        )),
-        (Some(url), None) => {
-            let (target, notes) =
-                Target::from_url(&Secret::new(url)).map_err(invalid("DATABASE_URL cannot be used"))?;
-            Ok((
-                target,
-                notes.iter().map(|note| (note.is_warning(), note.to_string())).collect(),
-            ))
-        }
-        (None, Some(host)) => {
-            let user = variable("DB_USERNAME").ok_or_else(|| {
-                usage(
-                    "DB_HOST is set and DB_USERNAME is not",
-                    "set DB_USERNAME and DB_PASSWORD too",
-                )
-            })?;
-            let port = variable("DB_PORT")
-                .map(|port| {
-                    port.parse::<u16>()
-                        .map_err(|_| usage("DB_PORT is not a port number", "give a number from 1 to 65535"))
-                })
-                .transpose()?;
-            let parts = Parts {
-                host,
-                port,
-                database: variable("DB_NAME"),
-                user,
-                password: variable("DB_PASSWORD").map(Secret::new),
-                schema: variable("DB_SCHEMA"),
-                ca_file: variable("DB_CA_FILE").map(PathBuf::from),
-            };
-            Ok((
-                Target::from_parts(parts).map_err(invalid("the DB_* variables cannot be used"))?,
-                Vec::new(),
-            ))
-        }
-        (None, None) => Err(usage(
-            "nothing says where the database is",
-            "set DATABASE_URL, or DB_HOST, DB_USERNAME and DB_PASSWORD (and DB_PORT, DB_NAME, DB_SCHEMA where they differ from \
-             5432, postgres and the server's own)",
-        )),
-    }
 }
 
 fn no_source() -> Failure {

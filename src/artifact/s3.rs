@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{ConfigBag, Intercept, ProvideCredentials, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 
+use crate::aws;
 use failure::{Failure, S3Error};
 
 /// How long one attempt may take to connect.
@@ -49,12 +50,12 @@ pub struct Object {
 /// # Errors
 /// See [`S3Error`].
 pub async fn get(address: &Address, limit: u64) -> Result<Object, S3Error> {
-    let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let sdk = aws::config().await;
     if sdk.region().is_none() {
         return Err(S3Error::NoRegion);
     }
     let attempts = Attempts::default();
-    let client = client(&sdk, attempts.clone()).await?;
+    let client = client(sdk, attempts.clone()).await?;
 
     // The version says it all: with an etag beside it, S3 would compare the two and could only disagree.
     let if_match = address
@@ -133,10 +134,10 @@ fn quoted(etag: &str) -> String {
 
 /// Counts the attempts that the SDK makes.
 #[derive(Clone, Debug, Default)]
-struct Attempts(Arc<AtomicU32>);
+pub(crate) struct Attempts(Arc<AtomicU32>);
 
 impl Attempts {
-    fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -1,11 +1,13 @@
 //! Why the database cannot be used: the error of this boundary.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
+use super::credentials::CredentialsError;
 use super::target::Target;
 use super::tls::{self, TlsSetupError};
 use crate::exit::Exit;
@@ -79,6 +81,19 @@ pub enum ConnectError {
         /// The server's words.
         message: ServerMessage,
     },
+    /// The server refused credentials that came from AWS: what they are explains more than the server does.
+    #[error("{refusal}; {note}")]
+    CredentialsRefused {
+        /// The server's refusal.
+        refusal: Box<ConnectError>,
+        /// What is known of the credentials.
+        note: String,
+        /// What to check.
+        next: String,
+    },
+    /// There are no credentials to connect with.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// Client and server found no way to authenticate: no password given, an unknown method, channel binding required and not to be had.
     #[error("cannot authenticate user {user} at {server}: {reason}")]
     AuthenticationMethod {
@@ -359,7 +374,10 @@ impl ConnectError {
             Self::Closed { .. } => "P1017",
             Self::NoMaintenanceDatabase { .. } => "P3000",
             Self::GaveUp { last, .. } => return last.code(),
-            Self::TooManyConnections { .. } | Self::Refused { .. } | Self::Protocol { .. } => return None,
+            Self::CredentialsRefused { refusal, .. } => return refusal.code(),
+            Self::Credentials(_) | Self::TooManyConnections { .. } | Self::Refused { .. } | Self::Protocol { .. } => {
+                return None;
+            }
         })
     }
 
@@ -367,12 +385,22 @@ impl ConnectError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::TlsSetup(_) => Exit::Usage,
+            Self::Credentials(error) => error.exit(),
             _ => Exit::Database,
         }
     }
 
     /// What to check, most likely cause first.
-    pub fn next_step(&self) -> &'static str {
+    pub fn next_step(&self) -> Cow<'static, str> {
+        match self {
+            Self::Credentials(error) => error.next_step().into(),
+            Self::CredentialsRefused { next, .. } => next.clone().into(),
+            Self::GaveUp { last, .. } => last.next_step(),
+            other => other.fixed_next_step().into(),
+        }
+    }
+
+    fn fixed_next_step(&self) -> &'static str {
         match self {
             Self::Resolve { .. } => "check the host name, and whether the VPC's DNS resolves it from this subnet",
             Self::TimedOut {
@@ -387,7 +415,7 @@ impl ConnectError {
             Self::Starting { .. } => "wait until the server is up; raise --connect-timeout if it needs longer",
             Self::TooManyConnections { .. } => "free connections, or raise max_connections",
             Self::Authentication { .. } => {
-                "check user and password (has the secret been rotated?); with an IAM token the user needs the role rds_iam"
+                "check user and password; where they were rotated, start again with the new ones (DB_SECRET_ARN lets the program fetch them itself)"
             }
             Self::AuthenticationMethod { .. } => {
                 "check that a password is given, and what pg_hba.conf asks of this user"
@@ -409,7 +437,7 @@ impl ConnectError {
                 "create the database yourself, or let the user connect to the database postgres"
             }
             Self::CreateDatabase { .. } => "give the user the CREATEDB privilege, or create the database yourself",
-            Self::GaveUp { last, .. } => last.next_step(),
+            Self::GaveUp { .. } | Self::CredentialsRefused { .. } | Self::Credentials(_) => "see the message",
         }
     }
 }
