@@ -8,6 +8,7 @@ mod cli;
 mod concurrently;
 mod connect;
 mod create;
+mod credentials;
 mod example;
 mod interop;
 mod outcome;

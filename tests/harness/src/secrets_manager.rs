@@ -44,7 +44,10 @@ impl SecretsManager {
         let mut command = Command::new(installed().join("bin/python"));
         // A process group of its own: Ctrl-C ends the tests, and then it ends by itself.
         command.args(["-c", SERVER]).process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("cannot run moto's server");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout is piped"))
@@ -117,10 +120,17 @@ impl SecretsManager {
     pub fn powerless_user(&self) -> (String, String) {
         let made = ["Action=CreateUser", "Action=CreateAccessKey"].map(|action| {
             let body = format!("{action}&UserName=nobody&Version=2010-05-08");
-            self.request("/", &[("Content-Type", "application/x-www-form-urlencoded")], "iam", &body)
+            self.request(
+                "/",
+                &[("Content-Type", "application/x-www-form-urlencoded")],
+                "iam",
+                &body,
+            )
         });
         let between = |tag: &str| {
-            let text = made[1].split_once(&format!("<{tag}>")).and_then(|(_, rest)| rest.split_once('<'));
+            let text = made[1]
+                .split_once(&format!("<{tag}>"))
+                .and_then(|(_, rest)| rest.split_once('<'));
             text.unwrap_or_else(|| panic!("no {tag} in {}", made[1])).0.to_owned()
         };
         self.request("/moto-api/reset-auth", &[], "iam", "0");
@@ -139,7 +149,10 @@ impl SecretsManager {
 
     /// A POST; the body of its answer, which must be a 200.
     fn request(&self, path: &str, headers: &[(&str, &str)], service: &str, body: &str) -> String {
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("moto's server is gone");
         write!(
             stream,
@@ -149,7 +162,9 @@ impl SecretsManager {
         )
         .expect("moto's server does not listen");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("moto's server does not answer");
+        stream
+            .read_to_string(&mut answer)
+            .expect("moto's server does not answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("moto's server speaks no HTTP");
         assert!(head.contains(" 200 "), "{answer}");
         body.to_owned()
@@ -176,9 +191,18 @@ fn installed() -> &'static Path {
         if fs::read_to_string(&done).ok().as_deref() != Some(REQUIREMENTS) {
             let requirements = home.join("requirements.txt");
             fs::write(&requirements, REQUIREMENTS).expect("cannot write moto's requirements");
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home.join("venv")));
+            run(Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(home.join("venv")));
             run(Command::new(home.join("venv/bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--requirement",
+                ])
                 .arg(&requirements));
             fs::write(&done, REQUIREMENTS).expect("cannot record that moto is installed");
         }

@@ -40,8 +40,11 @@ impl TaskRole {
             secret_key: format!("{}{}", token(), token()),
             given: Arc::default(),
         };
-        let (authorization, secret_key, given) =
-            (role.authorization.clone(), role.secret_key.clone(), Arc::clone(&role.given));
+        let (authorization, secret_key, given) = (
+            role.authorization.clone(),
+            role.secret_key.clone(),
+            Arc::clone(&role.given),
+        );
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 answer(stream, &authorization, &secret_key, &given);

@@ -87,7 +87,9 @@ impl Call {
 
     /// Sets several variables.
     pub fn envs(self, variables: impl IntoIterator<Item = (String, String)>) -> Call {
-        variables.into_iter().fold(self, |call, (name, value)| call.env(name, value))
+        variables
+            .into_iter()
+            .fold(self, |call, (name, value)| call.env(name, value))
     }
 
     /// Sets a variable.
