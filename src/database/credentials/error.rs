@@ -125,6 +125,12 @@ pub enum AnswerError {
         /// How often the SDK tried.
         attempts: u32,
     },
+    /// An answer without an error of AWS' in it.
+    #[error("the endpoint answered {status} without an error of AWS': a proxy, or not Secrets Manager at all")]
+    Stranger {
+        /// The HTTP status.
+        status: u16,
+    },
     /// The request could not be made.
     #[error("the request could not be made: {0}")]
     Request(String),
@@ -173,6 +179,7 @@ impl AnswerError {
             | "ExpiredTokenException"
             | "MissingAuthenticationTokenException"
             | "IncompleteSignatureException" => AnswerError::CredentialsRefused { code, message },
+            "" => AnswerError::Stranger { status },
             _ => AnswerError::Other {
                 status,
                 code,
@@ -241,6 +248,7 @@ impl AnswerError {
                 "see that the subnet has a route to Secrets Manager (the interface endpoint com.amazonaws.{region}.secretsmanager, or NAT), that the security \
                  groups let port 443 through, and that AWS_ENDPOINT_URL is right if it is set"
             ),
+            Self::Stranger { .. } => "check AWS_ENDPOINT_URL and the proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)".into(),
             Self::Other { status, .. } if *status >= 500 => "start again later".into(),
             Self::Other { .. } | Self::Request(_) => "check DB_SECRET_ARN and the AWS configuration".into(),
         }
@@ -311,6 +319,12 @@ mod tests {
                 Exit::Database,
                 "answered 400 InvalidParameterException",
                 "check",
+            ),
+            (
+                answer(403, "", ""),
+                Exit::Database,
+                "answered 403 without an error of AWS'",
+                "HTTPS_PROXY",
             ),
             (
                 Failure::Timeout,
