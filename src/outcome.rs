@@ -5,6 +5,8 @@ use crate::artifact::Origin;
 use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::overview::Overview;
+use crate::status::Running;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +22,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status` or `resolve`.
+    /// `deploy`, `status`, `resolve` or `baseline`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -39,9 +41,13 @@ pub struct Outcome {
     pub applied: Vec<Applied>,
     /// What is still pending, the failed one too where it can be tried again or is half done.
     pub pending: Vec<String>,
+    /// Of `status`: every migration of the artifact and of the ledger.
+    pub migrations: Vec<Overview>,
+    /// Of `status`: the session that holds the migration lock.
+    pub running: Option<Running>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
-    /// What `resolve` changed.
+    /// What `resolve` or `baseline` recorded.
     pub resolved: Vec<String>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
@@ -90,6 +96,8 @@ impl Outcome {
             database: None,
             applied: Vec::new(),
             pending: Vec::new(),
+            migrations: Vec::new(),
+            running: None,
             recovered: Vec::new(),
             resolved: Vec::new(),
             warnings: Vec::new(),
@@ -109,7 +117,7 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
-            (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, "resolve" | "baseline") => "resolved",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
