@@ -1,8 +1,8 @@
 //! The way to the database: where it is, how its server is verified, and a connected client.
 //!
-//! [`url`] reads Prisma's connection string into a [`target::Target`]; [`connect`] goes there, with [`tls`] and the retries that a database which
-//! is still waking up needs, as whom [`credentials`] says; [`create`] makes a missing database. Every failure of these is a [`error::ConnectError`]. [`session`] is what runs on the
-//! connection, and [`lock`] is Prisma's advisory lock on it.
+//! [`url`] reads Prisma's connection string into a [`target::Target`]; [`connect`] goes there, as whom [`credentials`] says, with [`tls`] and the
+//! retries that a database which is still waking up needs; [`create`] makes a missing database. Every failure of these is a [`error::ConnectError`].
+//! [`session`] is what runs on the connection, and [`lock`] is Prisma's advisory lock on it.
 
 pub mod connect;
 pub mod create;

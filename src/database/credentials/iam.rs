@@ -12,7 +12,9 @@ use crate::artifact::s3::failure::innermost;
 use crate::aws;
 use crate::database::error::ConnectError;
 use crate::database::target::{Host, Target};
+use crate::printable::printable_name;
 use crate::secret::Secret;
+use crate::sql::quote;
 
 /// As long as RDS allows.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -101,7 +103,7 @@ fn region_of(host: &str) -> Option<&str> {
 
 /// A refused login, with what to look at where tokens are used: the server itself says only that PAM failed.
 pub(super) fn explain(refused: &Target, refusal: ConnectError) -> ConnectError {
-    let user = &refused.user;
+    let user = printable_name(&refused.user);
     let region = match &refused.host {
         Host::Tcp(host) => region_of(host),
         Host::Socket(_) => None,
@@ -118,7 +120,7 @@ pub(super) fn explain(refused: &Target, refusal: ConnectError) -> ConnectError {
         "check that the instance has IAM authentication turned on, that the user has been granted the role (GRANT rds_iam TO {}), that the task role has \
          rds-db:connect on arn:{partition}:rds-db:{region}:ACCOUNT:dbuser:RESOURCE_ID/{user} (RESOURCE_ID is the DbiResourceId or DbClusterResourceId, not \
          the name), and that DB_HOST is the endpoint itself and no CNAME",
-        crate::sql::quote::identifier(user)
+        quote::identifier(&user)
     );
     ConnectError::CredentialsRefused {
         refusal: Box::new(refusal),

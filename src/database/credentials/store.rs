@@ -81,6 +81,7 @@ pub(super) async fn open(id: SecretId, place: Place) -> Result<Target, Credentia
         ca_file: place.ca_file,
     };
     let mut target = Target::from_parts(parts).map_err(|cause| CredentialsError::Parts { id: id.clone(), cause })?;
+    tracing::info!("the database is {}, the user {}", target.describe(), target.user);
     target.credentials = Credentials::Secret(StoredSecret(Arc::new(Shared { id, login })));
     Ok(target)
 }
