@@ -343,6 +343,28 @@ impl Ledger {
         )
     }
 
+    /// Removes a row, asserting that it was there.
+    pub fn remove(&self, id: &str) -> String {
+        let id = quote::literal(id);
+        self.asserted(
+            &format!("DELETE FROM {} WHERE id OPERATOR(pg_catalog.=) {id}", self.table),
+            NOT_WRITTEN,
+        )
+    }
+
+    /// Makes of an applied row what Prisma writes for a migration that it ran, asserting that it was there.
+    pub fn rewrite(&self, id: &str, checksum: &str) -> String {
+        let (id, checksum) = (quote::literal(id), quote::literal(checksum));
+        self.asserted(
+            &format!(
+                "UPDATE {} SET checksum = {checksum}, logs = NULL, applied_steps_count = 1 \
+                 WHERE id OPERATOR(pg_catalog.=) {id} AND finished_at IS NOT NULL AND rolled_back_at IS NULL",
+                self.table
+            ),
+            NOT_WRITTEN,
+        )
+    }
+
     fn update(&self, id: &str, set: &str) -> String {
         self.asserted(
             &format!(

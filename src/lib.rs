@@ -1,6 +1,7 @@
 //! The parts of `prisma-migrate-task`. The program is the product: this library has no stable interface of its own.
 
 pub mod activity;
+pub mod adopt;
 pub mod apply;
 pub mod artifact;
 mod aws;
@@ -8,6 +9,7 @@ pub mod baseline;
 pub mod cli;
 pub mod database;
 pub mod deploy;
+pub mod drift;
 pub mod excerpt;
 pub mod exit;
 pub mod failure;

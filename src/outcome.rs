@@ -1,8 +1,10 @@
 //! What a run came to: one value, made once. Text, JSON and the exit code are views of it.
 
+use crate::adopt::findings::Change;
 use crate::apply::How;
 use crate::artifact::Origin;
 use crate::database::open::Server;
+use crate::drift::{Difference, schema::Schema};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::overview::Overview;
@@ -22,7 +24,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status`, `resolve` or `baseline`.
+    /// `deploy`, `status`, `resolve`, `baseline`, `adopt` or `drift`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -47,8 +49,14 @@ pub struct Outcome {
     pub running: Option<Running>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
-    /// What `resolve` or `baseline` recorded.
+    /// What `resolve`, `baseline` or `adopt` recorded.
     pub resolved: Vec<String>,
+    /// The rows that `adopt` changed or removed, or would, whole.
+    pub adopted: Vec<Change>,
+    /// What was changed in the schema outside migrations since an earlier report.
+    pub drift: Vec<Difference>,
+    /// The schema after a deploy with a report, or as `drift` found it; its objects are in the report only.
+    pub schema: Option<Schema>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -100,6 +108,9 @@ impl Outcome {
             running: None,
             recovered: Vec::new(),
             resolved: Vec::new(),
+            adopted: Vec::new(),
+            drift: Vec::new(),
+            schema: None,
             warnings: Vec::new(),
             failure: None,
         }
@@ -117,10 +128,12 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
-            (Exit::Success, "resolve" | "baseline") => "resolved",
+            (Exit::Success, "drift") => "no_drift",
+            (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
+            (Exit::Drift, _) => "drift",
             _ => "failed",
         };
     }

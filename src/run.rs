@@ -1,8 +1,10 @@
 //! One run of the program, from its command line to its outcome.
 
+use crate::adopt;
 use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
+use crate::drift;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -71,6 +73,8 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             Action::ResolveApplied(names) => resolve::applied(&settings, &stop, names, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
             Action::ResolveRetry(name) => resolve::retry(&settings, &stop, name, outcome).await,
+            Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
+            Action::Drift(since) => drift::drift(&settings, &stop, since, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
         }
     });

@@ -4,12 +4,14 @@ mod database;
 
 use crate::artifact::Source;
 use crate::cli::{
-    ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
-    ResolveArgs, StatusArgs, Verb, WorkArgs,
+    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, LockArgs, LogFormat,
+    LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::credentials::Way;
 use crate::database::open::Terms;
+use crate::database::pooler;
 use crate::database::target::Target;
+use crate::drift::Location;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::{Policy, Scope};
@@ -34,6 +36,10 @@ pub struct Settings<T = Target> {
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
     pub connect_timeout: Duration,
+    /// The role to work as, where it is not the user's own.
+    pub role: Option<String>,
+    /// Whether a pooler in session mode may stand between.
+    pub allow_pooler: bool,
     /// How long the migration lock is waited for.
     pub lock_wait: Duration,
     /// Whether a backend of an earlier run is ended that holds the migration lock.
@@ -46,6 +52,10 @@ pub struct Settings<T = Target> {
     pub policy: Policy,
     /// Whether all that is pending shares one transaction.
     pub all_or_nothing: bool,
+    /// The earlier report that the schema is compared with before a deploy, and what is made of a difference.
+    pub check_drift: Option<(CheckDrift, Location)>,
+    /// Whether the schema is described in the outcome.
+    pub describe_schema: bool,
     /// How often a running migration is spoken of.
     pub progress_every: Duration,
     /// After how long the run stops by itself.
@@ -72,6 +82,13 @@ pub enum Action {
     ResolveRetry(String),
     /// Record this migration and all before it as applied, in a database that is not managed yet.
     Baseline(String),
+    /// Make of a ledger that others wrote what Prisma would have written, or only say what that is.
+    Adopt {
+        /// Write.
+        confirm: bool,
+    },
+    /// Compare the schema with that of an earlier report.
+    Drift(Location),
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -95,6 +112,8 @@ impl Output {
             Verb::Status(args) => ("status", &args.output),
             Verb::Resolve(args) => ("resolve", &args.output),
             Verb::Baseline(args) => ("baseline", &args.output),
+            Verb::Adopt(args) => ("adopt", &args.output),
+            Verb::Drift(args) => ("drift", &args.output),
         };
         Output {
             verb,
@@ -143,6 +162,18 @@ impl Settings<Way> {
                 settings.policy.scope = scope;
                 Ok(settings)
             }
+            Verb::Drift(DriftArgs { since, connection, .. }) => {
+                let action = Action::Drift(location(&since)?);
+                Self::common(action, ArtifactArgs::default(), &connection, variable)
+            }
+            Verb::Adopt(AdoptArgs {
+                artifact,
+                confirm,
+                connection,
+                lock,
+                ..
+            }) => Self::common(Action::Adopt { confirm }, artifact, &connection, variable)
+                .map(|settings| settings.locking(&lock)),
             Verb::Baseline(BaselineArgs {
                 artifact,
                 to,
@@ -178,6 +209,10 @@ impl Settings<Way> {
             scope: args.to.map_or(Scope::All, Scope::UpTo),
         };
         settings.all_or_nothing = args.all_or_nothing;
+        settings.describe_schema = args.output.report.is_some();
+        if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
+            settings.check_drift = Some((action, location(since)?));
+        }
         Ok(settings)
     }
 
@@ -189,10 +224,20 @@ impl Settings<Way> {
     ) -> Result<Self, Failure> {
         let source = source(artifact.source.as_deref(), variable)?;
         // Said before anything about the database: whoever starts the bare program learns first what it is given.
-        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_)) {
+        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_) | Action::Drift(_)) {
             return Err(no_source());
         }
         let (target, mut notes) = database::way(variable)?;
+        let options = match &target {
+            Way::Url(target) => target.options.as_deref().unwrap_or_default(),
+            Way::Parts(_) | Way::Secret(..) | Way::Iam(_) => "",
+        };
+        if connection.allow_pooler && pooler::settings_in(options).is_none() {
+            return Err(usage(
+                "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
+                "take out what is no setting: a pooler does not hand it on",
+            ));
+        }
         if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
             notes.push((
                 true,
@@ -206,12 +251,16 @@ impl Settings<Way> {
             target,
             notes,
             connect_timeout: connection.connect_timeout,
+            role: connection.role.clone(),
+            allow_pooler: connection.allow_pooler,
             lock_wait: Duration::ZERO,
             terminate_orphan: false,
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
             all_or_nothing: false,
+            check_drift: None,
+            describe_schema: false,
             progress_every: Duration::ZERO,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,
@@ -231,12 +280,16 @@ impl Settings<Way> {
             migrations_path: self.migrations_path,
             notes: self.notes,
             connect_timeout: self.connect_timeout,
+            role: self.role,
+            allow_pooler: self.allow_pooler,
             lock_wait: self.lock_wait,
             terminate_orphan: self.terminate_orphan,
             lock_timeout: self.lock_timeout,
             lock_retry_for: self.lock_retry_for,
             policy: self.policy,
             all_or_nothing: self.all_or_nothing,
+            check_drift: self.check_drift,
+            describe_schema: self.describe_schema,
             progress_every: self.progress_every,
             max_duration: self.max_duration,
             stop_within: self.stop_within,
@@ -260,6 +313,8 @@ impl Settings {
             run_id,
             connect_timeout: self.connect_timeout,
             lock_timeout: self.lock_timeout,
+            role: self.role.as_deref(),
+            allow_pooler: self.allow_pooler,
         }
     }
 }
@@ -292,6 +347,16 @@ fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Res
         address.etag = variable("PRISMA_ARTIFACT_ETAG");
     }
     Ok(Some(source))
+}
+
+/// Where a report is.
+fn location(given: &str) -> Result<Location, Failure> {
+    match Source::parse(given) {
+        Ok(Source::S3(address)) => Ok(Location::S3(address)),
+        Ok(Source::Zip(path) | Source::Folder(path)) => Ok(Location::File(path)),
+        // Not there yet, or no artifact: the error of reading it says more.
+        Err(_) => Ok(Location::File(PathBuf::from(given))),
+    }
 }
 
 fn no_source() -> Failure {
