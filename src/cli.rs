@@ -366,7 +366,9 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
 fn after_help() -> String {
     let mut text = String::from(
         "The database:\n  DATABASE_URL                     Prisma's connection string, or\n  \
-         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA\n\n\
+         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA, DB_CA_FILE; or\n  \
+         DB_SECRET_ARN                    a secret in Secrets Manager, as RDS has it; DB_HOST, DB_PORT, DB_NAME win over it; or\n  \
+         DB_IAM_AUTH=true                 with DB_HOST and DB_USERNAME: an RDS IAM token for each connection\n\n\
          The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
          PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
          Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod adopt;
 pub mod apply;
 pub mod artifact;
+mod aws;
 pub mod baseline;
 pub mod cli;
 pub mod database;

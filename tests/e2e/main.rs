@@ -10,6 +10,7 @@ mod cli;
 mod concurrently;
 mod connect;
 mod create;
+mod credentials;
 mod drift;
 mod example;
 mod hostile;
