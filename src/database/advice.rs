@@ -32,7 +32,8 @@ impl ConnectError {
                 "free connections, or raise max_connections (on RDS it grows with the instance's memory) or the user's CONNECTION LIMIT"
             }
             Self::Authentication { .. } => {
-                "check user and password; where they were rotated, start again with the new ones (DB_SECRET_ARN lets the program fetch them itself)"
+                "check user and password (has the secret been rotated? by DB_SECRET_ARN the program fetches it itself); where the password is an IAM token, \
+                 the user needs the role rds_iam"
             }
             Self::AuthenticationMethod { .. } => {
                 "check that a password is given, and what pg_hba.conf asks of this user"
