@@ -6,6 +6,7 @@ pub mod cli;
 pub mod database;
 pub mod deploy;
 pub mod excerpt;
+pub mod execute;
 pub mod exit;
 pub mod failure;
 pub mod history;

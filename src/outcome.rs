@@ -20,7 +20,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status` or `resolve`.
+    /// `deploy`, `status`, `resolve` or `execute`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -43,6 +43,8 @@ pub struct Outcome {
     pub recovered: Vec<String>,
     /// What `resolve` changed.
     pub resolved: Vec<String>,
+    /// What `execute` ran and was not rolled back.
+    pub executed: Vec<Executed>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -74,6 +76,17 @@ pub struct Applied {
     pub duration_ms: u64,
 }
 
+/// Statements of one kind that `execute` ran, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Executed {
+    /// Their command, by their first words.
+    pub command: String,
+    /// How many they were.
+    pub statements: u64,
+    /// How many rows they returned or changed; none for commands that know of none.
+    pub rows: Option<u64>,
+}
+
 impl Outcome {
     /// The outcome of a run that has just begun.
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
@@ -92,6 +105,7 @@ impl Outcome {
             pending: Vec::new(),
             recovered: Vec::new(),
             resolved: Vec::new(),
+            executed: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }
@@ -110,6 +124,7 @@ impl Outcome {
         };
         self.result = match (self.exit_code, self.verb) {
             (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, "execute") => "executed",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",

@@ -2,6 +2,7 @@
 
 use crate::cli::Cli;
 use crate::deploy;
+use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -67,6 +68,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
             Action::ResolveApplied(name) => resolve::applied(&settings, &stop, name, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
+            Action::Execute(order) => execute::execute(&settings, order, &stop, outcome).await,
         }
     });
     // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.

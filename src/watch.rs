@@ -29,7 +29,8 @@ pub struct Watch {
 
 #[derive(Clone, Debug)]
 struct Running {
-    migration: String,
+    /// None: a statement of no migration.
+    migration: Option<String>,
     since: Instant,
 }
 
@@ -69,11 +70,11 @@ impl Watch {
         }
     }
 
-    /// A migration begins, or is tried again.
-    pub fn begin(&self, migration: &str) {
+    /// A migration begins, or is tried again; none: a statement of no migration.
+    pub fn begin(&self, migration: Option<&str>) {
         self.blockers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.running.send_replace(Some(Running {
-            migration: migration.to_owned(),
+            migration: migration.map(str::to_owned),
             since: Instant::now(),
         }));
     }
@@ -275,7 +276,7 @@ impl Seen {
             .map(|progress| format!("  {}: {}", progress.what, progress.phase));
         let text = format!(
             "{}  {} s{}{}",
-            printable_name(&now.migration),
+            printable_name(now.migration.as_deref().unwrap_or("the statement")),
             now.since.elapsed().as_secs(),
             phase.unwrap_or_default(),
             self.waiting()
@@ -292,7 +293,7 @@ impl Seen {
 
     /// In the log; on a terminal only who is in the way, since the rest stands on its last line.
     fn say(&self, now: &Running) {
-        let migration = now.migration.as_str();
+        let migration = now.migration.as_deref();
         let seconds = now.since.elapsed().as_secs();
         let percent = self
             .progress

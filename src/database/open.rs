@@ -25,6 +25,10 @@ pub struct Terms<'a> {
     pub connect_timeout: Duration,
     /// How long a statement waits for a lock before it gives up; zero: for ever.
     pub lock_timeout: Duration,
+    /// Whether the ledger is read.
+    pub ledger: bool,
+    /// Whether the session's transactions are READ ONLY unless they say otherwise.
+    pub read_only: bool,
 }
 
 /// An open session and what it found.
@@ -33,7 +37,7 @@ pub struct Opened {
     pub session: Session,
     /// The server.
     pub server: Server,
-    /// Every row of the ledger; none where the table does not exist.
+    /// Every row of the ledger; none where the table does not exist, or was not to be read.
     pub history: Option<History>,
 }
 
@@ -82,7 +86,12 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     // Sent in this order: the first two may fail, and an error is seen before its answer has ended; behind the facts all is answered.
     let ((), rows, facts) = tokio::join!(
         session.keep_settings(&OPTIONAL),
-        session.rows(&ledger),
+        async {
+            match terms.ledger {
+                true => session.rows(&ledger).await.map(Some),
+                false => Ok(None),
+            }
+        },
         session.rows(FACTS)
     );
     log_settings(&session).await;
@@ -108,7 +117,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
     };
     let history = match rows {
-        Ok(rows) => Some(read(&rows)),
+        Ok(rows) => rows.as_deref().map(read),
         Err(error) if error.is(&["42P01"]) => None,
         Err(error) => return Err(unreadable(&error)),
     };
@@ -210,7 +219,7 @@ fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
 
 fn startup(terms: &Terms<'_>) -> Startup {
     // Sent as startup options, so that RESET ALL comes back to them. What would end long work is set, never inherited from the role or the server.
-    let options = [
+    let mut options = vec![
         ("statement_timeout", "0".to_owned()),
         ("idle_in_transaction_session_timeout", "0".to_owned()),
         ("lock_timeout", format!("{}ms", terms.lock_timeout.as_millis())),
@@ -221,6 +230,9 @@ fn startup(terms: &Terms<'_>) -> Startup {
         ("tcp_user_timeout", "120s".to_owned()),
         (RUN_ID_SETTING, terms.run_id.to_owned()),
     ];
+    if terms.read_only {
+        options.push(("default_transaction_read_only", "on".to_owned()));
+    }
     Startup {
         // At most 63 bytes are kept of it.
         application_name: format!("{APPLICATION}{} {}", env!("CARGO_PKG_VERSION"), terms.run_id),
