@@ -35,6 +35,8 @@ pub struct Scene<'a> {
 enum Left {
     /// Nothing.
     Nothing,
+    /// Nothing, though the server was not seen to take it back.
+    NotCommitted,
     /// The statements before the one that failed; of that one nothing.
     Before,
     /// Perhaps also part of the one that failed.
@@ -88,10 +90,10 @@ fn stopped(scene: &Scene<'_>, left: Left) -> Failure {
     };
     let mut failure = scene.ended(stop::interrupted(reason, ""), left);
     failure.exit = match left {
-        Left::Nothing => Exit::Interrupted,
+        Left::Nothing | Left::NotCommitted => Exit::Interrupted,
         Left::Before | Left::Perhaps => Exit::InterruptedPartially,
     };
-    if left == Left::Nothing {
+    if matches!(left, Left::Nothing | Left::NotCommitted) {
         failure.next = "run it again".to_owned();
     }
     failure
@@ -146,9 +148,10 @@ fn refusal(scene: &Scene<'_>, error: &ServerError) -> Failure {
 
 fn left(scene: &Scene<'_>, at: Option<usize>, unseen: bool) -> Left {
     if scene.order.transaction {
-        return match scene.progress.committing && unseen {
-            true => Left::Perhaps,
-            false => Left::Nothing,
+        return match (scene.progress.committing, unseen) {
+            (_, false) => Left::Nothing,
+            (false, true) => Left::NotCommitted,
+            (true, true) => Left::Perhaps,
         };
     }
     let commits = at.and_then(|at| scene.statements.get(at)).is_some_and(|statement| {
@@ -170,6 +173,9 @@ impl Scene<'_> {
                 Access::ReadOnly | Access::Unconfirmed => failure.state(UNCHANGED),
             };
         }
+        if left == Left::NotCommitted {
+            return failure.state("nothing was committed: the server rolls back what ran");
+        }
         let mut failure = failure;
         failure.exit = Exit::PartiallyCommitted;
         if self.order.transaction {
@@ -188,7 +194,7 @@ impl Scene<'_> {
             n => format!("the first {n} statements are committed; "),
         };
         match left {
-            Left::Nothing | Left::Before => {
+            Left::Nothing | Left::NotCommitted | Left::Before => {
                 failure.next = format!("mend it, and run what begins at line {line}");
                 failure.state(format!("{committed}the next one, at line {line}, left nothing behind"))
             }

@@ -9,6 +9,7 @@ mod concurrently;
 mod connect;
 mod create;
 mod example;
+mod execute;
 mod interop;
 mod outcome;
 mod protocol;
