@@ -1,5 +1,7 @@
 //! One run of the program, from its command line to its outcome.
 
+use crate::adopt;
+use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
 use crate::execute;
@@ -66,8 +68,11 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
-            Action::ResolveApplied(name) => resolve::applied(&settings, &stop, name, outcome).await,
+            Action::ResolveApplied(names) => resolve::applied(&settings, &stop, names, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
+            Action::ResolveRetry(name) => resolve::retry(&settings, &stop, name, outcome).await,
+            Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
+            Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
             Action::Execute(order) => execute::execute(&settings, order, &stop, outcome).await,
         }
     });

@@ -2,7 +2,7 @@
 
 use super::run::Broken;
 use super::{Access, Order, Progress};
-use crate::apply::error::{hint, is_contention};
+use crate::apply::error::{hint, is_contention, is_refusal};
 use crate::database::lock::LockSession;
 use crate::database::server_error::ServerError;
 use crate::excerpt;
@@ -137,7 +137,7 @@ fn refusal(scene: &Scene<'_>, error: &ServerError) -> Failure {
             Exit::TableLock,
             "end the session that is in the way or wait for it, then run it again",
         ),
-        _ if scene.order.transaction && error.routine.as_deref() == Some("PreventInTransactionBlock") => (
+        _ if scene.order.transaction && is_refusal(error) && !read_only => (
             Exit::RolledBack,
             "give --no-transaction: each statement is committed by itself then",
         ),

@@ -58,7 +58,7 @@ fn runs(database: &Database, text: &str) {
 fn rows_are_json_objects_with_the_values_that_their_types_say() {
     let database = prepared();
     let sql = "SELECT id, name, born, id > 1 AS late, id / 2.0 AS half, 'NaN'::float8 AS nan, '{\"a\":\n[1]}'::json AS doc, \
-               ARRAY[id] AS list, 1 AS id, E'\\x1b[2J\\n\\t\\u009b' AS raw FROM person ORDER BY id LIMIT 2";
+               ARRAY[id] AS list, 1 AS id, E'\\x1b[2J\\n\\t\\u009b' AS raw FROM person ORDER BY person.id LIMIT 2";
     let run = execute(&database, &[sql]).run().expect(0);
     assert_eq!(
         rows(&run),
@@ -479,7 +479,7 @@ fn a_large_result_is_not_held_in_memory() {
 #[test]
 fn a_reader_that_closes_the_pipe_ends_a_reading_run_quietly_and_no_writing_one() {
     let database = prepared();
-    let endless = "SELECT repeat('x', 1000) FROM generate_series(1, 1000000000)";
+    let endless = "SELECT repeat('x', 1000), generate_series(1, 1000000000)";
     let run = execute(&database, &["--format", "csv", endless])
         .read_at_most(10_000)
         .run()
