@@ -55,11 +55,11 @@ impl Exit {
         (Exit::Drift, "drift: the schema was changed outside migrations"),
         (
             Exit::RolledBack,
-            "a migration (execute: a statement) failed and was rolled back: the database is as before it",
+            "a migration (or SQL) failed and was rolled back: the database is as before it",
         ),
         (
             Exit::PartiallyCommitted,
-            "a migration (execute: the SQL) failed and part of it is committed, or may be: a person must look",
+            "a migration (or SQL) failed and part of it is committed, or may be: a person must look",
         ),
         (Exit::FailedMigration, "a failed migration of Prisma's blocks (P3009)"),
         (
