@@ -138,8 +138,8 @@ mod tests {
         assert_eq!(
             drawn(&rows),
             concat!(
-                "  id  | näme\n",
-                "------+-----------------------\n",
+                " id   | näme\n",
+                "------+---------------------\n",
                 "    1 | Zoë 東京\n",
                 "  100 | NULL\n",
                 " NULL | \"NULL\"\n",
