@@ -11,6 +11,7 @@ pub mod database;
 pub mod deploy;
 pub mod drift;
 pub mod excerpt;
+pub mod execute;
 pub mod exit;
 pub mod failure;
 pub mod history;

@@ -5,6 +5,7 @@ use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
 use crate::drift;
+use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -76,6 +77,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
             Action::Drift(since) => drift::drift(&settings, &stop, since, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
+            Action::Execute(order) => execute::execute(&settings, order, &stop, outcome).await,
         }
     });
     // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.

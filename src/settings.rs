@@ -4,17 +4,19 @@ mod database;
 
 use crate::artifact::{Limits, Source};
 use crate::cli::{
-    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, LockArgs, LogFormat,
-    LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
+    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs, Format,
+    LockArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::credentials::Way;
 use crate::database::open::Terms;
 use crate::database::pooler;
 use crate::database::target::Target;
 use crate::drift::Location;
+use crate::execute::{Access, Input, Order};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::{Policy, Scope};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +95,8 @@ pub enum Action {
     },
     /// Compare the schema with that of an earlier report.
     Drift(Location),
+    /// Run SQL.
+    Execute(Order),
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -118,6 +122,7 @@ impl Output {
             Verb::Baseline(args) => ("baseline", &args.output),
             Verb::Adopt(args) => ("adopt", &args.output),
             Verb::Drift(args) => ("drift", &args.output),
+            Verb::Execute(args) => ("execute", &args.output),
         };
         Output {
             verb,
@@ -141,6 +146,7 @@ impl Settings<Way> {
     pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         match cli.verb {
             Verb::Deploy(args) => Self::deploy(args, variable),
+            Verb::Execute(args) => Self::execute(args, variable),
             Verb::Status(StatusArgs {
                 artifact, connection, ..
             }) => Self::common(Action::Status, artifact, &connection, variable),
@@ -221,15 +227,38 @@ impl Settings<Way> {
         Ok(settings)
     }
 
+    fn execute(args: ExecuteArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let order = order(&args, std::io::stdin().is_terminal(), std::io::stdout().is_terminal())?;
+        let mut settings = Self::common(
+            Action::Execute(order),
+            ArtifactArgs::default(),
+            &args.connection,
+            variable,
+        )?;
+        settings.lock_timeout = args.lock_timeout;
+        settings.progress_every = args.progress_every;
+        settings.max_duration = args.max_duration;
+        settings.stop_within = args.stop_within;
+        Ok(settings)
+    }
+
     fn common(
         action: Action,
         artifact: ArtifactArgs,
         connection: &ConnectionArgs,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let source = source(artifact.source.as_deref(), variable)?;
+        let source = match action {
+            Action::Execute(_) => None,
+            _ => source(artifact.source.as_deref(), variable)?,
+        };
         // Said before anything about the database: whoever starts the bare program learns first what it is given.
-        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_) | Action::Drift(_)) {
+        if source.is_none()
+            && !matches!(
+                action,
+                Action::ResolveRolledBack(_) | Action::Drift(_) | Action::Execute(_)
+            )
+        {
             return Err(no_source());
         }
         let (target, mut notes) = database::way(variable)?;
@@ -324,8 +353,54 @@ impl Settings {
             lock_timeout: self.lock_timeout,
             role: self.role.as_deref(),
             allow_pooler: self.allow_pooler,
+            ledger: !matches!(self.action, Action::Execute(_)),
+            read_only: matches!(&self.action, Action::Execute(order) if order.access != Access::Write),
         }
     }
+}
+
+/// What `execute` is to do, by what is a terminal.
+fn order(args: &ExecuteArgs, stdin_is_terminal: bool, stdout_is_terminal: bool) -> Result<Order, Failure> {
+    let input = match (&args.sql, &args.file) {
+        (None, Some(file)) => Input::File(file.clone()),
+        (Some(sql), _) if sql != "-" => Input::Argument(sql.clone()),
+        (None, None) if stdin_is_terminal => {
+            return Err(usage(
+                "nothing says what to execute",
+                "give SQL as an argument, with --file, or on standard input",
+            ));
+        }
+        _ => Input::StandardInput,
+    };
+    if args.read_only && args.confirm {
+        return Err(usage(
+            "--read-only and --confirm contradict each other",
+            "give one of them",
+        ));
+    }
+    if args.read_only && args.no_transaction {
+        return Err(usage(
+            "--read-only holds in one transaction only, and --no-transaction asks for none",
+            "give one of them",
+        ));
+    }
+    let access = match args {
+        _ if args.read_only => Access::ReadOnly,
+        _ if args.confirm || stdin_is_terminal => Access::Write,
+        _ => Access::Unconfirmed,
+    };
+    let for_people = match args.output.log_format {
+        Some(format) => format == LogFormat::Text,
+        None => stdout_is_terminal,
+    };
+    Ok(Order {
+        input,
+        access,
+        transaction: !args.no_transaction,
+        format: args
+            .format
+            .unwrap_or(if for_people { Format::Table } else { Format::Json }),
+    })
 }
 
 fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Source>, Failure> {

@@ -132,7 +132,7 @@ impl Applier<'_> {
                 return Err(stop::interrupted(reason, NOTHING));
             }
             self.session.set_subject(Some(migration.name));
-            self.watch.begin(migration.name);
+            self.watch.begin(Some(migration.name));
             tracing::info!(
                 migration = migration.name,
                 "applying ({} of {}, all in one transaction)",

@@ -13,6 +13,7 @@ mod create;
 mod credentials;
 mod drift;
 mod example;
+mod execute;
 mod hostile;
 mod interop;
 mod lexer;
