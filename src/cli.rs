@@ -1,6 +1,7 @@
 //! The command line: verbs and flags, and the variables that stand for them.
 
 use crate::exit::Exit;
+use crate::hazard::{class::Class, size};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -28,6 +29,8 @@ pub struct Cli {
 pub enum Verb {
     /// Apply the pending migrations
     Deploy(DeployArgs),
+    /// Say what deploy would do: the pending migrations, their locks, their hazards; writes nothing
+    Plan(PlanArgs),
     /// Say what is applied, pending and failed; writes nothing
     Status(StatusArgs),
     /// Correct the ledger by hand: say that a migration is applied, or that it is rolled back
@@ -46,6 +49,9 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub lock: LockArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub hazards: HazardArgs,
     /// Refuse late, missing and edited migrations, which are only warned of otherwise
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
@@ -64,6 +70,29 @@ pub struct DeployArgs {
     /// How long the run may take to stop: less than the task's stopTimeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
     pub stop_within: Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    /// Exit with 10 when something is pending
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub check: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub hazards: HazardArgs,
+    /// Refuse late, missing and edited migrations, which are only warned of otherwise
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub strict: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,
@@ -124,6 +153,17 @@ pub struct ConnectionArgs {
     /// How long to wait for a database that is starting or cannot be reached yet
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub connect_timeout: Duration,
+}
+
+/// What counts as a hazard, and what is refused.
+#[derive(Args, Clone, Debug)]
+pub struct HazardArgs {
+    /// Refuse, with exit 24, pending migrations with hazards of these classes; may be given more than once
+    #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
+    pub fail_on: Vec<Class>,
+    /// From which size on a table's rewrite, scan, index build or change of rows is a hazard
+    #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = size::parse)]
+    pub large_table: u64,
 }
 
 /// The migration lock.
@@ -241,6 +281,8 @@ fn after_help() -> String {
          The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
          PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
          Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \
+         prisma-migrate-task plan ./prisma\n  \
+         prisma-migrate-task plan --check --fail-on table-rewrite,index-build s3://bucket/stack/CODE/app/prisma.zip\n  \
          prisma-migrate-task status ./prisma\n  \
          prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n\n\
          Exit codes:\n",

@@ -5,6 +5,7 @@ use crate::artifact::Origin;
 use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::hazard::{Hazard, Planned};
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +21,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status` or `resolve`.
+    /// `deploy`, `plan`, `status` or `resolve`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -39,6 +40,10 @@ pub struct Outcome {
     pub applied: Vec<Applied>,
     /// What is still pending, the failed one too where it can be tried again or is half done.
     pub pending: Vec<String>,
+    /// What `plan` found that `deploy` would do; none for every other verb.
+    pub plan: Option<Vec<Planned>>,
+    /// What of it may harm a database that is in use.
+    pub hazards: Vec<Hazard>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
     /// What `resolve` changed.
@@ -90,6 +95,8 @@ impl Outcome {
             database: None,
             applied: Vec::new(),
             pending: Vec::new(),
+            plan: None,
+            hazards: Vec::new(),
             recovered: Vec::new(),
             resolved: Vec::new(),
             warnings: Vec::new(),
@@ -110,6 +117,7 @@ impl Outcome {
         };
         self.result = match (self.exit_code, self.verb) {
             (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, "plan") if !self.pending.is_empty() => "planned",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",

@@ -2,6 +2,7 @@
 
 use crate::database::open::{self, Opened};
 use crate::database::server_error::ServerError;
+use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
@@ -19,11 +20,7 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
     };
     if opened.server.schema.is_none() {
         let Some(schema) = wanted else {
-            return Err(Failure::new(
-                Exit::Database,
-                "no schema of the search path exists, so there is no place for the migrations table",
-                "create the schema, or name one with ?schema= or DB_SCHEMA: that one is created",
-            ));
+            return Err(no_schema());
         };
         let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema));
         session
@@ -45,13 +42,37 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
         return Ok(ledger);
     }
     let schema = opened.server.schema.as_deref().or(wanted).unwrap_or_default();
+    if is_managed(session, schema).await? {
+        return Ok(ledger);
+    }
+    session
+        .rows(&ledger.create())
+        .await
+        .map_err(failed("the migrations table could not be created"))?;
+    Ok(ledger)
+}
+
+/// No schema of the search path exists, and none is named that could be made.
+pub fn no_schema() -> Failure {
+    Failure::new(
+        Exit::Database,
+        "no schema of the search path exists, so there is no place for the migrations table",
+        "create the schema, or name one with ?schema= or DB_SCHEMA: that one is created",
+    )
+}
+
+/// Whether there is a migrations table by now, where there was none when the session was opened.
+///
+/// # Errors
+/// The schema holds tables and Prisma does not manage it (P3005); the server's.
+pub async fn is_managed(session: &Session, schema: &str) -> Result<bool, Failure> {
     let tables = session
         .rows(&tables_in(schema))
         .await
-        .map_err(failed("the schema could not be examined"))?;
+        .map_err(|error| open::unusable("the schema could not be examined", &error))?;
     let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
     if names.contains(&crate::history::TABLE) {
-        return Ok(ledger);
+        return Ok(true);
     }
     if !names.is_empty() {
         let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
@@ -62,11 +83,7 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
         )
         .prisma(Some("P3005")));
     }
-    session
-        .rows(&ledger.create())
-        .await
-        .map_err(failed("the migrations table could not be created"))?;
-    Ok(ledger)
+    Ok(false)
 }
 
 /// The ordinary tables of a schema, those left out that extensions make and Prisma does not count (Prisma 6.19, `schema_differ.rs`).

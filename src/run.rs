@@ -5,6 +5,7 @@ use crate::deploy;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
+use crate::preview;
 use crate::resolve;
 use crate::settings::{self, Action, Output, Settings};
 use crate::status;
@@ -64,6 +65,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             .map_err(|error| bug(&format!("the signals could not be caught: {error}")))?;
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
+            Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await?,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
             Action::ResolveApplied(name) => resolve::applied(&settings, &stop, name, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,

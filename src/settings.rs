@@ -2,12 +2,14 @@
 
 use crate::artifact::Source;
 use crate::cli::{
-    ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb,
+    ArtifactArgs, Cli, ConnectionArgs, DeployArgs, HazardArgs, LogFormat, LogLevel, OutputArgs, PlanArgs, ResolveArgs,
+    StatusArgs, Verb,
 };
 use crate::database::open::Terms;
 use crate::database::target::{Parts, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::hazard::Watchfulness;
 use crate::plan::Policy;
 use crate::secret::Secret;
 use std::path::PathBuf;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub lock_retry_for: Duration,
     /// What is refused.
     pub policy: Policy,
+    /// What counts as a hazard, and which are refused.
+    pub watchfulness: Watchfulness,
     /// How often a running migration is spoken of.
     pub progress_every: Duration,
     /// After how long the run stops by itself.
@@ -54,6 +58,11 @@ const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(25);
 pub enum Action {
     /// Apply what is pending.
     Deploy,
+    /// Say what a deploy would do; `check`: exit 10 when something is pending.
+    Plan {
+        /// `--check`.
+        check: bool,
+    },
     /// Look, and write nothing.
     Status,
     /// Record a migration as applied.
@@ -80,6 +89,7 @@ impl Output {
     pub fn of(cli: &Cli) -> Output {
         let (verb, args): (_, &OutputArgs) = match &cli.verb {
             Verb::Deploy(args) => ("deploy", &args.output),
+            Verb::Plan(args) => ("plan", &args.output),
             Verb::Status(args) => ("status", &args.output),
             Verb::Resolve(args) => ("resolve", &args.output),
         };
@@ -105,6 +115,19 @@ impl Settings {
     pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
         match cli.verb {
             Verb::Deploy(args) => Self::deploy(args, variable),
+            Verb::Plan(PlanArgs {
+                artifact,
+                check,
+                hazards,
+                strict,
+                connection,
+                ..
+            }) => {
+                let mut settings = Self::common(Action::Plan { check }, artifact, &connection, variable)?;
+                settings.policy = Policy { strict };
+                settings.watchfulness = watchfulness(hazards);
+                Ok(settings)
+            }
             Verb::Status(StatusArgs {
                 artifact, connection, ..
             }) => Self::common(Action::Status, artifact, &connection, variable),
@@ -141,6 +164,7 @@ impl Settings {
         settings.lock_timeout = args.lock_timeout;
         settings.lock_retry_for = args.lock_retry_for;
         settings.policy = Policy { strict: args.strict };
+        settings.watchfulness = watchfulness(args.hazards);
         settings.progress_every = args.progress_every;
         settings.max_duration = args.max_duration;
         settings.stop_within = args.stop_within;
@@ -178,6 +202,7 @@ impl Settings {
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
+            watchfulness: Watchfulness::default(),
             progress_every: Duration::ZERO,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,
@@ -200,6 +225,13 @@ impl Settings {
             connect_timeout: self.connect_timeout,
             lock_timeout: self.lock_timeout,
         }
+    }
+}
+
+fn watchfulness(args: HazardArgs) -> Watchfulness {
+    Watchfulness {
+        large_table: args.large_table,
+        fail_on: args.fail_on,
     }
 }
 
