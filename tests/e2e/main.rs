@@ -10,6 +10,7 @@ mod connect;
 mod create;
 mod example;
 mod interop;
+mod locks;
 mod outcome;
 mod protocol;
 mod readme;
