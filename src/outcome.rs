@@ -1,11 +1,14 @@
 //! What a run came to: one value, made once. Text, JSON and the exit code are views of it.
 
+use crate::adopt::findings::Change;
 use crate::apply::How;
 use crate::artifact::Origin;
 use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::{Hazard, Planned};
+use crate::overview::Overview;
+use crate::status::Running;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +24,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `plan`, `status` or `resolve`.
+    /// `deploy`, `plan`, `status`, `resolve`, `baseline` or `adopt`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -40,14 +43,20 @@ pub struct Outcome {
     pub applied: Vec<Applied>,
     /// What is still pending, the failed one too where it can be tried again or is half done.
     pub pending: Vec<String>,
+    /// Of `status`: every migration of the artifact and of the ledger.
+    pub migrations: Vec<Overview>,
+    /// Of `status`: the session that holds the migration lock.
+    pub running: Option<Running>,
     /// What `plan` found that `deploy` would do; none for every other verb.
     pub plan: Option<Vec<Planned>>,
     /// What of it may harm a database that is in use.
     pub hazards: Vec<Hazard>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
-    /// What `resolve` changed.
+    /// What `resolve`, `baseline` or `adopt` recorded.
     pub resolved: Vec<String>,
+    /// The rows that `adopt` changed or removed, or would, whole.
+    pub adopted: Vec<Change>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -95,10 +104,13 @@ impl Outcome {
             database: None,
             applied: Vec::new(),
             pending: Vec::new(),
+            migrations: Vec::new(),
+            running: None,
             plan: None,
             hazards: Vec::new(),
             recovered: Vec::new(),
             resolved: Vec::new(),
+            adopted: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }
@@ -116,7 +128,7 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
-            (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, "plan") if !self.pending.is_empty() => "planned",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",

@@ -42,7 +42,7 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
         return Ok(ledger);
     }
     let schema = opened.server.schema.as_deref().or(wanted).unwrap_or_default();
-    if is_managed(session, schema).await? {
+    if managed(session, schema).await? {
         return Ok(ledger);
     }
     session
@@ -61,15 +61,13 @@ pub fn no_schema() -> Failure {
     )
 }
 
-/// Whether there is a migrations table by now, where there was none when the session was opened.
+/// Whether the migrations table is in the schema by now; where it is not, the schema holds no other table.
 ///
 /// # Errors
-/// The schema holds tables and Prisma does not manage it (P3005); the server's.
-pub async fn is_managed(session: &Session, schema: &str) -> Result<bool, Failure> {
-    let tables = session
-        .rows(&tables_in(schema))
-        .await
-        .map_err(|error| open::unusable("the schema could not be examined", &error))?;
+/// It holds other tables and no migrations table (P3005); the server's.
+pub async fn managed(session: &Session, schema: &str) -> Result<bool, Failure> {
+    let tables = session.rows(&tables_in(schema)).await;
+    let tables = tables.map_err(|error| open::unusable("the schema could not be examined", &error))?;
     let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
     if names.contains(&crate::history::TABLE) {
         return Ok(true);
@@ -79,7 +77,7 @@ pub async fn is_managed(session: &Session, schema: &str) -> Result<bool, Failure
         return Err(Failure::new(
             Exit::History,
             format!("the schema {schema} is not empty ({} tables: {shown}), and Prisma does not manage it yet", names.len()),
-            "mark the migrations that it already has with `prisma-migrate-task resolve --applied NAME`, oldest first, then deploy again",
+            "record the migrations that it holds with `prisma-migrate-task baseline --to NAME`, the last of them, then deploy again",
         )
         .prisma(Some("P3005")));
     }

@@ -1,5 +1,6 @@
 //! `plan`: says what a deploy would do. Takes no lock and writes nothing.
 
+use crate::apply::together;
 use crate::artifact::Artifact;
 use crate::database::lock;
 use crate::database::open::{self, Opened};
@@ -56,7 +57,7 @@ async fn look(
         Some(opened) => history(opened, settings, outcome).await?,
         None => History::default(),
     };
-    let plan = match plan::plan(&artifact.migrations, &history, settings.policy) {
+    let plan = match plan::plan(&artifact.migrations, &history, &settings.policy) {
         Ok(plan) => plan,
         Err(failure) => {
             return Err(match opened {
@@ -66,11 +67,15 @@ async fn look(
         }
     };
     outcome.warnings.extend(plan.warnings);
-    outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
+    if settings.all_or_nothing {
+        together::check(&plan.pending)?;
+    }
+    let pending = plan.pending.iter().map(|pending| pending.name);
+    outcome.pending = pending.chain(plan.left.iter().copied()).map(str::to_owned).collect();
     let wanted = settings.target.schema.as_deref();
     let schema = opened.and_then(|opened| opened.server.schema.as_deref()).or(wanted);
     let session = opened.map(|opened| &opened.session);
-    let examined = hazard::examine(session, schema, &plan.pending, &settings.watchfulness)
+    let examined = hazard::examine(session, schema, &plan.pending, settings)
         .await
         .map_err(|error| open::unusable("the tables of the pending migrations could not be looked at", &error))?;
     outcome.warnings.extend(examined.warning);
@@ -92,7 +97,7 @@ async fn history(opened: &Opened, settings: &Settings, outcome: &mut Outcome) ->
     if opened.history.is_none() {
         match (&server.schema, &settings.target.schema) {
             (Some(schema), _) => {
-                prepare::is_managed(&opened.session, schema).await?;
+                prepare::managed(&opened.session, schema).await?;
             }
             (None, Some(schema)) => outcome
                 .warnings

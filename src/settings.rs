@@ -2,15 +2,15 @@
 
 use crate::artifact::Source;
 use crate::cli::{
-    ArtifactArgs, Cli, ConnectionArgs, DeployArgs, HazardArgs, LogFormat, LogLevel, OutputArgs, PlanArgs, ResolveArgs,
-    StatusArgs, Verb,
+    AdoptArgs, ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
+    PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::open::Terms;
 use crate::database::target::{Parts, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::Watchfulness;
-use crate::plan::Policy;
+use crate::plan::{Policy, Scope};
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,8 +38,10 @@ pub struct Settings {
     pub lock_timeout: Duration,
     /// How long a migration is tried again while other sessions hold its locks.
     pub lock_retry_for: Duration,
-    /// What is refused.
+    /// What is to be applied, and what is refused.
     pub policy: Policy,
+    /// Whether all that is pending shares one transaction.
+    pub all_or_nothing: bool,
     /// What counts as a hazard, and which are refused.
     pub watchfulness: Watchfulness,
     /// How often a running migration is spoken of.
@@ -65,10 +67,19 @@ pub enum Action {
     },
     /// Look, and write nothing.
     Status,
-    /// Record a migration as applied.
-    ResolveApplied(String),
+    /// Record migrations as applied.
+    ResolveApplied(Vec<String>),
     /// Record a migration as rolled back.
     ResolveRolledBack(String),
+    /// Run a migration on from the step at which it stopped.
+    ResolveRetry(String),
+    /// Record this migration and all before it as applied, in a database that is not managed yet.
+    Baseline(String),
+    /// Make of a ledger that others wrote what Prisma would have written, or only say what that is.
+    Adopt {
+        /// Write.
+        confirm: bool,
+    },
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -92,6 +103,8 @@ impl Output {
             Verb::Plan(args) => ("plan", &args.output),
             Verb::Status(args) => ("status", &args.output),
             Verb::Resolve(args) => ("resolve", &args.output),
+            Verb::Baseline(args) => ("baseline", &args.output),
+            Verb::Adopt(args) => ("adopt", &args.output),
         };
         Output {
             verb,
@@ -118,16 +131,10 @@ impl Settings {
             Verb::Plan(PlanArgs {
                 artifact,
                 check,
-                hazards,
-                strict,
+                policy,
                 connection,
                 ..
-            }) => {
-                let mut settings = Self::common(Action::Plan { check }, artifact, &connection, variable)?;
-                settings.policy = Policy { strict };
-                settings.watchfulness = watchfulness(hazards);
-                Ok(settings)
-            }
+            }) => Ok(Self::common(Action::Plan { check }, artifact, &connection, variable)?.obeying(policy)),
             Verb::Status(StatusArgs {
                 artifact, connection, ..
             }) => Self::common(Action::Status, artifact, &connection, variable),
@@ -135,40 +142,76 @@ impl Settings {
                 artifact,
                 applied,
                 rolled_back,
+                retry,
+                connection,
+                lock,
+                work,
+                ..
+            }) => {
+                let scope = retry.clone().map_or(Scope::All, Scope::Only);
+                let action = match (rolled_back, retry) {
+                    (Some(name), _) => Action::ResolveRolledBack(name),
+                    (None, Some(name)) => Action::ResolveRetry(name),
+                    (None, None) => Action::ResolveApplied(applied),
+                };
+                let mut settings = Self::common(action, artifact, &connection, variable)?
+                    .locking(&lock)
+                    .working(&work);
+                settings.policy.scope = scope;
+                Ok(settings)
+            }
+            Verb::Adopt(AdoptArgs {
+                artifact,
+                confirm,
                 connection,
                 lock,
                 ..
-            }) => {
-                let action = match (applied, rolled_back) {
-                    (Some(name), _) => Action::ResolveApplied(name),
-                    (None, Some(name)) => Action::ResolveRolledBack(name),
-                    (None, None) => {
-                        return Err(usage(
-                            "resolve needs --applied NAME or --rolled-back NAME",
-                            "give one of them",
-                        ));
-                    }
-                };
-                let mut settings = Self::common(action, artifact, &connection, variable)?;
-                settings.lock_wait = lock.lock_wait;
-                settings.terminate_orphan = lock.terminate_orphan;
-                Ok(settings)
-            }
+            }) => Self::common(Action::Adopt { confirm }, artifact, &connection, variable)
+                .map(|settings| settings.locking(&lock)),
+            Verb::Baseline(BaselineArgs {
+                artifact,
+                to,
+                connection,
+                lock,
+                ..
+            }) => Self::common(Action::Baseline(to), artifact, &connection, variable)
+                .map(|settings| settings.locking(&lock)),
         }
     }
 
+    fn locking(mut self, lock: &LockArgs) -> Settings {
+        self.lock_wait = lock.lock_wait;
+        self.terminate_orphan = lock.terminate_orphan;
+        self
+    }
+
+    fn working(mut self, work: &WorkArgs) -> Settings {
+        self.lock_timeout = work.lock_timeout;
+        self.lock_retry_for = work.lock_retry_for;
+        self.progress_every = work.progress_every;
+        self.max_duration = work.max_duration;
+        self.stop_within = work.stop_within;
+        self
+    }
+
+    fn obeying(mut self, policy: PolicyArgs) -> Settings {
+        self.policy = Policy {
+            strict: policy.strict,
+            scope: policy.to.map_or(Scope::All, Scope::UpTo),
+        };
+        self.all_or_nothing = policy.all_or_nothing;
+        self.watchfulness = Watchfulness {
+            large_table: policy.large_table,
+            fail_on: policy.fail_on,
+        };
+        self
+    }
+
     fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
-        let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?;
-        settings.lock_wait = args.lock.lock_wait;
-        settings.terminate_orphan = args.lock.terminate_orphan;
-        settings.lock_timeout = args.lock_timeout;
-        settings.lock_retry_for = args.lock_retry_for;
-        settings.policy = Policy { strict: args.strict };
-        settings.watchfulness = watchfulness(args.hazards);
-        settings.progress_every = args.progress_every;
-        settings.max_duration = args.max_duration;
-        settings.stop_within = args.stop_within;
-        Ok(settings)
+        Ok(Self::common(Action::Deploy, args.artifact, &args.connection, variable)?
+            .locking(&args.lock)
+            .working(&args.work)
+            .obeying(args.policy))
     }
 
     fn common(
@@ -202,6 +245,7 @@ impl Settings {
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
+            all_or_nothing: false,
             watchfulness: Watchfulness::default(),
             progress_every: Duration::ZERO,
             max_duration: None,
@@ -225,13 +269,6 @@ impl Settings {
             connect_timeout: self.connect_timeout,
             lock_timeout: self.lock_timeout,
         }
-    }
-}
-
-fn watchfulness(args: HazardArgs) -> Watchfulness {
-    Watchfulness {
-        large_table: args.large_table,
-        fail_on: args.fail_on,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::Pending;
+use crate::settings::Settings;
 use catalogue::Facts;
 use class::Class;
 use mode::Mode;
@@ -140,9 +141,14 @@ pub async fn examine(
     session: Option<&Session>,
     schema: Option<&str>,
     pending: &[Pending<'_>],
-    watchfulness: &Watchfulness,
+    settings: &Settings,
 ) -> Result<Examined, ServerError> {
-    let scripts: Vec<Script> = pending.iter().map(script::read).collect();
+    let mut scripts: Vec<Script> = pending.iter().map(script::read).collect();
+    if settings.all_or_nothing {
+        for script in &mut scripts {
+            script.how = How::Together;
+        }
+    }
     let question = script::question(&scripts);
     let schema = schema.unwrap_or("public");
     let facts = match session {
@@ -152,7 +158,7 @@ pub async fn examine(
             ..Facts::default()
         },
     };
-    Ok(foresee(&scripts, &facts, watchfulness))
+    Ok(foresee(&scripts, &facts, &settings.watchfulness))
 }
 
 /// What follows from the scripts and the facts.
@@ -162,7 +168,9 @@ pub fn foresee(scripts: &[Script], facts: &Facts, watchfulness: &Watchfulness) -
     let plan = scripts
         .iter()
         .map(|script| {
-            world.begin_transaction();
+            if script.how != How::Together {
+                world.begin_transaction();
+            }
             let statements = script
                 .entries
                 .iter()
@@ -192,7 +200,7 @@ fn statement_of(
     watchfulness: &Watchfulness,
     hazards: &mut Vec<Hazard>,
 ) -> Statement {
-    if entry.begins_transaction {
+    if entry.begins_transaction && script.how != How::Together {
         world.begin_transaction();
     }
     let mut locks = Locks::default();

@@ -16,6 +16,7 @@ impl Page {
             let how = match migration.how {
                 How::Atomic => "in one transaction",
                 How::Alone => "by itself, outside a transaction",
+                How::Together => "in one transaction with all others",
                 How::StepByStep => "statement by statement",
             };
             let how = match &migration.why {

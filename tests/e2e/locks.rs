@@ -178,7 +178,9 @@ fn planned(database: &Database, statement: &str) -> Locks {
         .run()
         .expect(0);
     let locks = &plan.report.as_ref().unwrap()["plan"][0]["statements"][0]["locks"];
-    let locks = locks.as_array().unwrap_or_else(|| panic!("{statement}: no locks\n{plan}"));
+    let locks = locks
+        .as_array()
+        .unwrap_or_else(|| panic!("{statement}: no locks\n{plan}"));
     let lock = |lock: &serde_json::Value| {
         let text = |field: &str| lock[field].as_str().unwrap().to_owned();
         (text("relation"), text("mode"))

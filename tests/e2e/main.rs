@@ -16,6 +16,7 @@ mod protocol;
 mod readme;
 mod recover;
 mod refusal;
+mod scope;
 mod secrets;
 mod session;
 mod stop;
