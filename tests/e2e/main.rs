@@ -12,6 +12,7 @@ mod example;
 mod interop;
 mod locks;
 mod outcome;
+mod plan;
 mod protocol;
 mod readme;
 mod recover;
