@@ -13,7 +13,7 @@ pub enum Exit {
     Unexpected = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// `status`: migrations are pending.
+    /// `status`, `plan --check`: migrations are pending.
     Pending = 10,
     /// A migration failed and was rolled back: the database is as before it.
     RolledBack = 20,
@@ -49,7 +49,7 @@ impl Exit {
         (Exit::Success, "up to date, or applied"),
         (Exit::Unexpected, "unexpected error (a bug)"),
         (Exit::Usage, "usage or configuration"),
-        (Exit::Pending, "status: migrations are pending"),
+        (Exit::Pending, "status, plan --check: migrations are pending"),
         (
             Exit::RolledBack,
             "a migration failed and was rolled back: the database is as before it",

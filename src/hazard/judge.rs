@@ -189,7 +189,7 @@ impl Case<'_> {
         };
         Some(Finding {
             class,
-            what: format!("{does} {}{why} under {under}: {shuts_out}", self.table()),
+            what: format!("{does} {}{why}, under {under}: {shuts_out}", self.table()),
             recipe: recipe.to_owned(),
         })
     }

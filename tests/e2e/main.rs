@@ -20,6 +20,7 @@ mod refusal;
 mod scope;
 mod secrets;
 mod session;
+mod squawk;
 mod stop;
 mod tls;
 mod traces;

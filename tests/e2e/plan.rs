@@ -375,7 +375,7 @@ fn the_page_for_people() {
 20240102_bigger_ids/migration.sql  in one transaction
       :2  ALTER TABLE \"Order\" ALTER COLUMN \"id\" SET DATA TYPE BIGINT, ADD COLUMN \"total\" DECIMAL(10,2)
           ACCESS EXCLUSIVE on \"Order\", {size}, ~4000 rows
-          table-rewrite: writes \"Order\" ({size}, ~4000 rows) anew, since id changes from integer to BIGINT under ACCESS EXCLUSIVE: \
+          table-rewrite: writes \"Order\" ({size}, ~4000 rows) anew, since id changes from integer to BIGINT, under ACCESS EXCLUSIVE: \
 nobody can read or write it meanwhile
           instead: add a column of the new type, keep it in step by a trigger, fill it in batches, then swap the two
       :8  ALTER TABLE small ADD COLUMN at date NOT NULL
