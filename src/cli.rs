@@ -1,7 +1,8 @@
 //! The command line: verbs and flags, and the variables that stand for them.
 
+use crate::artifact::Limits;
 use crate::exit::Exit;
-use crate::hazard::{class::Class, size};
+use crate::hazard::class::Class;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -39,6 +40,8 @@ pub enum Verb {
     Baseline(BaselineArgs),
     /// Make of a ledger that other programs wrote what Prisma would have written
     Adopt(AdoptArgs),
+    /// Say what was changed in the schema outside migrations since an earlier run
+    Drift(DriftArgs),
 }
 
 /// Flags of `deploy`.
@@ -56,6 +59,15 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub policy: PolicyArgs,
+    /// SQL to run once, after the first deploy to this database has succeeded [default: seed.sql beside the migrations folder]
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+    /// Before anything is applied, compare the schema with the report of --since, and warn of what was changed outside migrations, or refuse
+    #[arg(long, value_name = "ACTION", requires = "since")]
+    pub check_drift: Option<CheckDrift>,
+    /// The report of an earlier run for --check-drift: a file, or s3://bucket/key
+    #[arg(long, value_name = "REPORT", requires = "check_drift")]
+    pub since: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub work: WorkArgs,
@@ -188,8 +200,31 @@ pub struct AdoptArgs {
     pub output: OutputArgs,
 }
 
-/// Where the migrations are.
+/// Flags of `drift`.
 #[derive(Args, Clone, Debug)]
+pub struct DriftArgs {
+    /// The report of an earlier run: a file, or s3://bucket/key
+    #[arg(long, value_name = "REPORT", required = true)]
+    pub since: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// What a deploy makes of drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckDrift {
+    /// Says it and goes on.
+    Warn,
+    /// Applies nothing.
+    Refuse,
+}
+
+/// Where the migrations are.
+#[derive(Args, Clone, Debug, Default)]
 pub struct ArtifactArgs {
     /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY]
     #[arg(value_name = "SOURCE")]
@@ -197,6 +232,30 @@ pub struct ArtifactArgs {
     /// The migrations folder inside the source, where it is not found by itself
     #[arg(long, value_name = "PATH")]
     pub migrations_path: Option<String>,
+    /// The largest file that is read out of a zip, inflated
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub max_entry_size: u64,
+    /// The most that is read out of a zip in all, inflated: it is held in memory
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub max_total_size: u64,
+    /// How many times its compressed size a file of more than 1 MiB may inflate to
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.ratio)]
+    pub max_ratio: u64,
+    /// How many entries a zip may have, node_modules and all
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.entries)]
+    pub max_entries: u64,
+}
+
+impl ArtifactArgs {
+    /// What an archive may cost.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            entry_bytes: self.max_entry_size,
+            total_bytes: self.max_total_size,
+            ratio: self.max_ratio,
+            entries: self.max_entries,
+        }
+    }
 }
 
 /// How the database is reached.
@@ -205,6 +264,12 @@ pub struct ConnectionArgs {
     /// How long to wait for a database that is starting or cannot be reached yet
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub connect_timeout: Duration,
+    /// Work as this role, which then owns what the migrations make; the user must be a member of it
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
+    /// Accept a pooler between, provided that it keeps sessions (PgBouncer in session mode)
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub allow_pooler: bool,
 }
 
 /// Which of the pending migrations are applied, and what is refused.
@@ -223,7 +288,7 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
     pub fail_on: Vec<Class>,
     /// From which size on a table's rewrite, scan, index build or change of rows is a hazard
-    #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub large_table: u64,
 }
 
@@ -364,6 +429,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "give a duration such as 90s, 15m or 2h, or a number of seconds".to_owned())
 }
 
+/// `64MiB`, `1 GiB`, `500kB`, or a number of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "kb" => Some(1000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        "kib" => Some(1 << 10),
+        "mib" => Some(1 << 20),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = factor.and_then(|factor: u64| number.parse::<u64>().ok()?.checked_mul(factor));
+    bytes.ok_or_else(|| "give a size such as 64MiB, 1GiB or 500kB, or a number of bytes".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,5 +518,30 @@ mod tests {
         for text in ["", "soon", "-1"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let sizes = [
+            ("0", 0),
+            ("4096", 4096),
+            ("64MiB", 64 << 20),
+            ("1 gib", 1 << 30),
+            ("500kB", 500_000),
+        ];
+        for (text, bytes) in sizes {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "much", "-1", "1.5GiB", "1TiB", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_limits_of_an_archive_have_their_defaults() {
+        let Verb::Status(args) = parsed(&["status"], &[]).unwrap().verb else {
+            panic!("no status")
+        };
+        assert_eq!(args.artifact.limits(), Limits::DEFAULT);
     }
 }

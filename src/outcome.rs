@@ -4,6 +4,7 @@ use crate::adopt::findings::Change;
 use crate::apply::How;
 use crate::artifact::Origin;
 use crate::database::open::Server;
+use crate::drift::{Difference, schema::Schema};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::{Hazard, Planned};
@@ -24,7 +25,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `plan`, `status`, `resolve`, `baseline` or `adopt`.
+    /// `deploy`, `plan`, `status`, `resolve`, `baseline`, `adopt` or `drift`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -57,6 +58,12 @@ pub struct Outcome {
     pub resolved: Vec<String>,
     /// The rows that `adopt` changed or removed, or would, whole.
     pub adopted: Vec<Change>,
+    /// The seed that this run ran.
+    pub seeded: Option<Seeded>,
+    /// What was changed in the schema outside migrations since an earlier report.
+    pub drift: Vec<Difference>,
+    /// The schema after a deploy with a report, or as `drift` found it; its objects are in the report only.
+    pub schema: Option<Schema>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -88,6 +95,17 @@ pub struct Applied {
     pub duration_ms: u64,
 }
 
+/// A seed that this run ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Seeded {
+    /// The file.
+    pub path: String,
+    /// Lower-case hexadecimal SHA-256 of its text.
+    pub sha256: String,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
 impl Outcome {
     /// The outcome of a run that has just begun.
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
@@ -111,6 +129,9 @@ impl Outcome {
             recovered: Vec::new(),
             resolved: Vec::new(),
             adopted: Vec::new(),
+            seeded: None,
+            drift: Vec::new(),
+            schema: None,
             warnings: Vec::new(),
             failure: None,
         }
@@ -128,11 +149,13 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
+            (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, "plan") if !self.pending.is_empty() => "planned",
-            (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
+            (Exit::Success, _) if self.applied.is_empty() && self.seeded.is_none() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
+            (Exit::Drift, _) => "drift",
             _ => "failed",
         };
     }

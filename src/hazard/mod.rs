@@ -52,7 +52,7 @@ impl Default for Watchfulness {
     }
 }
 
-/// 64 MB: what a volume of 125 MB/s, the least that Amazon gives a gp3 volume, reads in half a second and writes anew in about one.
+/// 64 MiB: what a volume of 125 MB/s, the least that Amazon gives a gp3 volume, reads in half a second and writes anew in about one.
 pub const LARGE_TABLE: u64 = 64 << 20;
 
 /// Something that may harm a database that is in use.

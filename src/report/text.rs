@@ -4,6 +4,7 @@ mod overview;
 
 use crate::apply::How;
 use crate::database::open::Server;
+use crate::drift::{Change, Difference};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard;
@@ -30,6 +31,15 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
     } else {
         overview::show(&mut page, outcome);
     }
+    if let Some(seeded) = &outcome.seeded {
+        page.blank();
+        page.line(
+            "  seeded   ",
+            GREEN,
+            &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
+        );
+    }
+    page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)
     });
@@ -93,6 +103,8 @@ impl Page {
             "planned" => (YELLOW, self::planned(outcome)),
             "applied" => (GREEN, format!("{} applied", count(outcome.applied.len()))),
             "resolved" => (GREEN, "resolved".to_owned()),
+            "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
+            "no_drift" => (GREEN, "no drift".to_owned()),
             _ => (GREEN, "up to date".to_owned()),
         };
         let mut about = Vec::new();
@@ -141,6 +153,21 @@ impl Page {
             page.text.push_str(row.trim_end());
             page.text.push('\n');
         });
+    }
+
+    fn difference(&mut self, difference: &Difference) {
+        let (paint, word) = match difference.change {
+            Change::Added => (GREEN, "added  "),
+            Change::Removed => (RED, "removed"),
+            Change::Changed => (YELLOW, "changed"),
+        };
+        self.line(&format!("  {word}  "), paint, &difference.object);
+        let definitions = [("was ", &difference.before), ("is  ", &difference.after)];
+        for (word, definition) in definitions {
+            if let Some(definition) = definition.as_ref().filter(|text| !text.is_empty()) {
+                self.line(&format!("             {word}"), DIM, definition);
+            }
+        }
     }
 
     fn failure(&mut self, failure: &Failure) {

@@ -3,22 +3,30 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifact;
+mod artifact_ranges;
 mod cases;
 mod cli;
 mod concurrently;
 mod connect;
 mod create;
+mod drift;
 mod example;
+mod hostile;
 mod interop;
+mod lexer;
 mod locks;
 mod outcome;
 mod plan;
+mod pooler;
 mod protocol;
+mod rds;
 mod readme;
 mod recover;
 mod refusal;
+mod role;
 mod scope;
 mod secrets;
+mod seeds;
 mod session;
 mod squawk;
 mod stop;
