@@ -82,16 +82,16 @@ pub fn read(pending: &Pending<'_>) -> Script {
         let begins_transaction = committed || starts.binary_search(&statement.range.start).is_ok();
         committed = matches!(statement.kind, Kind::Commit { .. } | Kind::Rollback);
         let full = entries.len() >= ENTRIES;
-        if let Some(last) = entries.last_mut().filter(|_| !begins_transaction) {
-            if joins(last, &first, &reading, full) {
-                last.count += 1;
-                for act in reading.acts {
-                    if !last.reading.acts.contains(&act) {
-                        last.reading.acts.push(act);
-                    }
+        if let Some(last) = entries.last_mut().filter(|_| !begins_transaction)
+            && joins(last, &first, &reading, full)
+        {
+            last.count += 1;
+            for act in reading.acts {
+                if !last.reading.acts.contains(&act) {
+                    last.reading.acts.push(act);
                 }
-                continue;
             }
+            continue;
         }
         entries.push(Entry {
             line: lines.line_of(statement.range.start),

@@ -4,6 +4,7 @@
 
 mod artifact;
 mod artifact_ranges;
+mod aws_profile;
 mod cases;
 mod cli;
 mod concurrently;

@@ -157,6 +157,7 @@ impl S3Error {
             S3Error::WrongRegion { actual: None, .. } => "set AWS_REGION to the bucket's region".into(),
             S3Error::Superseded(_) => "nothing: the newer upload has its own run".into(),
             S3Error::Archived(_) => "restore the object, or upload it again".into(),
+            S3Error::NoCredentials { reason } if reason.contains("SSO") => "sign in with `aws sso login`, and start again".into(),
             S3Error::NoCredentials { .. } => {
                 "give the ECS task definition a task role (taskRoleArn), or configure credentials as for any AWS program".into()
             }
