@@ -145,3 +145,19 @@ fn its_first_line_comes_within_20_ms() {
     writeln!(std::io::stdout(), "{best:?} to the first line").unwrap();
     assert!(best < Duration::from_millis(20), "{best:?}");
 }
+
+#[test]
+fn the_sbom_holds_what_the_lock_file_says_and_no_test_tool() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/prisma-migrate-task.cdx.json");
+    let sbom = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let sbom: serde_json::Value = serde_json::from_str(&sbom).unwrap();
+    assert_eq!(sbom["bomFormat"], "CycloneDX");
+    assert_eq!(sbom["metadata"]["component"]["version"], env!("CARGO_PKG_VERSION"));
+    let components = sbom["components"].as_array().unwrap();
+    let has = |name: &str| components.iter().any(|component| component["name"] == name);
+    assert!(
+        has("tokio-postgres") && has("aws-sdk-s3") && has("aws-lc-sys"),
+        "{sbom:#}"
+    );
+    assert!(!has("s3s") && !has("rcgen"), "{sbom:#}");
+}

@@ -11,8 +11,11 @@ use harness::until;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// What `scripts/image-test.sh` takes away afterwards, should a test have been killed.
-const LABEL: &str = "prisma-migrate-task-test";
+/// What everything here is labelled with: `scripts/image.sh` takes away what a killed test has left.
+fn label() -> String {
+    std::env::var("TEST_LABEL").unwrap_or_else(|_| "prisma-migrate-task-test".to_owned())
+}
+
 pub const BUCKET: &str = "artifacts";
 const USER: &str = "deployer";
 
@@ -111,7 +114,7 @@ impl Stage {
         for (key, bytes) in objects {
             stage.file(&format!("objects/{BUCKET}/{key}"), bytes);
         }
-        docker(&["network", "create", "--label", LABEL, &stage.name]);
+        docker(&["network", "create", "--label", &label(), &stage.name]);
         let (certificate, key) = (
             format!("CERTIFICATE={}", certificates.server),
             format!("KEY={}", certificates.key),
@@ -153,7 +156,8 @@ impl Stage {
 
     fn serve(&self, host: &str, rest: &[&str]) {
         let name = self.container(host);
-        let mut arguments = vec!["run", "--detach", "--label", LABEL, "--name", &name];
+        let label = label();
+        let mut arguments = vec!["run", "--detach", "--label", &label, "--name", &name];
         arguments.extend(["--network", &self.name, "--network-alias", host]);
         arguments.extend(rest);
         docker(&arguments);
@@ -169,7 +173,9 @@ impl Stage {
     }
 
     fn file(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).unwrap();
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
     }
 
     /// What psql prints for it as the superuser, in the database `postgres`.
@@ -320,7 +326,8 @@ impl Job<'_> {
             format!("--memory={}", self.memory),
             format!("--memory-swap={}", self.memory),
         );
-        let mut words = vec!["run", "--label", LABEL, "--name", &self.name, &memory, &swap];
+        let label = label();
+        let mut words = vec!["run", "--label", &label, "--name", &self.name, &memory, &swap];
         words.extend(["--network", &self.network, "--read-only", "--cap-drop", "ALL"]);
         words.extend(["--security-opt", "no-new-privileges"]);
         words.extend(self.options.iter().map(String::as_str));
