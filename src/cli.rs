@@ -30,8 +30,12 @@ pub enum Verb {
     Deploy(DeployArgs),
     /// Say what is applied, pending and failed; writes nothing
     Status(StatusArgs),
-    /// Correct the ledger by hand: say that a migration is applied, or that it is rolled back
+    /// Correct the ledger by hand: say that a migration is applied, or rolled back, or to be run on from where it stopped
     Resolve(ResolveArgs),
+    /// Take a database under management that has its tables already: record the migrations that it holds as applied
+    Baseline(BaselineArgs),
+    /// Make of a ledger that other programs wrote what Prisma would have written
+    Adopt(AdoptArgs),
 }
 
 /// Flags of `deploy`.
@@ -46,9 +50,26 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub lock: LockArgs,
+    /// Apply the pending migrations up to and including this one, and leave the later ones
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    /// Apply all pending migrations and their rows in one transaction, so that either all are applied or none; refused where one cannot share a transaction
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub all_or_nothing: bool,
     /// Refuse late, missing and edited migrations, which are only warned of otherwise
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub work: WorkArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// How migrations are run.
+#[derive(Args, Clone, Debug)]
+pub struct WorkArgs {
     /// How long a statement waits for a lock on a table before its migration is rolled back and tried again; 0: for ever
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub lock_timeout: Duration,
@@ -64,9 +85,6 @@ pub struct DeployArgs {
     /// How long the run may take to stop: less than the task's stopTimeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
     pub stop_within: Duration,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub output: OutputArgs,
 }
 
 /// Flags of `status`.
@@ -85,17 +103,63 @@ pub struct StatusArgs {
 
 /// Flags of `resolve`.
 #[derive(Args, Clone, Debug)]
-#[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back"])]
+#[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back", "retry"])]
 pub struct ResolveArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    /// The migration is in the database: record it as applied
+    /// The migration is in the database: record it as applied; may be given several times
     #[arg(long, value_name = "NAME")]
-    pub applied: Option<String>,
+    pub applied: Vec<String>,
     /// The failed migration is not in the database: record it as rolled back, so that the next deploy runs it again
     #[arg(long, value_name = "NAME")]
     pub rolled_back: Option<String>,
+    /// The failed migration was sent statement by statement, and the one that it stopped at left nothing: run it on from there
+    #[arg(long, value_name = "NAME")]
+    pub retry: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: LockArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub work: WorkArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `baseline`.
+#[derive(Args, Clone, Debug)]
+pub struct BaselineArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    /// The last migration that the database holds: this one and all before it are recorded as applied, none is run
+    #[arg(long, value_name = "NAME", required = true)]
+    pub to: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: LockArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `adopt`.
+#[derive(Args, Clone, Debug)]
+pub struct AdoptArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    /// Write; without it only what would be written is said
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub confirm: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
@@ -210,7 +274,7 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
     let command = command.mut_args(|argument| {
         let Some(long) = argument
             .get_long()
-            .filter(|long| !matches!(*long, "help" | "version" | "applied" | "rolled-back"))
+            .filter(|long| !matches!(*long, "help" | "version" | "applied" | "rolled-back" | "retry" | "to"))
         else {
             return argument;
         };
@@ -242,7 +306,8 @@ fn after_help() -> String {
          PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
          Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \
          prisma-migrate-task status ./prisma\n  \
-         prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n\n\
+         prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n  \
+         prisma-migrate-task baseline --to 20260101000000_init ./prisma\n\n\
          Exit codes:\n",
     );
     for (exit, meaning) in Exit::TABLE {

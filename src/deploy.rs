@@ -1,6 +1,7 @@
 //! `deploy`: brings a database to the end of its history.
 
-use crate::apply::{Applier, End};
+use crate::apply::together::{self, Together};
+use crate::apply::{Applier, End, How};
 use crate::artifact::{self, Artifact, Limits, Source};
 use crate::database::lock::{self, LockError};
 use crate::database::open::{self, Opened, Terms};
@@ -12,7 +13,7 @@ use crate::history::{History, Ledger, State};
 use crate::losses::{Attempt, Losses};
 use crate::migration::Migration;
 use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Pending, Plan};
 use crate::prepare;
 use crate::recover::{self, RecoverError};
 use crate::settings::Settings;
@@ -44,13 +45,13 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
     describe(&artifact, outcome);
     let mut opened = match opened {
         Err(failure) if open::is_missing(&failure) => {
-            readable(&artifact, &History::default(), settings)?;
+            acceptable(&artifact, &History::default(), settings)?;
             stop.unless(open::create_and_open(&terms)).await??
         }
         opened => opened?,
     };
     outcome.database = Some(opened.server.clone());
-    readable(
+    acceptable(
         &artifact,
         opened.history.as_ref().unwrap_or(&History::default()),
         settings,
@@ -128,10 +129,11 @@ pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
     });
 }
 
-/// What is wrong with a pending script stays wrong under the lock: no database, schema or table is made for its sake.
-fn readable(artifact: &Artifact, history: &History, settings: &Settings) -> Result<(), Failure> {
-    match plan::plan(&artifact.migrations, history, settings.policy) {
-        Err(failure) if failure.exit == Exit::Artifact => Err(failure),
+/// What is wrong with a pending script, or with what was asked for, stays wrong under the lock: no database, schema or table is made for its sake.
+fn acceptable(artifact: &Artifact, history: &History, settings: &Settings) -> Result<(), Failure> {
+    match plan::plan(&artifact.migrations, history, &settings.policy) {
+        Err(failure) if failure.exit == Exit::Artifact || failure.prisma_code == Some("P3017") => Err(failure),
+        Ok(plan) if settings.all_or_nothing => together::check(&plan.pending),
         _ => Ok(()),
     }
 }
@@ -151,6 +153,26 @@ pub async fn with_traces(session: &Session, migrations: &[Migration], mut failur
     failure
 }
 
+/// Adds to a failure over something that exists already what of the migration's creations exists, and the way out where all of it does: that is for a
+/// person to say, never for this program to guess.
+async fn with_what_exists(session: &Session, pending: &Pending<'_>, mut failure: Failure) -> Failure {
+    // A table or index, a column, a schema, a function, anything else.
+    const EXISTS: [&str; 5] = ["42P07", "42701", "42P06", "42723", "42710"];
+    if failure.exit != Exit::RolledBack || !failure.sqlstate.as_deref().is_some_and(|code| EXISTS.contains(&code)) {
+        return failure;
+    }
+    match traces::of(session, pending.script).await {
+        Ok(traces) => failure.details.extend(traces),
+        Err(error) => tracing::debug!("what exists could not be looked for: {}", error.message),
+    }
+    failure.next = format!(
+        "if the database has everything of this migration already, record it with `prisma-migrate-task resolve --applied {}`; else fix the SQL and \
+         deploy again",
+        pending.name
+    );
+    failure
+}
+
 enum Turn {
     /// Nothing is pending any more.
     Done,
@@ -167,10 +189,11 @@ fn nothing_pending(artifact: &Artifact, opened: &Opened, settings: &Settings, ou
     if history.unfinished().next().is_some() {
         return None;
     }
-    let plan = plan::plan(&artifact.migrations, history, settings.policy).ok()?;
+    let plan = plan::plan(&artifact.migrations, history, &settings.policy).ok()?;
     if !plan.pending.is_empty() {
         return None;
     }
+    outcome.pending = plan.left.iter().map(|&name| name.to_owned()).collect();
     warn(plan.warnings, outcome);
     Some(Exit::Success)
 }
@@ -220,20 +243,24 @@ async fn locked(
         outcome.recovered.extend(settled);
         history = open::read_history(session, &ledger).await?;
     }
-    let known = |outcome: &Outcome, name: &str| outcome.applied.iter().any(|applied| applied.name == name);
-    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id) && !known(outcome, &lost.migration)) {
+    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id)) {
         let duration_ms = millis(lost.started.elapsed());
-        outcome.applied.push(Applied {
-            name: lost.migration.clone(),
-            how: lost.how,
-            duration_ms,
-        });
+        for name in &lost.migrations {
+            if !outcome.applied.iter().any(|applied| applied.name == *name) {
+                outcome.applied.push(Applied {
+                    name: name.clone(),
+                    how: lost.how,
+                    duration_ms,
+                });
+            }
+        }
     }
-    let plan = match plan::plan(&artifact.migrations, &history, settings.policy) {
+    let plan = match plan::plan(&artifact.migrations, &history, &settings.policy) {
         Ok(plan) => plan,
         Err(failure) => return Err(with_traces(session, &artifact.migrations, failure).await),
     };
-    outcome.pending = plan.pending.iter().map(|pending| pending.name.to_owned()).collect();
+    let pending = plan.pending.iter().map(|pending| pending.name);
+    outcome.pending = pending.chain(plan.left.iter().copied()).map(str::to_owned).collect();
     apply(plan, opened, &ledger, settings, stop, outcome).await
 }
 
@@ -258,6 +285,9 @@ async fn apply(
         stop,
         watch: &watch,
     };
+    if settings.all_or_nothing {
+        return apply_together(&applier, &plan.pending, outcome).await;
+    }
     let count = plan.pending.len();
     for (at, pending) in plan.pending.into_iter().enumerate() {
         if let Some(reason) = stop.reason() {
@@ -268,16 +298,15 @@ async fn apply(
         }
         tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
         let started = Instant::now();
-        match applier.apply(&pending).await? {
+        let end = match applier.apply(&pending).await {
+            Err(failure) => return Err(with_what_exists(session, &pending, failure).await),
+            Ok(end) => end,
+        };
+        match end {
             End::Applied { how, lock_held } => {
                 let duration_ms = millis(started.elapsed());
                 tracing::info!(migration = pending.name, duration_ms, "applied");
-                outcome.pending.retain(|name| name != pending.name);
-                outcome.applied.push(Applied {
-                    name: pending.name.to_owned(),
-                    how,
-                    duration_ms,
-                });
+                is_in(outcome, pending.name, how, duration_ms);
                 if !lock_held {
                     tracing::warn!(
                         migration = pending.name,
@@ -289,7 +318,7 @@ async fn apply(
             End::Lost { id, error, sent } => {
                 let how = pending.shape.into();
                 return Ok(Turn::Lost(Attempt {
-                    migration: pending.name.to_owned(),
+                    migrations: vec![pending.name.to_owned()],
                     id,
                     how,
                     started,
@@ -304,6 +333,48 @@ async fn apply(
         }
     }
     Ok(Turn::Done)
+}
+
+/// All that is pending, in one transaction.
+async fn apply_together(
+    applier: &Applier<'_>,
+    pending: &[Pending<'_>],
+    outcome: &mut Outcome,
+) -> Result<Turn, Failure> {
+    together::check(pending)?;
+    if pending.is_empty() {
+        return Ok(Turn::Done);
+    }
+    let started = Instant::now();
+    let Together { end, durations } = applier.apply_together(pending).await?;
+    match end {
+        End::Applied { how, lock_held } => {
+            tracing::info!("all {} are applied", pending.len());
+            for (migration, duration) in pending.iter().zip(durations) {
+                is_in(outcome, migration.name, how, millis(duration));
+            }
+            // Where a script gave the lock away, there may be more to do by now.
+            Ok(if lock_held { Turn::Done } else { Turn::Again })
+        }
+        End::Lost { id, error, sent } => Ok(Turn::Lost(Attempt {
+            migrations: pending.iter().map(|pending| pending.name.to_owned()).collect(),
+            id,
+            how: How::Together,
+            started,
+            error,
+            sent,
+        })),
+        End::GiveWay => Ok(Turn::Again),
+    }
+}
+
+fn is_in(outcome: &mut Outcome, migration: &str, how: How, duration_ms: u64) {
+    outcome.pending.retain(|name| name != migration);
+    outcome.applied.push(Applied {
+        name: migration.to_owned(),
+        how,
+        duration_ms,
+    });
 }
 
 /// Lets the sessions have the lock that wait for it and stand in the way, until none waits any more.

@@ -23,6 +23,8 @@ pub enum Exit {
     FailedMigration = 22,
     /// The history does not fit (P3005, P3008, P3011, P3012, P3017, P3019, `--strict`).
     History = 23,
+    /// Refused by a policy: a hazard, drift, an unconfirmed write, `--all-or-nothing`.
+    Refused = 24,
     /// The migration lock was not free in time.
     MigrationLock = 30,
     /// Table locks were not free in time; nothing changed.
@@ -60,6 +62,10 @@ impl Exit {
         (
             Exit::History,
             "the history does not fit (P3005, P3008, P3011, P3012, P3017, P3019, --strict)",
+        ),
+        (
+            Exit::Refused,
+            "refused by a policy: a hazard, drift, an unconfirmed write, --all-or-nothing",
         ),
         (
             Exit::MigrationLock,

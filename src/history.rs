@@ -266,6 +266,19 @@ impl Ledger {
         )
     }
 
+    /// Asserts that the rows with these ids are there and closed as applied.
+    pub fn assert_closed(&self, ids: &[String]) -> String {
+        let literals: Vec<String> = ids.iter().map(|id| quote::literal(id)).collect();
+        format!(
+            "SELECT ('{NOT_CLOSED}' OPERATOR(pg_catalog.||) pg_catalog.count(id))::pg_catalog.int4 FROM {} \
+             WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[]) AND finished_at IS NOT NULL AND rolled_back_at IS NULL \
+             HAVING pg_catalog.count(id) OPERATOR(pg_catalog.<>) {}",
+            self.table,
+            literals.join(", "),
+            ids.len()
+        )
+    }
+
     /// Marks an unfinished row as rolled back, with the error that explains it.
     pub fn roll_back(&self, id: &str, logs: &str) -> String {
         self.update(
@@ -327,6 +340,28 @@ impl Ledger {
              WHERE migration_name OPERATOR(pg_catalog.=) {} AND finished_at IS NULL AND rolled_back_at IS NULL",
             self.table,
             quote::literal(migration)
+        )
+    }
+
+    /// Removes a row, asserting that it was there.
+    pub fn remove(&self, id: &str) -> String {
+        let id = quote::literal(id);
+        self.asserted(
+            &format!("DELETE FROM {} WHERE id OPERATOR(pg_catalog.=) {id}", self.table),
+            NOT_WRITTEN,
+        )
+    }
+
+    /// Makes of an applied row what Prisma writes for a migration that it ran, asserting that it was there.
+    pub fn rewrite(&self, id: &str, checksum: &str) -> String {
+        let (id, checksum) = (quote::literal(id), quote::literal(checksum));
+        self.asserted(
+            &format!(
+                "UPDATE {} SET checksum = {checksum}, logs = NULL, applied_steps_count = 1 \
+                 WHERE id OPERATOR(pg_catalog.=) {id} AND finished_at IS NOT NULL AND rolled_back_at IS NULL",
+                self.table
+            ),
+            NOT_WRITTEN,
         )
     }
 

@@ -1,7 +1,10 @@
 //! The parts of `prisma-migrate-task`. The program is the product: this library has no stable interface of its own.
 
+pub mod activity;
+pub mod adopt;
 pub mod apply;
 pub mod artifact;
+pub mod baseline;
 pub mod cli;
 pub mod database;
 pub mod deploy;
@@ -14,6 +17,7 @@ pub mod log;
 pub mod losses;
 pub mod migration;
 pub mod outcome;
+pub mod overview;
 pub mod plan;
 pub mod prepare;
 pub mod printable;

@@ -26,7 +26,7 @@ impl Losses {
         let again = self
             .attempt
             .as_ref()
-            .is_some_and(|before| before.migration == attempt.migration);
+            .is_some_and(|before| before.migrations == attempt.migrations);
         if !again {
             self.count = 0;
         }
@@ -54,9 +54,12 @@ impl Losses {
     /// Says of a failure what is not known because of it.
     pub fn explain(&self, failure: Failure) -> Failure {
         match &self.attempt {
-            Some(attempt) => failure
-                .of(&attempt.migration)
-                .state("the migration that ran is either applied or not, and the next run reads which from the ledger"),
+            Some(Attempt { migrations, .. }) => match &migrations[..] {
+                [migration] => failure
+                    .of(migration)
+                    .state("the migration that ran is either applied or not, and the next run reads which from the ledger"),
+                _ => failure.state("the migrations of this run are either all applied or none, and the next run reads which from the ledger"),
+            },
             None => failure,
         }
     }
@@ -64,9 +67,9 @@ impl Losses {
 
 /// An attempt that lost its connection.
 pub struct Attempt {
-    /// The migration that ran.
-    pub migration: String,
-    /// The attempt's row.
+    /// The migration that ran; all of the run where they share a transaction.
+    pub migrations: Vec<String>,
+    /// The attempt's row; of several the last one's, with which they all stand and fall.
     pub id: String,
     /// How it was sent.
     pub how: How,

@@ -1,10 +1,13 @@
 //! What a run came to: one value, made once. Text, JSON and the exit code are views of it.
 
+use crate::adopt::findings::Change;
 use crate::apply::How;
 use crate::artifact::Origin;
 use crate::database::open::Server;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::overview::Overview;
+use crate::status::Running;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +23,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status` or `resolve`.
+    /// `deploy`, `status`, `resolve`, `baseline` or `adopt`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -39,10 +42,16 @@ pub struct Outcome {
     pub applied: Vec<Applied>,
     /// What is still pending, the failed one too where it can be tried again or is half done.
     pub pending: Vec<String>,
+    /// Of `status`: every migration of the artifact and of the ledger.
+    pub migrations: Vec<Overview>,
+    /// Of `status`: the session that holds the migration lock.
+    pub running: Option<Running>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
-    /// What `resolve` changed.
+    /// What `resolve`, `baseline` or `adopt` recorded.
     pub resolved: Vec<String>,
+    /// The rows that `adopt` changed or removed, or would, whole.
+    pub adopted: Vec<Change>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -90,8 +99,11 @@ impl Outcome {
             database: None,
             applied: Vec::new(),
             pending: Vec::new(),
+            migrations: Vec::new(),
+            running: None,
             recovered: Vec::new(),
             resolved: Vec::new(),
+            adopted: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }
@@ -109,7 +121,7 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
-            (Exit::Success, "resolve") => "resolved",
+            (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",

@@ -9,12 +9,55 @@ use crate::sql::kind::Kind;
 use crate::sql::script::{self, Shape, Statement};
 use crate::sql::steps;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-/// What a run refuses that Prisma lets pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a run is to apply, and what it refuses that Prisma lets pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Late, missing and edited migrations are refused, not only warned of.
     pub strict: bool,
+    /// Which of the pending migrations are to be applied.
+    pub scope: Scope,
+}
+
+/// Which of the pending migrations are to be applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    #[default]
+    All,
+    /// This one and those before it.
+    UpTo(String),
+    /// This one alone.
+    Only(String),
+}
+
+impl Scope {
+    /// The places of the migrations that are within it.
+    fn of(&self, migrations: &[Migration]) -> Result<Range<usize>, Failure> {
+        let (Scope::UpTo(name) | Scope::Only(name)) = self else {
+            return Ok(0..migrations.len());
+        };
+        let at = migrations
+            .iter()
+            .position(|migration| migration.name == *name)
+            .ok_or_else(|| no_such_migration(name))?;
+        Ok(match self {
+            Scope::Only(_) => at..at + 1,
+            _ => 0..at + 1,
+        })
+    }
+}
+
+/// P3017: the name that was given is none of the artifact's.
+pub fn no_such_migration(name: &str) -> Failure {
+    Failure::new(
+        Exit::History,
+        "there is no such migration in the artifact",
+        "give the whole name of its directory",
+    )
+    .prisma(Some("P3017"))
+    .of(name)
 }
 
 /// A migration that is to be applied, checked and ready.
@@ -48,6 +91,8 @@ pub struct Resume {
 pub struct Plan<'a> {
     /// In the order in which they are applied.
     pub pending: Vec<Pending<'a>>,
+    /// Pending too, and not for this run.
+    pub left: Vec<&'a str>,
     /// What is unusual and not refused.
     pub warnings: Vec<String>,
 }
@@ -60,7 +105,8 @@ const LARGE: usize = 64 << 20;
 /// # Errors
 /// What keeps every deploy from running: unfinished rows, scripts that cannot be sent, and what `--strict` refuses. Every pending script is checked,
 /// so that nothing runs when a later one is bad.
-pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: Policy) -> Result<Plan<'a>, Failure> {
+pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: &Policy) -> Result<Plan<'a>, Failure> {
+    let scope = policy.scope.of(migrations)?;
     let unfinished: Vec<&Row> = history.unfinished().collect();
     let resumable = resumable(migrations, &unfinished)?;
     let recorded: HashSet<&str> = history
@@ -81,9 +127,10 @@ pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: Policy) 
     }
     let mut warnings = warnings;
     warnings.extend(order_warning(migrations, &recorded));
-    let pending = migrations
+    let is_pending = |migration: &&Migration| !recorded.contains(migration.name.as_str());
+    let pending = migrations[scope.clone()]
         .iter()
-        .filter(|migration| !recorded.contains(migration.name.as_str()))
+        .filter(is_pending)
         .map(|migration| ready(migration, resumable.get(migration.name.as_str())))
         .collect::<Result<Vec<_>, _>>()?;
     warnings.extend(pending.iter().filter(|pending| pending.script.len() >= LARGE).map(|pending| {
@@ -93,7 +140,17 @@ pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: Policy) 
             pending.script.len() >> 20
         )
     }));
-    Ok(Plan { pending, warnings })
+    let left = migrations
+        .iter()
+        .enumerate()
+        .filter(|(at, migration)| !scope.contains(at) && is_pending(migration))
+        .map(|(_, migration)| migration.name.as_str())
+        .collect();
+    Ok(Plan {
+        pending,
+        left,
+        warnings,
+    })
 }
 
 /// Judges the unfinished rows: those of scripts that can be gone on with, by migration; everything else blocks.

@@ -2,6 +2,7 @@
 
 use crate::database::open::{self, Opened};
 use crate::database::server_error::ServerError;
+use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
@@ -45,28 +46,37 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
         return Ok(ledger);
     }
     let schema = opened.server.schema.as_deref().or(wanted).unwrap_or_default();
-    let tables = session
-        .rows(&tables_in(schema))
-        .await
-        .map_err(failed("the schema could not be examined"))?;
-    let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
-    if names.contains(&crate::history::TABLE) {
+    if managed(session, schema).await? {
         return Ok(ledger);
-    }
-    if !names.is_empty() {
-        let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        return Err(Failure::new(
-            Exit::History,
-            format!("the schema {schema} is not empty ({} tables: {shown}), and Prisma does not manage it yet", names.len()),
-            "mark the migrations that it already has with `prisma-migrate-task resolve --applied NAME`, oldest first, then deploy again",
-        )
-        .prisma(Some("P3005")));
     }
     session
         .rows(&ledger.create())
         .await
         .map_err(failed("the migrations table could not be created"))?;
     Ok(ledger)
+}
+
+/// Whether the migrations table is in the schema by now; where it is not, the schema holds no other table.
+///
+/// # Errors
+/// It holds other tables and no migrations table (P3005); the server's.
+pub async fn managed(session: &Session, schema: &str) -> Result<bool, Failure> {
+    let tables = session.rows(&tables_in(schema)).await;
+    let tables = tables.map_err(|error| open::unusable("the schema could not be examined", &error))?;
+    let names: Vec<&str> = tables.iter().filter_map(|row| row.get(0)).collect();
+    if names.contains(&crate::history::TABLE) {
+        return Ok(true);
+    }
+    if !names.is_empty() {
+        let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(
+            Exit::History,
+            format!("the schema {schema} is not empty ({} tables: {shown}), and Prisma does not manage it yet", names.len()),
+            "record the migrations that it holds with `prisma-migrate-task baseline --to NAME`, the last of them, then deploy again",
+        )
+        .prisma(Some("P3005")));
+    }
+    Ok(false)
 }
 
 /// The ordinary tables of a schema, those left out that extensions make and Prisma does not count (Prisma 6.19, `schema_differ.rs`).

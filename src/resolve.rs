@@ -3,68 +3,143 @@
 use crate::database::lock;
 use crate::database::open::{self, Opened};
 use crate::database::server_error::ServerError;
-use crate::deploy::{describe, read_artifact, take_lock};
+use crate::deploy::{deploy, describe, read_artifact, take_lock};
 use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::history::{History, Ledger, State};
+use crate::failure::{Failure, resolve_by_hand};
+use crate::history::{History, Ledger, Mark, Marked, Row, State};
 use crate::outcome::Outcome;
+use crate::plan::no_such_migration;
 use crate::settings::Settings;
 use crate::sql::quote;
 use crate::stop::Stop;
 use uuid::Uuid;
 
-/// Records a migration as applied; its failed rows become rolled back.
+/// Records migrations as applied, all or none; their failed rows become rolled back.
 ///
 /// # Errors
 /// No such migration in the artifact (P3017), applied already (P3008), or the database cannot be used.
-pub async fn applied(settings: &Settings, stop: &Stop, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
+pub async fn applied(
+    settings: &Settings,
+    stop: &Stop,
+    names: &[String],
+    outcome: &mut Outcome,
+) -> Result<Exit, Failure> {
     let artifact = read_artifact(settings.source()?, settings).await?;
     describe(&artifact, outcome);
-    let checksum = artifact
-        .migrations
-        .iter()
-        .find(|m| m.name == name)
-        .and_then(|m| m.script.checksum());
-    let Some(checksum) = checksum else {
-        return Err(refused(
-            "P3017",
-            name,
-            "there is no such migration in the artifact",
-            "give the whole name of its directory",
-        ));
-    };
+    let mut named: Vec<(&str, String)> = Vec::new();
+    for name in names {
+        let migration = artifact.migrations.iter().find(|migration| migration.name == *name);
+        let checksum = migration.and_then(|migration| migration.script.checksum());
+        let checksum = checksum.ok_or_else(|| no_such_migration(name))?;
+        if !named.iter().any(|(before, _)| before == name) {
+            named.push((name, checksum));
+        }
+    }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
-        if history.of(name).any(|row| row.state == State::Applied) {
-            return Err(refused(
-                "P3008",
-                name,
-                "it is recorded as applied already",
-                "there is nothing to resolve",
-            ));
-        }
-        let mut sql = Vec::new();
-        if opened.history.is_none() {
-            if let Some(schema) = settings
-                .target
-                .schema
-                .as_deref()
-                .filter(|_| opened.server.schema.is_none())
-            {
-                sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema)));
+        for (name, _) in &named {
+            if history.of(name).any(|row| row.state == State::Applied) {
+                return Err(refused(
+                    "P3008",
+                    name,
+                    "it is recorded as applied already",
+                    "there is nothing to resolve",
+                ));
             }
-            sql.push(ledger.create());
         }
-        sql.push(ledger.roll_back_unfinished(name));
-        sql.push(ledger.record_applied(&Uuid::new_v4().to_string(), name, &checksum));
-        // One message is one transaction: either all of it is recorded or nothing.
-        opened
-            .session
-            .rows(&sql.join("; "))
-            .await
-            .map_err(|error| not_written(&error))?;
-        Ok(format!("{name} is recorded as applied; it was not run"))
+        record_applied(settings, opened, ledger, &named).await?;
+        let said = |(name, _): &(&str, String)| format!("{name} is recorded as applied; it was not run");
+        Ok(named.iter().map(said).collect())
     })
     .await
+}
+
+/// Records migrations, given by name and checksum, as applied. The migrations table is made where it is missing.
+///
+/// # Errors
+/// It could not be written; then nothing was.
+pub async fn record_applied(
+    settings: &Settings,
+    opened: &Opened,
+    ledger: &Ledger,
+    migrations: &[(&str, String)],
+) -> Result<(), Failure> {
+    let mut sql = Vec::new();
+    if opened.history.is_none() {
+        let wanted = settings.target.schema.as_deref();
+        if let Some(schema) = wanted.filter(|_| opened.server.schema.is_none()) {
+            sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema)));
+        }
+        sql.push(ledger.create());
+    }
+    for (name, checksum) in migrations {
+        sql.push(ledger.roll_back_unfinished(name));
+        sql.push(ledger.record_applied(&Uuid::new_v4().to_string(), name, checksum));
+    }
+    // One message is one transaction: either all of it is recorded or nothing.
+    let written = opened.session.rows(&sql.join("; ")).await;
+    written.map(drop).map_err(|error| not_written(&error))
+}
+
+/// Runs a migration on that was sent statement by statement: the statement at which it stopped left nothing, says whoever asks for this. Other
+/// pending migrations are left alone.
+///
+/// # Errors
+/// It was never begun (P3011), did not fail (P3012), or where it stopped is not known; and everything that a deploy of it can fail with.
+pub async fn retry(settings: &Settings, stop: &Stop, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
+    settings.source()?;
+    under_lock(settings, stop, outcome, async |opened, ledger, history| {
+        let row = unfinished(history, name)?;
+        let (run_id, step, prefix) = match row.mark().map(|mark| (mark.run_id, mark.state)) {
+            Some((_, Marked::Steps { done, .. })) => {
+                return Ok(vec![format!("{name} goes on behind its first {done} steps")]);
+            }
+            Some((run_id, Marked::Alone { step, prefix, .. })) => (run_id, step, prefix),
+            _ => {
+                return Err(Failure::new(
+                    Exit::PartiallyCommitted,
+                    "it was not sent statement by statement, so there is no statement that it could go on from",
+                    resolve_by_hand(name),
+                )
+                .of(name));
+            }
+        };
+        let done = step.saturating_sub(1);
+        let state = Marked::Steps { done, prefix };
+        let sql = match done {
+            0 => ledger.roll_back(
+                &row.id,
+                "resolve --retry: its first statement is said to have left nothing",
+            ),
+            _ => ledger.remark(&row.id, &Mark { run_id, state }, done),
+        };
+        let written = opened.session.rows(&sql).await;
+        written.map_err(|error| not_written(&error))?;
+        Ok(vec![format!(
+            "{name} goes on with statement {step}, which is said to have left nothing"
+        )])
+    })
+    .await?;
+    deploy(settings, stop, outcome).await
+}
+
+fn unfinished<'a>(history: &'a History, name: &str) -> Result<&'a Row, Failure> {
+    let mut rows = history.of(name).peekable();
+    if rows.peek().is_none() {
+        return Err(refused(
+            "P3011",
+            name,
+            "it was never begun on this database",
+            "give the whole name of its directory",
+        ));
+    }
+    rows.find(|row| row.state == State::Unfinished).ok_or_else(|| {
+        refused(
+            "P3012",
+            name,
+            "it is not failed: it is applied, or rolled back as a whole",
+            "there is nothing to resolve; a deploy applies what is pending",
+        )
+    })
 }
 
 /// Records the unfinished rows of a migration as rolled back, so that the next deploy runs it again.
@@ -91,25 +166,29 @@ pub async fn rolled_back(settings: &Settings, stop: &Stop, name: &str, outcome: 
                     "there is nothing to resolve",
                 ));
             }
-            return Ok(format!("{name} was recorded as rolled back already"));
+            return Ok(vec![format!("{name} was recorded as rolled back already")]);
         }
         opened
             .session
             .rows(&ledger.roll_back_unfinished(name))
             .await
             .map_err(|error| not_written(&error))?;
-        Ok(format!(
+        Ok(vec![format!(
             "{name} is recorded as rolled back; the next deploy runs it again"
-        ))
+        )])
     })
     .await
 }
 
-async fn under_lock(
+/// Makes a change to the ledger under the migration lock. What it returns is said in the outcome.
+///
+/// # Errors
+/// The lock was not free in time, the database cannot be used, or the change's own failure.
+pub async fn under_lock(
     settings: &Settings,
     stop: &Stop,
     outcome: &mut Outcome,
-    change: impl AsyncFnOnce(&Opened, &Ledger, &History) -> Result<String, Failure>,
+    change: impl AsyncFnOnce(&Opened, &Ledger, &History) -> Result<Vec<String>, Failure>,
 ) -> Result<Exit, Failure> {
     let run_id = outcome.run_id.clone();
     let opened = stop.unless(open::open(&settings.terms(&run_id))).await??;
@@ -135,7 +214,7 @@ async fn under_lock(
     }
     .await;
     lock::release_and_close(opened.session).await;
-    outcome.resolved.push(result?);
+    outcome.resolved.extend(result?);
     Ok(Exit::Success)
 }
 

@@ -1,5 +1,7 @@
 //! One run of the program, from its command line to its outcome.
 
+use crate::adopt;
+use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
 use crate::exit::Exit;
@@ -65,8 +67,11 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
-            Action::ResolveApplied(name) => resolve::applied(&settings, &stop, name, outcome).await,
+            Action::ResolveApplied(names) => resolve::applied(&settings, &stop, names, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
+            Action::ResolveRetry(name) => resolve::retry(&settings, &stop, name, outcome).await,
+            Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
+            Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
         }
     });
     // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.

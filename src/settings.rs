@@ -2,13 +2,14 @@
 
 use crate::artifact::Source;
 use crate::cli::{
-    ArtifactArgs, Cli, ConnectionArgs, DeployArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb,
+    AdoptArgs, ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
+    ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::open::Terms;
 use crate::database::target::{Parts, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::plan::Policy;
+use crate::plan::{Policy, Scope};
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,8 +37,10 @@ pub struct Settings {
     pub lock_timeout: Duration,
     /// How long a migration is tried again while other sessions hold its locks.
     pub lock_retry_for: Duration,
-    /// What is refused.
+    /// What is to be applied, and what is refused.
     pub policy: Policy,
+    /// Whether all that is pending shares one transaction.
+    pub all_or_nothing: bool,
     /// How often a running migration is spoken of.
     pub progress_every: Duration,
     /// After how long the run stops by itself.
@@ -56,10 +59,19 @@ pub enum Action {
     Deploy,
     /// Look, and write nothing.
     Status,
-    /// Record a migration as applied.
-    ResolveApplied(String),
+    /// Record migrations as applied.
+    ResolveApplied(Vec<String>),
     /// Record a migration as rolled back.
     ResolveRolledBack(String),
+    /// Run a migration on from the step at which it stopped.
+    ResolveRetry(String),
+    /// Record this migration and all before it as applied, in a database that is not managed yet.
+    Baseline(String),
+    /// Make of a ledger that others wrote what Prisma would have written, or only say what that is.
+    Adopt {
+        /// Write.
+        confirm: bool,
+    },
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -82,6 +94,8 @@ impl Output {
             Verb::Deploy(args) => ("deploy", &args.output),
             Verb::Status(args) => ("status", &args.output),
             Verb::Resolve(args) => ("resolve", &args.output),
+            Verb::Baseline(args) => ("baseline", &args.output),
+            Verb::Adopt(args) => ("adopt", &args.output),
         };
         Output {
             verb,
@@ -112,38 +126,67 @@ impl Settings {
                 artifact,
                 applied,
                 rolled_back,
+                retry,
+                connection,
+                lock,
+                work,
+                ..
+            }) => {
+                let scope = retry.clone().map_or(Scope::All, Scope::Only);
+                let action = match (rolled_back, retry) {
+                    (Some(name), _) => Action::ResolveRolledBack(name),
+                    (None, Some(name)) => Action::ResolveRetry(name),
+                    (None, None) => Action::ResolveApplied(applied),
+                };
+                let mut settings = Self::common(action, artifact, &connection, variable)?
+                    .locking(&lock)
+                    .working(&work);
+                settings.policy.scope = scope;
+                Ok(settings)
+            }
+            Verb::Adopt(AdoptArgs {
+                artifact,
+                confirm,
                 connection,
                 lock,
                 ..
-            }) => {
-                let action = match (applied, rolled_back) {
-                    (Some(name), _) => Action::ResolveApplied(name),
-                    (None, Some(name)) => Action::ResolveRolledBack(name),
-                    (None, None) => {
-                        return Err(usage(
-                            "resolve needs --applied NAME or --rolled-back NAME",
-                            "give one of them",
-                        ));
-                    }
-                };
-                let mut settings = Self::common(action, artifact, &connection, variable)?;
-                settings.lock_wait = lock.lock_wait;
-                settings.terminate_orphan = lock.terminate_orphan;
-                Ok(settings)
-            }
+            }) => Self::common(Action::Adopt { confirm }, artifact, &connection, variable)
+                .map(|settings| settings.locking(&lock)),
+            Verb::Baseline(BaselineArgs {
+                artifact,
+                to,
+                connection,
+                lock,
+                ..
+            }) => Self::common(Action::Baseline(to), artifact, &connection, variable)
+                .map(|settings| settings.locking(&lock)),
         }
     }
 
+    fn locking(mut self, lock: &LockArgs) -> Settings {
+        self.lock_wait = lock.lock_wait;
+        self.terminate_orphan = lock.terminate_orphan;
+        self
+    }
+
+    fn working(mut self, work: &WorkArgs) -> Settings {
+        self.lock_timeout = work.lock_timeout;
+        self.lock_retry_for = work.lock_retry_for;
+        self.progress_every = work.progress_every;
+        self.max_duration = work.max_duration;
+        self.stop_within = work.stop_within;
+        self
+    }
+
     fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
-        let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?;
-        settings.lock_wait = args.lock.lock_wait;
-        settings.terminate_orphan = args.lock.terminate_orphan;
-        settings.lock_timeout = args.lock_timeout;
-        settings.lock_retry_for = args.lock_retry_for;
-        settings.policy = Policy { strict: args.strict };
-        settings.progress_every = args.progress_every;
-        settings.max_duration = args.max_duration;
-        settings.stop_within = args.stop_within;
+        let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?
+            .locking(&args.lock)
+            .working(&args.work);
+        settings.policy = Policy {
+            strict: args.strict,
+            scope: args.to.map_or(Scope::All, Scope::UpTo),
+        };
+        settings.all_or_nothing = args.all_or_nothing;
         Ok(settings)
     }
 
@@ -178,6 +221,7 @@ impl Settings {
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
+            all_or_nothing: false,
             progress_every: Duration::ZERO,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,

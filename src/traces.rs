@@ -12,17 +12,18 @@ use crate::sql::script;
 /// So many names of each sort are listed.
 const SHOWN: usize = 8;
 
-/// A sentence on what of a script's creations exists; none where it creates nothing that could be looked for.
+/// Sentences on what of a script's creations exists, and whether its tables have the columns that the script gives them; none where it creates nothing
+/// that could be looked for.
 ///
 /// # Errors
 /// The server's.
-pub async fn of(session: &Session, script: &str) -> Result<Option<String>, ServerError> {
+pub async fn of(session: &Session, script: &str) -> Result<Vec<String>, ServerError> {
     let created: Vec<Created> = script::statements(script)
         .iter()
         .filter_map(|statement| created::created(&script[statement.range.clone()]))
         .collect();
     if created.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let tests: Vec<String> = created.iter().map(exists).collect();
     let rows = session.rows(&format!("SELECT {}", tests.join(", "))).await?;
@@ -40,7 +41,7 @@ pub async fn of(session: &Session, script: &str) -> Result<Option<String>, Serve
         shown.join(", ")
     };
     let total = created.len();
-    Ok(Some(match (present.len(), absent.len()) {
+    let summary = match (present.len(), absent.len()) {
         (0, _) => format!(
             "none of the {total} things that its script creates exists ({})",
             names(&absent)
@@ -54,7 +55,58 @@ pub async fn of(session: &Session, script: &str) -> Result<Option<String>, Serve
             names(&present),
             names(&absent)
         ),
-    }))
+    };
+    let mut said = vec![summary];
+    let tables: Vec<&Created> = present
+        .iter()
+        .map(|(_, created)| *created)
+        .filter(|created| !created.columns.is_empty())
+        .collect();
+    if !tables.is_empty() {
+        let differences: Vec<String> = tables.iter().map(|table| differing_columns(table)).collect();
+        let rows = session.rows(&format!("SELECT {}", differences.join(", "))).await?;
+        let differing = |at: usize| rows.first().and_then(|row| row.get(at));
+        let alike: Vec<&str> = tables
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| differing(*at).is_none())
+            .map(|(_, table)| table.name.as_str())
+            .collect();
+        if !alike.is_empty() {
+            said.push(format!(
+                "with the columns that the script gives them, and their types: {}",
+                alike.join(", ")
+            ));
+        }
+        said.extend(tables.iter().enumerate().filter_map(|(at, table)| {
+            differing(at).map(|columns| format!("{} exists and differs: {columns}", table.name))
+        }));
+    }
+    Ok(said)
+}
+
+/// The columns of a table that the script has and the database has not, or has with another type; NULL where there is none.
+fn differing_columns(table: &Created) -> String {
+    let values: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| {
+            format!(
+                "({}, {})",
+                quote::literal(&column.name),
+                quote::literal(&column.of_type)
+            )
+        })
+        .collect();
+    format!(
+        "(SELECT pg_catalog.string_agg(c.name || CASE WHEN a.attname IS NULL THEN ' is missing' \
+         ELSE ' is ' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ', not ' || c.of_type END, ', ') \
+         FROM (VALUES {}) AS c(name, of_type) LEFT JOIN pg_catalog.pg_attribute a \
+         ON a.attrelid = pg_catalog.to_regclass({}) AND a.attname = c.name AND NOT a.attisdropped \
+         WHERE a.attname IS NULL OR a.atttypid <> pg_catalog.to_regtype(c.of_type))",
+        values.join(", "),
+        quote::literal(&table.name)
+    )
 }
 
 fn exists(created: &Created) -> String {

@@ -3,10 +3,10 @@
 //! It never disturbs the work. It connects only once a migration has run for a while; where it cannot connect, or a look fails, a debug line says so
 //! and the run goes on without.
 
+use crate::activity::{self, Activity, Progress};
 use crate::database::connect::{Startup, connect};
 use crate::database::lock::LockSession;
 use crate::database::open::Terms;
-use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::database::target::Target;
 use crate::live;
@@ -122,15 +122,15 @@ impl Look {
                     None => return,
                 },
             };
-            match self.look(&open).await {
+            match activity::look(&open, self.pid).await {
                 Ok(Some(seen)) => {
                     self.blockers_seen(&blockers, &seen);
                     if live::is_shown() && still_runs(&running, &now) {
-                        seen.show(&now);
+                        show(&now, &seen);
                     }
                     if now.since.elapsed() >= self.say_every && said.elapsed() >= self.say_every {
                         said = Instant::now();
-                        seen.say(&now);
+                        say(&now, &seen);
                     }
                     session = Some(open);
                 }
@@ -140,7 +140,7 @@ impl Look {
         }
     }
 
-    fn blockers_seen(&self, blockers: &Mutex<Vec<LockSession>>, seen: &Seen) {
+    fn blockers_seen(&self, blockers: &Mutex<Vec<LockSession>>, seen: &Activity) {
         // Kept when nobody is in the way any more: the wait may just have been given up.
         if !seen.blockers.is_empty() {
             blockers
@@ -166,155 +166,53 @@ impl Look {
             }
         }
     }
-
-    async fn look(&self, session: &Session) -> Result<Option<Seen>, ServerError> {
-        let pid = self.pid;
-        let activity = format!(
-            "SELECT state, wait_event_type, wait_event, pg_catalog.pg_blocking_pids(pid) \
-             FROM pg_catalog.pg_stat_activity WHERE pid = {pid}"
-        );
-        let blockers = format!(
-            "SELECT pid, application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - xact_start)), \
-             state || ': ' || pg_catalog.left(pg_catalog.split_part(query, E'\\n', 1), 80) \
-             FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids({pid}))"
-        );
-        let (activity, blockers) = tokio::join!(session.rows(&activity), session.rows(&blockers));
-        let Some(row) = activity?.into_iter().next() else {
-            return Ok(None);
-        };
-        let waits_for = match (row.get(1), row.get(2)) {
-            (Some(kind @ ("Lock" | "LWLock" | "Extension" | "BufferPin")), Some(event)) => {
-                Some(format!("{kind} {event}"))
-            }
-            _ => None,
-        };
-        let progress = futures_util::future::join_all(PROGRESS.iter().map(|(what, view, done, total)| async move {
-            let phase = if *what == "copy" { "command" } else { "phase" };
-            let sql = format!("SELECT {phase}, {done}, {total} FROM pg_catalog.{view} WHERE pid = {pid}");
-            // A view that this version does not have, or has with other columns, says nothing.
-            let rows = session.rows(&sql).await.unwrap_or_default();
-            rows.first()
-                .map(|row| Progress::of(what, row.get(0), row.get(1), row.get(2)))
-        }));
-        let progress = progress.await.into_iter().flatten().next();
-        Ok(Some(Seen {
-            waits_for,
-            blockers: blockers?.iter().map(LockSession::of).collect(),
-            progress,
-        }))
-    }
 }
 
-/// The views of progress: what runs, the view, what is done and of how much (PostgreSQL's documentation, "Progress Reporting").
-const PROGRESS: [(&str, &str, &str, &str); 5] = [
-    (
-        "index",
-        "pg_stat_progress_create_index",
-        "CASE WHEN blocks_total > 0 THEN blocks_done WHEN tuples_total > 0 THEN tuples_done ELSE lockers_done END",
-        "CASE WHEN blocks_total > 0 THEN blocks_total WHEN tuples_total > 0 THEN tuples_total ELSE lockers_total END",
-    ),
-    (
-        "vacuum",
-        "pg_stat_progress_vacuum",
-        "heap_blks_scanned",
-        "heap_blks_total",
-    ),
-    (
-        "cluster",
-        "pg_stat_progress_cluster",
-        "heap_blks_scanned",
-        "heap_blks_total",
-    ),
-    (
-        "analyze",
-        "pg_stat_progress_analyze",
-        "sample_blks_scanned",
-        "sample_blks_total",
-    ),
-    ("copy", "pg_stat_progress_copy", "bytes_processed", "bytes_total"),
-];
-
-/// What a look saw.
-#[derive(Debug)]
-struct Seen {
-    waits_for: Option<String>,
-    blockers: Vec<LockSession>,
-    progress: Option<Progress>,
+/// On the last line of a terminal.
+fn show(now: &Running, seen: &Activity) {
+    let (done, total) = seen
+        .progress
+        .as_ref()
+        .map_or((0, 0), |progress| (progress.done, progress.total));
+    let phase = seen
+        .progress
+        .as_ref()
+        .map(|progress| format!("  {}: {}", progress.what, progress.phase));
+    let text = format!(
+        "{}  {} s{}{}",
+        printable_name(&now.migration),
+        now.since.elapsed().as_secs(),
+        phase.unwrap_or_default(),
+        waiting(seen)
+    );
+    live::show(text, done, total);
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Progress {
-    what: &'static str,
-    phase: String,
-    done: u64,
-    total: u64,
-}
-
-impl Progress {
-    fn of(what: &'static str, phase: Option<&str>, done: Option<&str>, total: Option<&str>) -> Progress {
-        let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
-        Progress {
-            what,
-            phase: phase.unwrap_or_default().to_owned(),
-            done: number(done),
-            total: number(total),
-        }
-    }
-}
-
-impl Seen {
-    /// On the last line of a terminal.
-    fn show(&self, now: &Running) {
-        let (done, total) = self
+/// In the log; on a terminal only who is in the way, since the rest stands on its last line.
+fn say(now: &Running, seen: &Activity) {
+    let migration = now.migration.as_str();
+    let seconds = now.since.elapsed().as_secs();
+    let percent = seen.progress.as_ref().and_then(Progress::percent);
+    if !live::is_shown() {
+        let progress = seen
             .progress
             .as_ref()
-            .map_or((0, 0), |progress| (progress.done, progress.total));
-        let phase = self
-            .progress
-            .as_ref()
-            .map(|progress| format!("  {}: {}", progress.what, progress.phase));
-        let text = format!(
-            "{}  {} s{}{}",
-            printable_name(&now.migration),
-            now.since.elapsed().as_secs(),
-            phase.unwrap_or_default(),
-            self.waiting()
+            .map(|progress| format!(", {progress}"))
+            .unwrap_or_default();
+        tracing::info!(
+            migration,
+            seconds,
+            percent,
+            "running for {seconds} s{progress}{}",
+            waiting(seen)
         );
-        live::show(text, done, total);
     }
+    for blocker in &seen.blockers {
+        tracing::warn!(migration, "{blocker} is in its way");
+    }
+}
 
-    fn waiting(&self) -> String {
-        self.waits_for
-            .as_ref()
-            .map(|wait| format!(", waits for {wait}"))
-            .unwrap_or_default()
-    }
-
-    /// In the log; on a terminal only who is in the way, since the rest stands on its last line.
-    fn say(&self, now: &Running) {
-        let migration = now.migration.as_str();
-        let seconds = now.since.elapsed().as_secs();
-        let percent = self
-            .progress
-            .as_ref()
-            .filter(|p| p.total > 0)
-            .map(|p| p.done.min(p.total) * 100 / p.total);
-        let progress = self.progress.as_ref().map(|p| {
-            let percent = percent.map(|percent| format!(" {percent} %")).unwrap_or_default();
-            format!(", {}: {}{percent} ({} of {})", p.what, p.phase, p.done, p.total)
-        });
-        if !live::is_shown() {
-            let progress = progress.unwrap_or_default();
-            tracing::info!(
-                migration,
-                seconds,
-                percent,
-                "running for {seconds} s{progress}{}",
-                self.waiting()
-            );
-        }
-        for blocker in &self.blockers {
-            tracing::warn!(migration, "{blocker} is in its way");
-        }
-    }
+fn waiting(seen: &Activity) -> String {
+    let wait = seen.waits_for.as_ref().map(|wait| format!(", waits for {wait}"));
+    wait.unwrap_or_default()
 }

@@ -137,13 +137,33 @@ pub fn before_close() -> Vec<String> {
     .to_vec()
 }
 
+/// What brings a session back to how it began once its role is reset. `settings` makes those settings again that are not in the startup options. Never
+/// DISCARD ALL, which would drop the migration lock.
+pub fn fresh(settings: &str) -> Vec<String> {
+    let mut statements = [
+        "RESET ALL",
+        "CLOSE ALL",
+        "UNLISTEN *",
+        "DISCARD TEMP",
+        "DISCARD SEQUENCES",
+        "DEALLOCATE ALL",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let settings = settings.trim_end_matches([';', ' ']);
+    if !settings.is_empty() {
+        statements.push(settings.to_owned());
+    }
+    statements
+}
+
 /// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.
 ///
-/// `settings` makes those settings again that are not in the startup options. Never DISCARD ALL, which would drop the migration lock. The last statement yields one row: the migration's row as `finished`, `unfinished` or
-/// nothing, whether we still hold the lock, and the run's id.
+/// The last statement yields one row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, and the run's id.
 pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
     format!(
-        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL; {settings}{}",
+        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; {}; {}",
+        fresh(settings).join("; "),
         read(ledger, id)
     )
 }

@@ -11,6 +11,7 @@ pub mod message;
 mod record;
 mod retry;
 mod steps;
+pub mod together;
 
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
@@ -41,6 +42,8 @@ pub enum How {
     Alone,
     /// Statement by statement.
     StepByStep,
+    /// In one transaction with all other migrations of the run.
+    Together,
 }
 
 impl From<Shape> for How {

@@ -1,5 +1,7 @@
 //! The outcome for people: a heading, a line for each migration, the warnings, and what to do next.
 
+mod overview;
+
 use crate::apply::How;
 use crate::database::open::Server;
 use crate::exit::Exit;
@@ -20,7 +22,11 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         colour,
     };
     page.heading(outcome);
-    page.migrations(outcome);
+    if outcome.migrations.is_empty() {
+        page.migrations(outcome);
+    } else {
+        overview::show(&mut page, outcome);
+    }
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)
     });
@@ -106,6 +112,7 @@ impl Page {
                     How::Atomic => "",
                     How::Alone => "  by itself, outside a transaction",
                     How::StepByStep => "  statement by statement",
+                    How::Together => "  in one transaction with the others",
                 };
                 (
                     GREEN,

@@ -1,5 +1,7 @@
 //! What Prisma does and what is done better here: every case by its name, against a real server.
 
+mod adopt;
+mod baseline;
 mod deploys;
 mod history;
 mod place;

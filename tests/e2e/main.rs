@@ -15,6 +15,7 @@ mod protocol;
 mod readme;
 mod recover;
 mod refusal;
+mod scope;
 mod secrets;
 mod session;
 mod stop;

@@ -41,7 +41,10 @@ fn paths(value: &Value, said: bool) -> BTreeSet<String> {
                     if !(said && empty) {
                         paths.insert(path.clone());
                     }
-                    walk(&path, value, said, paths);
+                    // A row as it stands in the database.
+                    if path != "adopted[].row" {
+                        walk(&path, value, said, paths);
+                    }
                 }
             }
             Value::Array(items) => items
@@ -135,7 +138,59 @@ fn documents() -> Vec<Value> {
         .arg(history.folder());
     keep(resolve.database(&database).run(), 0, "resolved");
     keep(migrate().verb(["deploy"]).run(), 2, "failed");
+
+    let grown = Server::shared().database();
+    grown.execute("CREATE TABLE a (id int)");
+    let history = History::new()
+        .migration("1_a", "SELECT 1;")
+        .migration("2_b", "SELECT 1;");
+    let baseline = migrate().verb(["baseline", "--to", "1_a"]).arg(history.folder());
+    keep(baseline.database(&grown).run(), 0, "resolved");
+    let together = migrate().deploy(history.folder()).arg("--all-or-nothing");
+    keep(together.database(&grown).run(), 0, "applied");
+
+    documents.extend(statuses());
+    grown.execute("UPDATE _prisma_migrations SET checksum = 'remote-migration'");
+    grown.execute("INSERT INTO _prisma_migrations SELECT 'again', checksum, finished_at, migration_name FROM _prisma_migrations WHERE migration_name = '1_a'");
+    let adopt = migrate().verb(["adopt"]).arg(history.folder()).database(&grown).run();
+    documents.push(adopt.expect(24).report.unwrap());
     documents
+}
+
+/// What `status` says of a migration in each state, and of a run that is under way.
+fn statuses() -> [Value; 2] {
+    let database = Server::shared().database();
+    let on = |verb: &[&str], history: &History| migrate().verb(verb).arg(history.folder()).database(&database);
+    let history = History::new()
+        .migration("1_a", "CREATE TABLE a (id int);")
+        .migration("2_gone", "SELECT 2;")
+        .migration("3_edited", "SELECT 3;")
+        .migration("6_bad", "SELECT 1/0;");
+    on(&["deploy"], &history).run().expect(20);
+    let history = history
+        .migration("4_by_hand", "SELECT 4;")
+        .migration("9_last", "SELECT 9;");
+    let by_hand = ["resolve", "--applied", "4_by_hand", "--applied", "9_last"];
+    on(&by_hand, &history).run().expect(0);
+    let history = history
+        .remove("2_gone")
+        .migration("3_edited", "SELECT 33;")
+        .migration("5_index", "CREATE INDEX CONCURRENTLY i ON a (id);")
+        .migration("7_next", "SELECT 7;");
+    let mut writer = database.client();
+    writer.batch_execute("BEGIN; INSERT INTO a VALUES (1)").unwrap();
+    let running = on(&["deploy"], &history).spawn();
+    let builds =
+        "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database() AND lockers_total > 0";
+    harness::until("the index build waits", || database.scalar(builds) == "1");
+    let under_way = on(&["status"], &history).run().expect(10);
+    writer.batch_execute("COMMIT").unwrap();
+    running.wait().expect(20);
+    database.execute(
+        "INSERT INTO _prisma_migrations (id, checksum, migration_name, logs) VALUES ('x', '', '7_next', 'it broke')",
+    );
+    let failed = on(&["status"], &history).run().expect(22);
+    [under_way.report.unwrap(), failed.report.unwrap()]
 }
 
 #[test]
@@ -161,11 +216,16 @@ fn what_occurs_is_documented_and_what_is_documented_occurs() {
         ("result", "/result"),
         ("artifact.kind", "/artifact/kind"),
         ("applied[].how", "/how"),
+        ("migrations[].state", "/state"),
+        ("migrations[].remarks", "/remarks/0"),
+        ("adopted[].action", "/action"),
     ];
-    let applied = documents
-        .iter()
-        .flat_map(|document| document["applied"].as_array().unwrap());
-    let values: Vec<&Value> = documents.iter().chain(applied).collect();
+    let listed = ["applied", "migrations", "adopted"].into_iter().flat_map(|list| {
+        documents
+            .iter()
+            .flat_map(move |document| document[list].as_array().unwrap())
+    });
+    let values: Vec<&Value> = documents.iter().chain(listed).collect();
     for (path, pointer) in pointers {
         let found = values.iter().filter_map(|value| value.pointer(pointer)?.as_str());
         let listed = documented[path].split('`').skip(1).step_by(2);

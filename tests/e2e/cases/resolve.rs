@@ -4,7 +4,7 @@ use harness::history::History;
 use harness::postgres::{Database, Server};
 use harness::tool::Call;
 
-use super::{deploy, failure, ledger, lock_holder, tables, tool};
+use super::{deploy, failure, ledger, lock_holder, names, tables, tool};
 
 fn applied(history: &History, database: &Database, name: &str) -> Call {
     tool()
@@ -163,4 +163,87 @@ fn the_lock_is_taken() {
     assert_eq!(ledger(&database), ["1_half unfinished"]);
     drop(holder);
     rolled_back(&database, "1_half").run().expect(0);
+}
+
+#[test]
+fn several_are_recorded_as_applied_together_or_not_at_all() {
+    let database = Server::shared().database();
+    let history = history().migration("3_last", "CREATE TABLE c (id int);");
+    let call = |names: &[&str]| {
+        let flags = names.iter().flat_map(|name| ["--applied", name]);
+        let words: Vec<&str> = ["resolve"].into_iter().chain(flags).collect();
+        tool().verb(words).arg(history.folder()).database(&database)
+    };
+    let run = call(&["1_init", "2_none"]).run().expect(23);
+    assert_eq!(failure(&run)["prisma_code"], "P3017");
+    assert!(!database.has_ledger());
+    let run = call(&["1_init", "2_next", "1_init"]).run().expect(0);
+    assert_eq!(run.report.as_ref().unwrap()["resolved"].as_array().unwrap().len(), 2);
+    assert_eq!(ledger(&database), ["1_init applied", "2_next applied"]);
+    call(&["3_last", "2_next"]).run().expect(23);
+    assert_eq!(ledger(&database).len(), 2);
+}
+
+/// A migration whose second statement commits by itself and then fails while the table `gate` is empty.
+fn stopped_at_its_second_statement() -> (Database, History) {
+    let database = Server::shared().database();
+    let history = History::new()
+        .migration(
+            "1_init",
+            "CREATE TABLE gate (id int); CREATE TABLE said (id int);\n\
+             CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO said VALUES (1); COMMIT; \
+             IF NOT EXISTS (SELECT FROM gate) THEN RAISE 'not yet'; END IF; END $$;",
+        )
+        .migration(
+            "2_call",
+            "CREATE TABLE b (id int);\nCALL p();\nCREATE TABLE c (id int);",
+        )
+        .migration("3_next", "CREATE TABLE d (id int);");
+    deploy(&history, &database).run().expect(21);
+    assert_eq!(tables(&database), ["b", "gate", "said"]);
+    (database, history)
+}
+
+fn retry(history: &History, database: &Database, name: &str) -> Call {
+    tool()
+        .verb(["resolve", "--retry", name])
+        .arg(history.folder())
+        .database(database)
+}
+
+#[test]
+fn retry_goes_on_with_the_statement_that_failed() {
+    let (database, history) = stopped_at_its_second_statement();
+    deploy(&history, &database).run().expect(21);
+    let run = retry(&history, &database, "2_call").run().expect(21);
+    assert_eq!(failure(&run)["place"]["line"], 2);
+    database.execute("DELETE FROM said; INSERT INTO gate VALUES (1)");
+    let run = retry(&history, &database, "2_call").run().expect(0);
+    assert_eq!(names(&run, "applied"), ["2_call"]);
+    assert_eq!(names(&run, "pending"), ["3_next"]);
+    assert_eq!(database.scalar("SELECT count(*) FROM said"), "1");
+    assert_eq!(ledger(&database), ["1_init applied", "2_call applied"]);
+    deploy(&history, &database).run().expect(0);
+    assert_eq!(tables(&database), ["b", "c", "d", "gate", "said"]);
+}
+
+#[test]
+fn retry_refuses_what_did_not_stop_at_a_statement() {
+    let (database, history) = half_done();
+    let run = retry(&history, &database, "1_half").run().expect(21);
+    assert!(
+        failure(&run)["what"]
+            .as_str()
+            .unwrap()
+            .contains("not sent statement by statement"),
+        "{run}"
+    );
+    for (name, code) in [("2_next", "P3011"), ("9_none", "P3011")] {
+        let run = retry(&history, &database, name).run().expect(23);
+        assert_eq!(failure(&run)["prisma_code"], code);
+    }
+    rolled_back(&database, "1_half").run().expect(0);
+    let run = retry(&history, &database, "1_half").run().expect(23);
+    assert_eq!(failure(&run)["prisma_code"], "P3012");
+    assert_eq!(ledger(&database), ["1_half rolled back"]);
 }

@@ -117,3 +117,100 @@ fn a_deploy_under_way_is_no_failure() {
     assert!(warnings(&run).contains("a run may be under way"), "{run}");
     status(&history, &database).run().expect(0);
 }
+
+/// The list's lines: name, state and remarks.
+fn listed(run: &harness::process::Run) -> Vec<String> {
+    let list = run.report.as_ref().unwrap()["migrations"].as_array().unwrap();
+    list.iter()
+        .map(|one| format!("{} {} {}", one["name"], one["state"], one["remarks"]).replace('"', ""))
+        .collect()
+}
+
+#[test]
+fn every_migration_is_listed_with_its_state() {
+    let database = Server::shared().database();
+    let history = History::new()
+        .migration("1_init", "CREATE TABLE a (id int);")
+        .migration("2_gone", "CREATE TABLE b (id int);")
+        .migration("4_bad", "CREATE TABLE c (id int);\nSELECT 1/0;");
+    deploy(&history, &database).run().expect(20);
+    let history = history
+        .remove("2_gone")
+        .migration("1_init", "CREATE TABLE a (id bigint);")
+        .migration("0_late", "SELECT 1;");
+    let run = status(&history, &database).run().expect(10);
+    assert_eq!(
+        listed(&run),
+        [
+            "0_late pending [late]",
+            "1_init applied [edited]",
+            "2_gone applied [missing]",
+            "4_bad rolled_back []"
+        ]
+    );
+    let logs = &run.report.as_ref().unwrap()["migrations"][3]["logs"];
+    assert!(logs.as_str().unwrap().contains("division by zero"), "{run}");
+
+    let text = status(&history, &database)
+        .arg("--log-format")
+        .arg("text")
+        .run()
+        .expect(10);
+    for line in [
+        "pending      0_late  late: a later one is applied",
+        "the file was edited since",
+        "not in the artifact",
+        "rolled back  4_bad",
+        "ERROR: division by zero",
+    ] {
+        assert!(text.stdout.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn of_many_applied_ones_the_last_are_shown() {
+    let database = Server::shared().database();
+    let many = (10..25).fold(History::new(), |history, n| {
+        history.migration(&format!("{n}_m"), "SELECT 1;")
+    });
+    deploy(&many, &database).run().expect(0);
+    let text = status(&many, &database).arg("--log-format").arg("text").run().expect(0);
+    assert!(text.stdout.contains("… 5 more applied before these"), "{text}");
+    assert!(!text.stdout.contains("14_m") && text.stdout.contains("15_m"), "{text}");
+}
+
+#[test]
+fn what_runs_now_is_named_with_who_is_in_its_way() {
+    let database = Server::shared().database();
+    let history = History::new().migration("1_init", "CREATE TABLE a (id int);");
+    deploy(&history, &database).run().expect(0);
+    let gate = Gate::closed(&database);
+    let history = history.migration("2_slow", Gate::WAIT);
+    let running = deploy(&history, &database).arg("--lock-timeout").arg("0").spawn();
+    gate.reached();
+    let run = status(&history, &database).run().expect(10);
+    gate.open();
+    running.wait().expect(0);
+    let now = &run.report.as_ref().unwrap()["running"];
+    assert_eq!(now["migration"], "2_slow", "{run}");
+    assert_eq!(now["waits_for"], "Lock advisory", "{run}");
+    assert_eq!(now["blocked_by"].as_array().unwrap().len(), 1, "{run}");
+    assert!(
+        now["application_name"]
+            .as_str()
+            .unwrap()
+            .starts_with("prisma-migrate-task/"),
+        "{run}"
+    );
+}
+
+#[test]
+fn an_unmanaged_database_with_tables_is_what_deploy_would_refuse() {
+    let database = Server::shared().database();
+    database.execute("CREATE TABLE a (id int)");
+    let history = History::new().migration("1_init", "CREATE TABLE a (id int);");
+    let run = status(&history, &database).run().expect(23);
+    assert_eq!(failure(&run)["prisma_code"], "P3005");
+    assert_eq!(names(&run, "pending"), ["1_init"]);
+    assert!(!database.has_ledger());
+}

@@ -1,0 +1,276 @@
+//! What is not in a ledger as Prisma would have written it, and what would be: a pure function of the migrations and the rows.
+
+use crate::history::{Ledger, State};
+use crate::migration::Migration;
+use crate::sql::password;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A row of the ledger, and all of it as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its id.
+    pub id: String,
+    /// The migration's directory.
+    pub migration: String,
+    /// Whatever stands there.
+    pub checksum: String,
+    /// What its dates say.
+    pub state: State,
+    /// When it was begun, as the server writes it.
+    pub started_at: String,
+    /// The whole row.
+    pub row: Value,
+}
+
+impl Kept {
+    /// Reads every row, in the order in which migrations were applied; `table` is a name as it stands in SQL.
+    pub fn select(table: &str) -> String {
+        format!(
+            "SELECT id, migration_name, checksum, \
+             CASE WHEN rolled_back_at IS NOT NULL THEN 'rolled back' WHEN finished_at IS NOT NULL THEN 'applied' ELSE 'unfinished' END, \
+             started_at, pg_catalog.row_to_json(t) FROM {table} AS t ORDER BY started_at, finished_at, id"
+        )
+    }
+
+    /// Reads a row of [`Kept::select`], given by its columns' texts.
+    pub fn of<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Kept {
+        let text = |at: usize| column(at).unwrap_or_default().to_owned();
+        Kept {
+            id: text(0),
+            migration: text(1),
+            checksum: text(2),
+            state: match column(3) {
+                Some("applied") => State::Applied,
+                Some("rolled back") => State::RolledBack,
+                _ => State::Unfinished,
+            },
+            started_at: text(4),
+            row: column(5).map_or(Value::Null, shown),
+        }
+    }
+}
+
+/// A row as JSON. An error in its logs may quote a statement with a password.
+fn shown(json: &str) -> Value {
+    let mut row: Value = serde_json::from_str(json).unwrap_or(Value::Null);
+    if let Some(Value::String(logs)) = row.get_mut("logs") {
+        *logs = password::starred(logs);
+    }
+    row
+}
+
+/// One thing that is not as Prisma would have written it, and can be made so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The migration.
+    pub migration: String,
+    /// What is done to the row.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// The whole row as it was.
+    pub row: Value,
+    /// The row's id.
+    #[serde(skip)]
+    pub id: String,
+}
+
+/// What is done to a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes: another row says the same.
+    Remove,
+    /// It becomes the row that Prisma writes for a migration that it applied, with the file's checksum.
+    Rewrite {
+        /// Lower-case hexadecimal SHA-256 of the file.
+        checksum: String,
+    },
+}
+
+impl Serialize for Action {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Action::Remove => "remove",
+            Action::Rewrite { .. } => "rewrite",
+        })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What can be made as Prisma would have written it.
+    pub changes: Vec<Change>,
+    /// What is unusual and left as it is, a sentence each.
+    pub left: Vec<String>,
+}
+
+/// Judges the rows. `rows` are in the order in which they were begun.
+pub fn findings(migrations: &[Migration], rows: &[Kept]) -> Findings {
+    let files: BTreeMap<&str, Option<String>> = migrations
+        .iter()
+        .map(|migration| (migration.name.as_str(), migration.script.checksum()))
+        .collect();
+    let mut by_migration: BTreeMap<&str, Vec<&Kept>> = BTreeMap::new();
+    for row in rows {
+        by_migration.entry(&row.migration).or_default().push(row);
+    }
+    let mut found = Findings::default();
+    for (name, rows) in by_migration {
+        judge(name, &rows, files.get(name), &mut found);
+    }
+    found
+}
+
+fn judge(name: &str, rows: &[&Kept], file: Option<&Option<String>>, found: &mut Findings) {
+    let change = |row: &Kept, action, reason: &str| Change {
+        migration: name.to_owned(),
+        action,
+        reason: reason.to_owned(),
+        row: row.row.clone(),
+        id: row.id.clone(),
+    };
+    let is_applied = |row: &&&Kept| row.state == State::Applied;
+    // A row with a checksum that can be one is Prisma's own or as good; else the first one is when it really ran.
+    let kept = rows
+        .iter()
+        .filter(is_applied)
+        .find(|row| is_checksum(&row.checksum))
+        .or_else(|| rows.iter().find(is_applied));
+    if file.is_none() {
+        found.left.push(format!(
+            "{name}: it has rows and no directory in the artifact; Prisma does not mind, and nothing is made of it"
+        ));
+    }
+    let Some(kept) = kept else {
+        if rows.iter().any(|row| row.state == State::Unfinished) {
+            found.left.push(format!(
+                "{name}: it did not finish and blocks every deploy; whether it is in the database is for `resolve` to say"
+            ));
+        }
+        return;
+    };
+    for row in rows.iter().filter(|row| row.id != kept.id) {
+        match row.state {
+            State::Applied => found.changes.push(change(
+                row,
+                Action::Remove,
+                "another row says that the migration is applied",
+            )),
+            State::Unfinished => found.changes.push(change(
+                row,
+                Action::Remove,
+                "an attempt that did not finish, of a migration that is applied",
+            )),
+            State::RolledBack => {}
+        }
+    }
+    if is_checksum(&kept.checksum) {
+        return;
+    }
+    match file {
+        Some(Some(checksum)) => {
+            let checksum = checksum.clone();
+            let reason = format!(
+                "its checksum is {:?}, which is none: it becomes the file's",
+                kept.checksum
+            );
+            found.changes.push(change(kept, Action::Rewrite { checksum }, &reason));
+        }
+        _ => found.left.push(format!(
+            "{name}: its checksum is {:?}, which is none, and there is no file to take one from",
+            kept.checksum
+        )),
+    }
+}
+
+/// SHA-256 as Prisma writes it. Very old versions left out leading zeros of each byte, so shorter ones count too.
+fn is_checksum(text: &str) -> bool {
+    (32..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The statements that make the changes, all or none. Each asserts that it found its row as it was read.
+pub fn statements(ledger: &Ledger, changes: &[Change]) -> Vec<String> {
+    changes
+        .iter()
+        .map(|change| match &change.action {
+            Action::Remove => ledger.remove(&change.id),
+            Action::Rewrite { checksum } => ledger.rewrite(&change.id, checksum),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migration::Script;
+
+    fn row(id: &str, migration: &str, checksum: &str, state: State) -> Kept {
+        Kept {
+            id: id.into(),
+            migration: migration.into(),
+            checksum: checksum.into(),
+            state,
+            started_at: String::new(),
+            row: Value::Null,
+        }
+    }
+
+    fn shown(found: &Findings) -> Vec<String> {
+        found
+            .changes
+            .iter()
+            .map(|change| match &change.action {
+                Action::Remove => format!("remove {}", change.id),
+                Action::Rewrite { checksum } => format!("rewrite {} {}", change.id, &checksum[..4]),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_others_wrote_is_told_from_what_prisma_writes() {
+        use State::{Applied, RolledBack, Unfinished};
+        let sum = "ab".repeat(32);
+        let remote = "remote-migration";
+        let files = [Migration {
+            name: "1".into(),
+            script: Script::read(b"hello".to_vec()),
+        }];
+        let cases: &[(&[Kept], &[&str], usize)] = &[
+            (&[row("a", "1", &sum, Applied)], &[], 0),
+            (&[row("a", "1", &sum, RolledBack), row("b", "1", &sum, Applied)], &[], 0),
+            (&[row("a", "1", remote, Applied)], &["rewrite a 2cf2"], 0),
+            (
+                &[
+                    row("a", "1", remote, Applied),
+                    row("b", "1", remote, Applied),
+                    row("c", "1", remote, Unfinished),
+                ],
+                &["remove b", "remove c", "rewrite a 2cf2"],
+                0,
+            ),
+            (
+                &[row("a", "1", remote, Applied), row("b", "1", &sum, Applied)],
+                &["remove a"],
+                0,
+            ),
+            (&[row("a", "1", &sum, Unfinished)], &[], 1),
+            (&[row("a", "9", &sum, Applied)], &[], 1),
+            (
+                &[row("a", "9", remote, Applied), row("b", "9", remote, Applied)],
+                &["remove b"],
+                2,
+            ),
+        ];
+        for (rows, changes, left) in cases {
+            let found = findings(&files, rows);
+            assert_eq!(
+                (shown(&found), found.left.len()),
+                (changes.iter().map(|c| (*c).to_owned()).collect(), *left),
+                "{rows:?}"
+            );
+        }
+    }
+}

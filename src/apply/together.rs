@@ -1,0 +1,245 @@
+//! All pending migrations and their rows in one transaction: `--all-or-nothing`.
+//!
+//! The transaction is opened by a BEGIN of ours, so that nothing but a statement of a script could end it: scripts with such a statement, and those
+//! that cannot run in a transaction, are refused beforehand ([`check`]). Each migration is a message of its own with its row around it. The last
+//! message counts the rows before it commits: all of them become visible at once, or none does.
+
+use super::error;
+use super::message::{self, Message};
+use super::record::{no_verdict, rolled_back};
+use super::retry::Retry;
+use super::{Applier, End, How, RowSeen, context};
+use crate::database::server_error::ServerError;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::Marked;
+use crate::plan::Pending;
+use crate::sql::kind::Kind;
+use crate::stop;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const NOTHING: &str = "everything of this run was rolled back: the database is as it was before it";
+
+/// How all migrations of a run ended that share a transaction.
+pub struct Together {
+    /// As of one migration; of all of them alike.
+    pub end: End,
+    /// How long each took, in their order; as many as were run.
+    pub durations: Vec<Duration>,
+}
+
+/// Refuses what cannot share a transaction with other migrations.
+///
+/// # Errors
+/// Exit 24, with a line for each such migration.
+pub fn check(pending: &[Pending<'_>]) -> Result<(), Failure> {
+    let obstacles: Vec<String> = pending
+        .iter()
+        .filter_map(|pending| obstacle(pending).map(|why| format!("{}: {why}", pending.name)))
+        .collect();
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    let mut failure = Failure::new(
+        Exit::Refused,
+        format!(
+            "--all-or-nothing: {} of {} pending migrations cannot share a transaction with the others",
+            obstacles.len(),
+            pending.len()
+        ),
+        "deploy those first without --all-or-nothing (--to NAME ends a deploy at a migration), or deploy all without it",
+    );
+    failure.details = obstacles;
+    Err(failure)
+}
+
+fn obstacle(pending: &Pending<'_>) -> Option<String> {
+    if pending.resume.is_some() {
+        return Some("an earlier run committed its first steps".into());
+    }
+    let (statement, why) = pending.statements.iter().find_map(|statement| {
+        let why = match &statement.kind {
+            Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback => "controls the transaction itself",
+            Kind::SetTransaction => "must come first in its transaction",
+            Kind::Alone(_) => "cannot run in a transaction",
+            Kind::Ordinary | Kind::Setting | Kind::CopyFromStdin => return None,
+        };
+        Some((statement, why))
+    })?;
+    let line = pending.script[..statement.range.start].matches('\n').count() + 1;
+    let first_words: Vec<&str> = pending.script[statement.range.clone()]
+        .split_whitespace()
+        .take(4)
+        .collect();
+    Some(format!("line {line}: {} … {why}", first_words.join(" ")))
+}
+
+/// Why a try ended.
+enum Ended {
+    Applied { lock_held: bool },
+    Lost(ServerError),
+    Contention(ServerError, usize),
+}
+
+impl Applier<'_> {
+    /// Applies all of them, or none.
+    ///
+    /// # Errors
+    /// The first failure; nothing of the run is in the database then.
+    pub async fn apply_together(&self, pending: &[Pending<'_>]) -> Result<Together, Failure> {
+        let mut retry = Retry::new(self.lock_retry_for);
+        loop {
+            let ids: Vec<String> = pending.iter().map(|_| Uuid::new_v4().to_string()).collect();
+            let mut durations = Vec::with_capacity(pending.len());
+            let ended = self.try_together(pending, &ids, &mut durations).await;
+            self.watch.end();
+            self.session.set_subject(None);
+            let end = match ended? {
+                Ended::Applied { lock_held } => End::Applied {
+                    how: How::Together,
+                    lock_held,
+                },
+                Ended::Lost(error) => End::Lost {
+                    id: ids.last().cloned().unwrap_or_default(),
+                    error,
+                    sent: true,
+                },
+                Ended::Contention(error, at) => {
+                    if !self.again(&mut retry, &pending[at], &error).await? {
+                        return Err(self.still_locked(&pending[at], &error).state(NOTHING));
+                    }
+                    continue;
+                }
+            };
+            return Ok(Together { end, durations });
+        }
+    }
+
+    async fn try_together(
+        &self,
+        pending: &[Pending<'_>],
+        ids: &[String],
+        durations: &mut Vec<Duration>,
+    ) -> Result<Ended, Failure> {
+        for (at, (migration, id)) in pending.iter().zip(ids).enumerate() {
+            if let Some(reason) = self.stop.reason() {
+                self.leave(id).await;
+                return Err(stop::interrupted(reason, NOTHING));
+            }
+            self.session.set_subject(Some(migration.name));
+            self.watch.begin(migration.name);
+            tracing::info!(
+                migration = migration.name,
+                "applying ({} of {}, all in one transaction)",
+                at + 1,
+                pending.len()
+            );
+            let started = Instant::now();
+            let mut message = self.one_of_them(migration, id, at == 0);
+            let script = self.session.script(std::mem::take(&mut message.text));
+            let Some(sent) = self.stop.ended(self.session, script).await else {
+                return Err(self.not_in_time());
+            };
+            durations.push(started.elapsed());
+            let Some(error) = &sent.error else { continue };
+            if error.closed {
+                return Ok(Ended::Lost(error.clone()));
+            }
+            // Before anything else is asked of the session: until then it refuses everything.
+            self.leave(id).await;
+            if let Some(reason) = self.cancelled_by(error.sqlstate.as_deref()) {
+                return Err(stop::interrupted(reason, NOTHING).of(migration.name));
+            }
+            if error::is_contention(error) {
+                return Ok(Ended::Contention(error.clone(), at));
+            }
+            if error::is_refusal(error) {
+                return Err(cannot_share(migration, error));
+            }
+            let failure = self.explain(&context(migration), sent, &message).await;
+            return Err(self.rolled_back(migration, started, failure).await.state(NOTHING));
+        }
+        self.commit(pending, ids).await
+    }
+
+    /// A migration's message: its row, the script, the row's end, and the session as it began for the next one.
+    fn one_of_them(&self, migration: &Pending<'_>, id: &str, first: bool) -> Message {
+        let mark = self.mark(Marked::Partial);
+        let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
+        let mut head = vec![begin];
+        if first {
+            head.insert(0, "BEGIN".to_owned());
+        }
+        let mut tail = message::before_close();
+        tail.push(self.ledger.close(id, &migration.checksum));
+        tail.extend(message::fresh(&self.session.kept_settings()));
+        Message::new(migration.script, 0, &head, &tail)
+    }
+
+    /// The end: a deferred constraint may still refuse everything.
+    async fn commit(&self, pending: &[Pending<'_>], ids: &[String]) -> Result<Ended, Failure> {
+        let (Some(last), Some(id)) = (pending.last(), ids.last()) else {
+            return Ok(Ended::Applied { lock_held: true });
+        };
+        let sql = format!("{}; COMMIT", self.ledger.assert_closed(ids));
+        let verdict = self.verdict(id);
+        let both = async { tokio::join!(self.session.script(sql), self.session.rows(&verdict)) };
+        let Some((sent, rows)) = self.stop.ended(self.session, both).await else {
+            return Err(self.not_in_time());
+        };
+        let verdict = match rows.and_then(|rows| self.read_verdict(&rows)) {
+            Ok(verdict) => verdict,
+            Err(error) if error.closed => return Ok(Ended::Lost(error)),
+            Err(error) => return Err(no_verdict(last, &error)),
+        };
+        match (verdict.row, sent.error) {
+            (RowSeen::Finished, _) => Ok(Ended::Applied {
+                lock_held: verdict.lock_held,
+            }),
+            (_, Some(error)) if error::is_contention(&error) => Ok(Ended::Contention(error, pending.len() - 1)),
+            (_, Some(error)) => {
+                if let Some(reason) = self.cancelled_by(error.sqlstate.as_deref()) {
+                    return Err(stop::interrupted(reason, NOTHING));
+                }
+                let mut failure = Failure::new(
+                    Exit::RolledBack,
+                    format!("all migrations ran, and their transaction could not be committed: {}", error.message),
+                    "a deferred constraint or trigger is checked then: deploy without --all-or-nothing to see which migration it is",
+                )
+                .prisma(Some("P3018"));
+                failure.sqlstate = error.sqlstate;
+                failure.details = error.details;
+                Err(failure.state(NOTHING))
+            }
+            (_, None) => Err(Failure::new(
+                Exit::Unexpected,
+                "the transaction was committed and the migrations' rows are not there",
+                "report this as a bug",
+            )
+            .state("not known to this run; the ledger knows")),
+        }
+    }
+
+    /// Leaves the transaction and brings the session back to how it began. Where that fails, so will what comes next.
+    async fn leave(&self, id: &str) {
+        if let Err(error) = self.session.rows(&self.verdict(id)).await {
+            tracing::debug!("the transaction could not be left: {}", error.message);
+        }
+    }
+}
+
+fn cannot_share(migration: &Pending<'_>, error: &ServerError) -> Failure {
+    let mut failure = Failure::new(
+        Exit::Refused,
+        format!(
+            "--all-or-nothing: it cannot share a transaction with the others: {}",
+            error.message
+        ),
+        "deploy without --all-or-nothing",
+    )
+    .of(migration.name);
+    failure.sqlstate.clone_from(&error.sqlstate);
+    failure.details.clone_from(&error.details);
+    rolled_back(failure).state(NOTHING)
+}
