@@ -41,6 +41,7 @@ fi
 folder=$(mktemp -d "${TMPDIR:-/var/tmp}/engine-XXXXXX")
 dockerd --data-root "$folder/root" --exec-root "$folder/exec" --host "unix://$folder/docker.sock" --pidfile "$folder/pid" >"$folder/log" 2>&1 &
 daemon=$!
+# shellcheck disable=SC2329 # the trap calls it
 stop() {
   kill "$daemon" 2>/dev/null || true
   wait "$daemon" 2>/dev/null || true
