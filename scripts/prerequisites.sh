@@ -1,8 +1,8 @@
 #!/bin/sh
 # prerequisites.sh build | demo | test
 #
-# Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also Node and npm, for the
-# Prisma CLI. As root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
+# Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, and
+# Node and npm for the Prisma CLI. As root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
 set -eu
 
 case ${1:-} in
@@ -44,6 +44,12 @@ install_postgres() {
   install postgresql
 }
 
+# Debian starts a service of it; the tests start their own.
+install_pgbouncer() {
+  install pgbouncer
+  if command -v systemctl >/dev/null; then systemctl disable --now pgbouncer >/dev/null 2>&1 || true; fi
+}
+
 command -v cargo >/dev/null ||
   lacks 'Rust: install it from https://rustup.rs'
 if ! command -v make >/dev/null; then
@@ -62,6 +68,9 @@ if [ "$1" != build ] && ! has_postgres; then
 fi
 
 if [ "$1" = test ]; then
+  if ! PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null; then
+    if can_install; then install_pgbouncer; else lacks 'PgBouncer: apt-get install pgbouncer'; fi
+  fi
   node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null ||
     lacks 'Node 20.19 or newer, for the Prisma CLI: install it from https://nodejs.org'
   command -v npm >/dev/null ||

@@ -1,6 +1,6 @@
 //! What a backend is doing, read from the server's views: what it waits for, who is in its way, how far its command is.
 
-use crate::database::lock::LockSession;
+use crate::database::lock::{AS_LOGIN_USER, LockSession};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use serde::Serialize;
@@ -36,11 +36,11 @@ pub struct Progress {
 /// The server's.
 pub async fn look(session: &Session, pid: u32) -> Result<Option<Activity>, ServerError> {
     let activity = format!(
-        "SELECT state, wait_event_type, wait_event, pg_catalog.pg_blocking_pids(pid) \
+        "{AS_LOGIN_USER} SELECT state, wait_event_type, wait_event, pg_catalog.pg_blocking_pids(pid) \
          FROM pg_catalog.pg_stat_activity WHERE pid = {pid}"
     );
     let blockers = format!(
-        "SELECT pid, application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - xact_start)), \
+        "{AS_LOGIN_USER} SELECT pid, application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - xact_start)), \
          state || ': ' || pg_catalog.left(pg_catalog.split_part(query, E'\\n', 1), 80) \
          FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids({pid}))"
     );
@@ -54,7 +54,7 @@ pub async fn look(session: &Session, pid: u32) -> Result<Option<Activity>, Serve
     };
     let progress = futures_util::future::join_all(PROGRESS.iter().map(|(what, view, done, total)| async move {
         let phase = if *what == "copy" { "command" } else { "phase" };
-        let sql = format!("SELECT {phase}, {done}, {total} FROM pg_catalog.{view} WHERE pid = {pid}");
+        let sql = format!("{AS_LOGIN_USER} SELECT {phase}, {done}, {total} FROM pg_catalog.{view} WHERE pid = {pid}");
         // A view that this version does not have, or has with other columns, says nothing.
         let rows = session.rows(&sql).await.unwrap_or_default();
         rows.first()

@@ -36,6 +36,8 @@ pub enum Verb {
     Baseline(BaselineArgs),
     /// Make of a ledger that other programs wrote what Prisma would have written
     Adopt(AdoptArgs),
+    /// Say what was changed in the schema outside migrations since an earlier run
+    Drift(DriftArgs),
 }
 
 /// Flags of `deploy`.
@@ -59,6 +61,12 @@ pub struct DeployArgs {
     /// Refuse late, missing and edited migrations, which are only warned of otherwise
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
+    /// Before anything is applied, compare the schema with the report of --since, and warn of what was changed outside migrations, or refuse
+    #[arg(long, value_name = "ACTION", requires = "since")]
+    pub check_drift: Option<CheckDrift>,
+    /// The report of an earlier run for --check-drift: a file, or s3://bucket/key
+    #[arg(long, value_name = "REPORT", requires = "check_drift")]
+    pub since: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub work: WorkArgs,
@@ -171,8 +179,31 @@ pub struct AdoptArgs {
     pub output: OutputArgs,
 }
 
-/// Where the migrations are.
+/// Flags of `drift`.
 #[derive(Args, Clone, Debug)]
+pub struct DriftArgs {
+    /// The report of an earlier run: a file, or s3://bucket/key
+    #[arg(long, value_name = "REPORT", required = true)]
+    pub since: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+/// What a deploy makes of drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckDrift {
+    /// Says it and goes on.
+    Warn,
+    /// Applies nothing.
+    Refuse,
+}
+
+/// Where the migrations are.
+#[derive(Args, Clone, Debug, Default)]
 pub struct ArtifactArgs {
     /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY]
     #[arg(value_name = "SOURCE")]
@@ -188,6 +219,12 @@ pub struct ConnectionArgs {
     /// How long to wait for a database that is starting or cannot be reached yet
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub connect_timeout: Duration,
+    /// Work as this role, which then owns what the migrations make; the user must be a member of it
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
+    /// Accept a pooler between, provided that it keeps sessions (PgBouncer in session mode)
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub allow_pooler: bool,
 }
 
 /// The migration lock.

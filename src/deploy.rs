@@ -3,10 +3,12 @@
 use crate::apply::together::{self, Together};
 use crate::apply::{Applier, End, How};
 use crate::artifact::{self, Artifact, Limits, Source};
+use crate::cli::CheckDrift;
 use crate::database::lock::{self, LockError};
-use crate::database::open::{self, Opened, Terms};
+use crate::database::open::{self, Opened, Server, Terms};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
+use crate::drift;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{History, Ledger, State};
@@ -56,7 +58,9 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         opened.history.as_ref().unwrap_or(&History::default()),
         settings,
     )?;
+    stop.unless(check_drift(settings, &opened, outcome)).await??;
     if let Some(exit) = nothing_pending(&artifact, &opened, settings, outcome) {
+        describe_schema(settings, &opened, outcome).await;
         opened.session.close().await;
         return Ok(exit);
     }
@@ -67,12 +71,71 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
             Ok(Turn::Lost(attempt)) => losses.of(attempt),
             Err(failure) if failure.connection_lost && stop.reason().is_none() => losses.count(failure),
             ended => {
+                if ended.is_ok() {
+                    describe_schema(settings, &opened, outcome).await;
+                }
                 lock::release_and_close(opened.session).await;
                 return ended.map(|_| Exit::Success);
             }
         };
         lost?;
         opened = reopen(&terms, stop).await.map_err(|failure| losses.explain(failure))?;
+    }
+}
+
+/// Compares the schema with that of an earlier report before anything is applied.
+async fn check_drift(settings: &Settings, opened: &Opened, outcome: &mut Outcome) -> Result<(), Failure> {
+    let Some((action, since)) = &settings.check_drift else {
+        return Ok(());
+    };
+    let then = drift::report(since).await?;
+    drift::compare(opened, &then, outcome).await?;
+    outcome.schema = None;
+    if outcome.drift.is_empty() {
+        return Ok(());
+    }
+    let said = outcome.drift.iter().map(ToString::to_string);
+    match action {
+        CheckDrift::Warn => {
+            let warnings = said.map(|difference| format!("drift: {difference}")).collect();
+            warn(warnings, outcome);
+            Ok(())
+        }
+        CheckDrift::Refuse => {
+            let mut failure = Failure::new(
+                Exit::Refused,
+                format!(
+                    "the schema differs in {} places from that of the report",
+                    outcome.drift.len()
+                ),
+                "put the changes into a migration or take them back; or deploy with --check-drift warn",
+            );
+            failure.details = said.collect();
+            Err(failure)
+        }
+    }
+}
+
+/// Describes the schema for the report. Where that cannot be, the deploy is none the worse.
+async fn describe_schema(settings: &Settings, opened: &Opened, outcome: &mut Outcome) {
+    if !settings.describe_schema {
+        return;
+    }
+    let described = async {
+        // Made by this very deploy, perhaps.
+        let history = match outcome.database.as_ref().and_then(Server::ledger) {
+            Some(ledger) => open::read_history(&opened.session, &ledger).await?,
+            None => History::default(),
+        };
+        let schema = drift::schema::read(&opened.session, &history).await;
+        schema.map_err(|error| open::unusable("the schema could not be read", &error))
+    };
+    match described.await {
+        Ok(schema) => outcome.schema = Some(schema),
+        Err(failure) => warn(
+            vec![format!("the report does not describe the schema: {}", failure.what)],
+            outcome,
+        ),
     }
 }
 
@@ -280,6 +343,7 @@ async fn apply(
     let applier = Applier {
         session,
         ledger,
+        pid: opened.server.pid,
         run_id: &run_id,
         lock_retry_for: settings.lock_retry_for,
         stop,

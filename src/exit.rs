@@ -15,6 +15,8 @@ pub enum Exit {
     Usage = 2,
     /// `status`: migrations are pending.
     Pending = 10,
+    /// `drift`: the schema was changed outside migrations.
+    Drift = 11,
     /// A migration failed and was rolled back: the database is as before it.
     RolledBack = 20,
     /// A migration failed and part of it is committed, or may be; also every later run until it is resolved.
@@ -50,6 +52,7 @@ impl Exit {
         (Exit::Unexpected, "unexpected error (a bug)"),
         (Exit::Usage, "usage or configuration"),
         (Exit::Pending, "status: migrations are pending"),
+        (Exit::Drift, "drift: the schema was changed outside migrations"),
         (
             Exit::RolledBack,
             "a migration failed and was rolled back: the database is as before it",

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod cli;
 pub mod database;
 pub mod deploy;
+pub mod drift;
 pub mod excerpt;
 pub mod exit;
 pub mod failure;

@@ -4,6 +4,7 @@ use crate::adopt::findings::Change;
 use crate::apply::How;
 use crate::artifact::Origin;
 use crate::database::open::Server;
+use crate::drift::{Difference, schema::Schema};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::overview::Overview;
@@ -23,7 +24,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status`, `resolve`, `baseline` or `adopt`.
+    /// `deploy`, `status`, `resolve`, `baseline`, `adopt` or `drift`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -52,6 +53,10 @@ pub struct Outcome {
     pub resolved: Vec<String>,
     /// The rows that `adopt` changed or removed, or would, whole.
     pub adopted: Vec<Change>,
+    /// What was changed in the schema outside migrations since an earlier report.
+    pub drift: Vec<Difference>,
+    /// The schema after a deploy with a report, or as `drift` found it; its objects are in the report only.
+    pub schema: Option<Schema>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -104,6 +109,8 @@ impl Outcome {
             recovered: Vec::new(),
             resolved: Vec::new(),
             adopted: Vec::new(),
+            drift: Vec::new(),
+            schema: None,
             warnings: Vec::new(),
             failure: None,
         }
@@ -121,10 +128,12 @@ impl Outcome {
             }
         };
         self.result = match (self.exit_code, self.verb) {
+            (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
+            (Exit::Drift, _) => "drift",
             _ => "failed",
         };
     }

@@ -161,11 +161,7 @@ fn one(name: &str, file: Option<&Migration>, attempts: &[&Attempt], under_way: b
             None => remarks.push(Remark::Missing),
             Some(file) => {
                 let edited = |attempt: &&Attempt| file.script.matches(&attempt.checksum) == Some(false);
-                remarks.extend(
-                    decisive
-                        .is_some_and(|attempt| edited(attempt))
-                        .then_some(Remark::Edited),
-                );
+                remarks.extend(decisive.is_some_and(edited).then_some(Remark::Edited));
             }
         }
         remarks.extend(

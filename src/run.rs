@@ -4,6 +4,7 @@ use crate::adopt;
 use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
+use crate::drift;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -71,6 +72,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
             Action::ResolveRetry(name) => resolve::retry(&settings, &stop, name, outcome).await,
             Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
+            Action::Drift(since) => drift::drift(&settings, &stop, since, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
         }
     });

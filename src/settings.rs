@@ -2,11 +2,13 @@
 
 use crate::artifact::Source;
 use crate::cli::{
-    AdoptArgs, ArtifactArgs, BaselineArgs, Cli, ConnectionArgs, DeployArgs, LockArgs, LogFormat, LogLevel, OutputArgs,
-    ResolveArgs, StatusArgs, Verb, WorkArgs,
+    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, LockArgs, LogFormat,
+    LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::open::Terms;
+use crate::database::pooler;
 use crate::database::target::{Parts, Target};
+use crate::drift::Location;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::{Policy, Scope};
@@ -29,6 +31,10 @@ pub struct Settings {
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
     pub connect_timeout: Duration,
+    /// The role to work as, where it is not the user's own.
+    pub role: Option<String>,
+    /// Whether a pooler in session mode may stand between.
+    pub allow_pooler: bool,
     /// How long the migration lock is waited for.
     pub lock_wait: Duration,
     /// Whether a backend of an earlier run is ended that holds the migration lock.
@@ -41,6 +47,10 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether all that is pending shares one transaction.
     pub all_or_nothing: bool,
+    /// The earlier report that the schema is compared with before a deploy, and what is made of a difference.
+    pub check_drift: Option<(CheckDrift, Location)>,
+    /// Whether the schema is described in the outcome.
+    pub describe_schema: bool,
     /// How often a running migration is spoken of.
     pub progress_every: Duration,
     /// After how long the run stops by itself.
@@ -72,6 +82,8 @@ pub enum Action {
         /// Write.
         confirm: bool,
     },
+    /// Compare the schema with that of an earlier report.
+    Drift(Location),
 }
 
 /// What is said, and how: known before everything else, since the errors of everything else are said so too.
@@ -96,6 +108,7 @@ impl Output {
             Verb::Resolve(args) => ("resolve", &args.output),
             Verb::Baseline(args) => ("baseline", &args.output),
             Verb::Adopt(args) => ("adopt", &args.output),
+            Verb::Drift(args) => ("drift", &args.output),
         };
         Output {
             verb,
@@ -144,6 +157,10 @@ impl Settings {
                 settings.policy.scope = scope;
                 Ok(settings)
             }
+            Verb::Drift(DriftArgs { since, connection, .. }) => {
+                let action = Action::Drift(location(&since)?);
+                Self::common(action, ArtifactArgs::default(), &connection, variable)
+            }
             Verb::Adopt(AdoptArgs {
                 artifact,
                 confirm,
@@ -187,6 +204,10 @@ impl Settings {
             scope: args.to.map_or(Scope::All, Scope::UpTo),
         };
         settings.all_or_nothing = args.all_or_nothing;
+        settings.describe_schema = args.output.report.is_some();
+        if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
+            settings.check_drift = Some((action, location(since)?));
+        }
         Ok(settings)
     }
 
@@ -198,11 +219,18 @@ impl Settings {
     ) -> Result<Settings, Failure> {
         let source = source(artifact.source.as_deref(), variable)?;
         // Said before anything about the database: whoever starts the bare program learns first what it is given.
-        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_)) {
+        if source.is_none() && !matches!(action, Action::ResolveRolledBack(_) | Action::Drift(_)) {
             return Err(no_source());
         }
         let (target, notes) = target(variable)?;
         let mut notes: Vec<(bool, String)> = notes;
+        let options = target.options.as_deref().unwrap_or_default();
+        if connection.allow_pooler && pooler::settings_in(options).is_none() {
+            return Err(usage(
+                "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
+                "take out what is no setting: a pooler does not hand it on",
+            ));
+        }
         if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
             notes.push((
                 true,
@@ -216,12 +244,16 @@ impl Settings {
             target,
             notes,
             connect_timeout: connection.connect_timeout,
+            role: connection.role.clone(),
+            allow_pooler: connection.allow_pooler,
             lock_wait: Duration::ZERO,
             terminate_orphan: false,
             lock_timeout: Duration::from_secs(10),
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
             all_or_nothing: false,
+            check_drift: None,
+            describe_schema: false,
             progress_every: Duration::ZERO,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,
@@ -243,6 +275,8 @@ impl Settings {
             run_id,
             connect_timeout: self.connect_timeout,
             lock_timeout: self.lock_timeout,
+            role: self.role.as_deref(),
+            allow_pooler: self.allow_pooler,
         }
     }
 }
@@ -329,6 +363,16 @@ fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(boo
             "set DATABASE_URL, or DB_HOST, DB_USERNAME and DB_PASSWORD (and DB_PORT, DB_NAME, DB_SCHEMA where they differ from \
              5432, postgres and the server's own)",
         )),
+    }
+}
+
+/// Where a report is.
+fn location(given: &str) -> Result<Location, Failure> {
+    match Source::parse(given) {
+        Ok(Source::S3(address)) => Ok(Location::S3(address)),
+        Ok(Source::Zip(path) | Source::Folder(path)) => Ok(Location::File(path)),
+        // Not there yet, or no artifact: the error of reading it says more.
+        Err(_) => Ok(Location::File(PathBuf::from(given))),
     }
 }
 

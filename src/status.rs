@@ -1,7 +1,7 @@
 //! `status`: says what is applied, pending and failed, and what runs now. Takes no lock and writes nothing.
 
 use crate::activity::{self, Activity, Progress};
-use crate::database::lock::{self, LockSession};
+use crate::database::lock::{self, AS_LOGIN_USER, LockSession};
 use crate::database::open::{self, Opened};
 use crate::database::session::Session;
 use crate::deploy::{describe, read_artifact, with_traces};
@@ -138,7 +138,7 @@ async fn running(session: &Session, holder: &LockSession, outcome: &Outcome) -> 
         // A script's row is not to be seen before it commits, but its message begins with the INSERT of it.
         None => {
             let sql = format!(
-                "SELECT pg_catalog.left(query, 2000) FROM pg_catalog.pg_stat_activity WHERE pid = {backend} AND state = 'active'"
+                "{AS_LOGIN_USER} SELECT pg_catalog.left(query, 2000) FROM pg_catalog.pg_stat_activity WHERE pid = {backend} AND state = 'active'"
             );
             let rows = session.rows(&sql).await.unwrap_or_default();
             let query = rows.first().and_then(|row| row.get(0)).unwrap_or_default();

@@ -38,6 +38,8 @@ struct Running {
 struct Look {
     target: Target,
     application_name: String,
+    /// Whether a pooler may stand between.
+    pooler: bool,
     /// The backend that is looked at.
     pid: u32,
     /// Between two lines.
@@ -54,6 +56,7 @@ impl Watch {
         let look = Look {
             target: terms.target.clone(),
             application_name: format!("prisma-migrate-task/{} watch", env!("CARGO_PKG_VERSION")),
+            pooler: terms.allow_pooler,
             pid,
             say_every,
             look_every: match terms.lock_timeout {
@@ -157,11 +160,19 @@ impl Look {
             options: options
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .to_vec(),
+            pooler: self.pooler,
         };
-        match connect(&self.target, &startup).await {
-            Ok(connected) => Some(Session::new(connected)),
+        let session = match connect(&self.target, &startup).await {
+            Ok(connected) => Session::new(connected),
             Err(error) => {
                 tracing::debug!("no second connection to watch from: {error}");
+                return None;
+            }
+        };
+        match session.make_settings().await {
+            Ok(()) => Some(session),
+            Err(error) => {
+                tracing::debug!("no settings for the second connection: {}", error.message);
                 None
             }
         }

@@ -77,14 +77,23 @@ pub async fn send(
 async fn lift_lock_timeout(session: &Session, alone: &Alone) -> Result<bool, ServerError> {
     // The CONCURRENTLY family waits for old snapshots, and when lock_timeout ends that wait it leaves an INVALID index: no limit, unless the script
     // has set one.
-    Ok(alone.is_concurrent()
-        && !session
-            .rows(
-                "SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings \
-                 WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) reset_val",
-            )
-            .await?
-            .is_empty())
+    let own = session.made_setting("lock_timeout").map_or_else(
+        || "reset_val".to_owned(),
+        |made| quote::literal(made.trim_end_matches("ms")),
+    );
+    let lift = format!(
+        "SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings \
+         WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) {own}"
+    );
+    Ok(alone.is_concurrent() && !session.rows(&lift).await?.is_empty())
+}
+
+async fn restore_lock_timeout(session: &Session) -> Result<(), ServerError> {
+    let sql = match session.made_setting("lock_timeout") {
+        Some(made) => format!("SET lock_timeout = {}", quote::literal(made)),
+        None => "RESET lock_timeout".to_owned(),
+    };
+    session.rows(&sql).await.map(drop)
 }
 
 async fn settle(
@@ -100,7 +109,7 @@ async fn settle(
     session.rows("ROLLBACK").await?;
     let end = ended(session, alone, sent.error, before).await?;
     if lifted {
-        session.rows("RESET lock_timeout").await?;
+        restore_lock_timeout(session).await?;
     }
     Ok(end)
 }
@@ -149,7 +158,7 @@ pub async fn evidence(session: &Session, alone: &Alone, before: &[u32]) -> Resul
     let lifted = lift_lock_timeout(session, alone).await?;
     let evidence = read_evidence(session, alone, before).await?;
     if lifted {
-        session.rows("RESET lock_timeout").await?;
+        restore_lock_timeout(session).await?;
     }
     Ok(evidence)
 }

@@ -1,6 +1,7 @@
 //! What an error of a script means: a refusal, a busy lock, or a failure with its place.
 
-use super::message::{Failed, Message, Place};
+use super::message::{self, Failed, Message, Place};
+use crate::database::pooler;
 use crate::database::server_error::ServerError;
 use crate::excerpt;
 use crate::exit::Exit;
@@ -86,7 +87,8 @@ impl Context<'_> {
 
     /// The failure of a step that was sent with its note, beginning at byte `start` of the script.
     pub fn step_failure(&self, error: &ServerError, message: &Message, start: usize) -> Failure {
-        if history::is_assertion(&error.message) || error.position.map(|at| message.place(at)) == Some(Place::Head) {
+        let ours = history::is_assertion(&error.message) || error.message.contains(message::OTHER_BACKEND);
+        if ours || error.position.map(|at| message.place(at)) == Some(Place::Head) {
             return self.unwritable(error);
         }
         let before = self.script[..start].chars().count();
@@ -112,6 +114,11 @@ impl Context<'_> {
 
     /// The head failed: the script has not begun.
     fn unwritable(&self, error: &ServerError) -> Failure {
+        if error.message.contains(message::OTHER_BACKEND) {
+            let what = "its connection led to another session of the server than the one that was opened: a pooler in transaction mode stands between";
+            let failure = Failure::new(Exit::Database, what, pooler::USE_INSTEAD);
+            return self.of_the_ledger(failure, error);
+        }
         let what = format!(
             "the migration's row in {} could not be written: {}",
             history::TABLE,

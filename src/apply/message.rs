@@ -126,18 +126,29 @@ impl Message {
 }
 
 /// What comes before the row is closed: the script may have changed the role and the timeouts.
-pub fn before_close() -> Vec<String> {
-    [
-        "RESET SESSION AUTHORIZATION",
-        "RESET ROLE",
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL lock_timeout = 0",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+///
+/// `role` is the one to run as, where RESET ROLE does not come back to it.
+pub fn before_close(role: Option<&str>) -> Vec<String> {
+    let mut statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE"]
+        .map(str::to_owned)
+        .to_vec();
+    statements.extend(role.map(|role| format!("SET LOCAL ROLE {}", quote::identifier(role))));
+    statements.extend(["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"].map(str::to_owned));
+    statements
 }
 
-/// What brings a session back to how it began once its role is reset. `settings` makes those settings again that are not in the startup options. Never
+/// What the head begins with: fails, and the whole message with it, where it came to another backend than the run's.
+pub fn at_backend(pid: u32) -> String {
+    format!(
+        "SELECT ('{OTHER_BACKEND}' OPERATOR(pg_catalog.||) pg_catalog.pg_backend_pid())::pg_catalog.int4 \
+         WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {pid}"
+    )
+}
+
+/// What [`at_backend`] says where it fails, with the backend's number behind it.
+pub const OTHER_BACKEND: &str = "another session answers, its backend is ";
+
+/// What brings a session back to how it began once its role is reset. `settings` makes that again which is not in the startup options. Never
 /// DISCARD ALL, which would drop the migration lock.
 pub fn fresh(settings: &str) -> Vec<String> {
     let mut statements = [
@@ -150,7 +161,6 @@ pub fn fresh(settings: &str) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    let settings = settings.trim_end_matches([';', ' ']);
     if !settings.is_empty() {
         statements.push(settings.to_owned());
     }
@@ -159,7 +169,8 @@ pub fn fresh(settings: &str) -> Vec<String> {
 
 /// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.
 ///
-/// The last statement yields one row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, and the run's id.
+/// The last statement yields one row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, the run's
+/// id, its steps, and the backend.
 pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
     format!(
         "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; {}; {}",
@@ -178,7 +189,7 @@ fn read(ledger: &Ledger, id: &str) -> String {
         "SELECT (SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' ELSE 'unfinished' END \
          FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), \
          EXISTS ({lock}), pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
-         (SELECT applied_steps_count FROM {table} WHERE id OPERATOR(pg_catalog.=) {id})",
+         (SELECT applied_steps_count FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), pg_catalog.pg_backend_pid()",
         table = ledger.table(),
         id = quote::literal(id),
         lock = lock::held(),

@@ -99,6 +99,8 @@ pub struct Applier<'a> {
     pub session: &'a Session,
     /// Where the rows go.
     pub ledger: &'a Ledger,
+    /// The session's backend.
+    pub pid: u32,
     /// This run.
     pub run_id: &'a str,
     /// How long a migration is tried again while other sessions hold its locks.
@@ -136,9 +138,9 @@ impl Applier<'_> {
             let started = Instant::now();
             let mark = self.mark(Marked::Partial);
             let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
-            let mut tail = message::before_close();
+            let mut tail = self.before_close();
             tail.push(self.ledger.close(&id, &pending.checksum));
-            let mut message = Message::new(pending.script, head, &[begin], &tail);
+            let mut message = Message::new(pending.script, head, &[self.at_backend(), begin], &tail);
             let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
@@ -203,12 +205,12 @@ impl Applier<'_> {
         let started = Instant::now();
         let mark = self.mark(Marked::Undecidable);
         let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
-        let mut tail = message::before_close();
+        let mut tail = self.before_close();
         tail.push(self.ledger.close(&id, &pending.checksum));
         let mut message = Message::new(
             pending.script,
             0,
-            &["BEGIN".to_owned(), begin, "COMMIT".to_owned()],
+            &[self.at_backend(), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
             &tail,
         );
         let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
@@ -262,6 +264,14 @@ impl Applier<'_> {
         Ok(again)
     }
 
+    fn at_backend(&self) -> String {
+        message::at_backend(self.pid)
+    }
+
+    fn before_close(&self) -> Vec<String> {
+        message::before_close(self.session.made_setting("role"))
+    }
+
     fn verdict(&self, id: &str) -> String {
         message::verdict(self.ledger, id, &self.session.kept_settings())
     }
@@ -288,7 +298,9 @@ impl Applier<'_> {
 
     fn read_verdict(&self, rows: &[tokio_postgres::SimpleQueryRow]) -> Result<Verdict, ServerError> {
         let row = rows.last().ok_or_else(|| strange("the verdict came without a row"))?;
-        if row.get(2) != Some(self.run_id) {
+        // Where a pooler stands between, the run's id was made again a moment ago, and only the backend's number proves anything.
+        let backend = row.get(4).and_then(|pid| pid.parse().ok());
+        if row.get(2) != Some(self.run_id) || backend != Some(self.pid) {
             return Err(strange(
                 "another session answered: a pooler in transaction mode stands between this program and the server",
             ));

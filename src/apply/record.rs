@@ -12,7 +12,8 @@ use uuid::Uuid;
 impl Applier<'_> {
     /// Writes to the ledger outside any script.
     pub(super) async fn write(&self, sql: &str, pending: &Pending<'_>) -> Result<(), Failure> {
-        self.session.rows(sql).await.map(drop).map_err(|error| {
+        let sql = format!("{}; {sql}", self.at_backend());
+        self.session.rows(&sql).await.map(drop).map_err(|error| {
             let mut failure = Failure::new(
                 Exit::Database,
                 format!(

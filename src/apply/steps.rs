@@ -104,7 +104,7 @@ impl Applier<'_> {
             });
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
-            let mut message = Message::new(text, step.head, &[note], &[]);
+            let mut message = Message::new(text, step.head, &[self.at_backend(), note], &[]);
             let (sent, verdict) = self
                 .send(&mut message, &message::step_verdict(self.ledger, &progress.id))
                 .await?;

@@ -167,11 +167,11 @@ impl Applier<'_> {
     fn one_of_them(&self, migration: &Pending<'_>, id: &str, first: bool) -> Message {
         let mark = self.mark(Marked::Partial);
         let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
-        let mut head = vec![begin];
+        let mut head = vec![self.at_backend(), begin];
         if first {
             head.insert(0, "BEGIN".to_owned());
         }
-        let mut tail = message::before_close();
+        let mut tail = self.before_close();
         tail.push(self.ledger.close(id, &migration.checksum));
         tail.extend(message::fresh(&self.session.kept_settings()));
         Message::new(migration.script, 0, &head, &tail)

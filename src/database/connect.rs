@@ -9,11 +9,11 @@ use futures_util::stream::{self, BoxStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{ConnectError, Stage};
+use super::pooler;
 use super::target::{Host, Target};
-use super::tls::TlsMode;
+use super::tls::{Connector, Handshake, TlsMode};
 use crate::sql::quote;
 
 /// After how much silence the client's kernel asks whether the server is still there: under the 350 s after which AWS' NAT gateways and load
@@ -32,6 +32,18 @@ pub struct Startup {
     pub application_name: String,
     /// Settings, name and value, any text. They come after the connection string's own `options` and win over them.
     pub options: Vec<(String, String)>,
+    /// A pooler may stand between, and takes no startup options: none are sent, and all are left to be made by statements ([`Connected::settings`]).
+    pub pooler: bool,
+}
+
+impl Startup {
+    /// The role that the session is to run as, where it is not the user's own.
+    fn role(&self) -> Option<&str> {
+        self.options
+            .iter()
+            .find(|(name, _)| name == "role")
+            .map(|(_, role)| role.as_str())
+    }
 }
 
 /// A session on the server.
@@ -45,13 +57,17 @@ pub struct Connected {
     pub cancel: Cancel,
     /// The server's version as it names itself (`15.18 (Debian …)`).
     pub server_version: Option<String>,
+    /// What the TLS handshake came to; none on a connection in clear.
+    pub handshake: Option<Handshake>,
+    /// What the session has not begun with, and is to be made by statements; empty unless [`Startup::pooler`].
+    pub settings: Vec<(String, String)>,
 }
 
 /// The way to cancel a session's running statement: a connection of its own, protected as the session's is.
 #[derive(Clone)]
 pub struct Cancel {
     token: CancelToken,
-    tls: MakeRustlsConnect,
+    tls: Connector,
     target: Target,
 }
 
@@ -128,24 +144,28 @@ pub async fn connect_with_retry(
 async fn attempt(
     target: &Target,
     startup: &Startup,
-    tls: &MakeRustlsConnect,
+    tls: &Connector,
     limit: Option<Duration>,
 ) -> Result<Connected, ConnectError> {
     let begin = Instant::now();
     let mut config = config(target, startup);
     let mut left = limit;
+    let tls = tls.fresh();
     match &target.host {
         Host::Socket(directory) => {
             config.host_path(directory);
         }
         Host::Tcp(host) => {
-            let addresses = within(limit, resolve(host, target.port))
-                .await
-                .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
-                .map_err(|cause| ConnectError::Resolve {
-                    server: target.describe_server(),
-                    cause,
-                })?;
+            let addresses = match target.hostaddr {
+                Some(address) => vec![address],
+                None => within(limit, resolve(host, target.port))
+                    .await
+                    .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
+                    .map_err(|cause| ConnectError::Resolve {
+                        server: target.describe_server(),
+                        cause,
+                    })?,
+            };
             left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
             if let Some(left) = left {
                 // One address that swallows everything must not use up the time of the next; a little less than the rest, so that this timer and
@@ -160,12 +180,17 @@ async fn attempt(
     let (client, mut connection) = within(left, config.connect(tls.clone()))
         .await
         .ok_or_else(|| timed_out(target, Stage::Startup, limit))?
-        .map_err(|error| ConnectError::from_driver(error, target, limit))?;
+        .map_err(|error| {
+            let role = startup
+                .role()
+                .and_then(|role| ConnectError::of_role(&error, target, role));
+            role.unwrap_or_else(|| ConnectError::from_driver(error, target, limit))
+        })?;
 
     let server_version = connection.parameter("server_version").map(str::to_owned);
     let cancel = Cancel {
         token: client.cancel_token(),
-        tls: tls.clone(),
+        tls: tls.fresh(),
         target: target.clone(),
     };
     let messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
@@ -174,6 +199,12 @@ async fn attempt(
         messages,
         cancel,
         server_version,
+        handshake: tls.handshake(),
+        settings: if startup.pooler {
+            settings(target, startup)
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -198,7 +229,6 @@ fn config(target: &Target, startup: &Startup) -> Config {
         .port(target.port)
         .dbname(&target.database)
         .application_name(target.application_name.as_ref().unwrap_or(&startup.application_name))
-        .options(options(target, startup))
         .channel_binding(target.channel_binding)
         .keepalives(true)
         .keepalives_idle(KEEPALIVE_IDLE)
@@ -210,6 +240,10 @@ fn config(target: &Target, startup: &Startup) -> Config {
             TlsMode::Prefer => SslMode::Prefer,
             TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
+    // A pooler refuses the parameter whatever is in it.
+    if !startup.pooler {
+        config.options(options(target, startup));
+    }
     if !target.user.is_empty() {
         config.user(&target.user);
     }
@@ -228,15 +262,7 @@ fn options(target: &Target, startup: &Startup) -> String {
         // The server drops a last backslash with nothing behind it; here it would glue the next option on.
         options.pop();
     }
-    let search_path = target
-        .schema
-        .as_deref()
-        .map(|schema| ("search_path", quote::identifier(schema)));
-    let ours = startup
-        .options
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.clone()));
-    for (name, value) in search_path.into_iter().chain(ours) {
+    for (name, value) in search_path(target).into_iter().chain(startup.options.iter().cloned()) {
         if !options.is_empty() {
             options.push(' ');
         }
@@ -249,6 +275,25 @@ fn options(target: &Target, startup: &Startup) -> String {
         }
     }
     options
+}
+
+/// What [`options`] says, setting by setting.
+fn settings(target: &Target, startup: &Startup) -> Vec<(String, String)> {
+    let theirs = target
+        .options
+        .as_deref()
+        .and_then(pooler::settings_in)
+        .unwrap_or_default();
+    theirs
+        .into_iter()
+        .chain(search_path(target))
+        .chain(startup.options.iter().cloned())
+        .collect()
+}
+
+fn search_path(target: &Target) -> Option<(String, String)> {
+    let schema = target.schema.as_deref()?;
+    Some(("search_path".to_owned(), quote::identifier(schema)))
 }
 
 async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {

@@ -9,6 +9,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use super::connect::{Startup, connect};
 use super::error::{ConnectError, ServerMessage};
+use super::session::made;
 use super::target::Target;
 use crate::sql::quote;
 
@@ -38,7 +39,7 @@ pub async fn create_database(target: &Target, startup: &Startup) -> Result<Creat
         match connect(&target.at_database(database), startup).await {
             Ok(connected) => {
                 let create = async {
-                    let result = create(&connected.client, target).await;
+                    let result = create(&connected.client, target, &made(&connected.settings)).await;
                     drop(connected.client);
                     result
                 };
@@ -58,7 +59,10 @@ pub async fn create_database(target: &Target, startup: &Startup) -> Result<Creat
     })
 }
 
-async fn create(client: &tokio_postgres::Client, target: &Target) -> Result<Created, ConnectError> {
+async fn create(client: &tokio_postgres::Client, target: &Target, settings: &str) -> Result<Created, ConnectError> {
+    if let Err(error) = client.batch_execute(settings).await {
+        return Err(ConnectError::from_driver(error, target, None));
+    }
     let statement = format!("CREATE DATABASE {}", quote::identifier(&target.database));
     let mut attempt = 1;
     loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
+use super::pooler;
 use super::target::Target;
 use super::tls::{self, TlsSetupError};
 use crate::exit::Exit;
@@ -109,6 +110,30 @@ pub enum ConnectError {
         /// Which database.
         database: String,
         /// The server's words.
+        message: ServerMessage,
+    },
+    /// The user may not take the role to work as (42501), or there is none of that name (22023).
+    #[error("user {user} cannot work as the role {role} at {server}: {message}")]
+    Role {
+        /// Where.
+        server: String,
+        /// Who.
+        user: String,
+        /// As whom.
+        role: String,
+        /// The server's words.
+        message: ServerMessage,
+    },
+    /// A pooler answers there, which takes no startup options.
+    #[error(
+        "a pooler answers at {server}, which takes no startup options, and a session of our own begins with some: {message}"
+    )]
+    Pooler {
+        /// Where.
+        server: String,
+        /// Whether it is RDS Proxy, which has no session mode.
+        rds_proxy: bool,
+        /// The pooler's words.
         message: ServerMessage,
     },
     /// TLS was asked for, and the server has none.
@@ -271,10 +296,35 @@ impl ConnectError {
         }
     }
 
+    /// That the session cannot begin as this role, where that is what the error says: raised by the check of the setting `role` (PostgreSQL's
+    /// `check_role`), whose errors name no setting.
+    pub(super) fn of_role(error: &tokio_postgres::Error, target: &Target, role: &str) -> Option<Self> {
+        let db = error.as_db_error()?;
+        let is_check = db.routine() == Some("call_string_check_hook") && db.message().contains(&format!("\"{role}\""));
+        let known = [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::INVALID_PARAMETER_VALUE].contains(db.code());
+        (is_check && known).then(|| Self::Role {
+            server: target.describe_server(),
+            user: printable(&target.user),
+            role: printable(role),
+            message: ServerMessage::from(db),
+        })
+    }
+
     fn from_server(error: &DbError, target: &Target) -> Self {
         let message = ServerMessage::from(error);
         let server = target.describe_server();
         let (user, database) = (printable(&target.user), printable(&target.database));
+        if pooler::refuses_options(error.code().code(), error.message()) {
+            let rds_proxy = pooler::is_rds_proxy(&target.host) || error.message().contains("RDS Proxy");
+            return Self::Pooler {
+                server,
+                rds_proxy,
+                message,
+            };
+        }
+        if pooler::waits_for_its_server(error.code().code(), error.message()) {
+            return Self::Starting { server, message };
+        }
         match *error.code() {
             SqlState::INVALID_PASSWORD => Self::Authentication { server, user, message },
             SqlState::INVALID_CATALOG_NAME => Self::DatabaseMissing {
@@ -302,7 +352,7 @@ impl ConnectError {
         use io::ErrorKind as Kind;
         let server = target.describe_server();
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let reason = tls::explain(tls).unwrap_or_else(|| printable(&tls.to_string()));
+            let reason = tls::explain(tls, target).unwrap_or_else(|| printable(&tls.to_string()));
             return Self::Tls {
                 server,
                 reason,
@@ -354,12 +404,14 @@ impl ConnectError {
             Self::Authentication { .. } | Self::AuthenticationMethod { .. } => "P1000",
             Self::Resolve { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Starting { .. } => "P1001",
             Self::DatabaseMissing { .. } | Self::CreateDatabase { .. } => "P1003",
-            Self::Denied { .. } => "P1010",
+            Self::Denied { .. } | Self::Role { .. } => "P1010",
             Self::NoTls { .. } | Self::Tls { .. } | Self::TlsSetup(_) => "P1011",
             Self::Closed { .. } => "P1017",
             Self::NoMaintenanceDatabase { .. } => "P3000",
             Self::GaveUp { last, .. } => return last.code(),
-            Self::TooManyConnections { .. } | Self::Refused { .. } | Self::Protocol { .. } => return None,
+            Self::TooManyConnections { .. } | Self::Pooler { .. } | Self::Refused { .. } | Self::Protocol { .. } => {
+                return None;
+            }
         })
     }
 
@@ -371,45 +423,20 @@ impl ConnectError {
         }
     }
 
-    /// What to check, most likely cause first.
-    pub fn next_step(&self) -> &'static str {
+    /// The server's SQLSTATE, where it was the server that refused.
+    pub fn sqlstate(&self) -> Option<&str> {
         match self {
-            Self::Resolve { .. } => "check the host name, and whether the VPC's DNS resolves it from this subnet",
-            Self::TimedOut {
-                stage: Stage::Startup, ..
-            } => {
-                "check that a PostgreSQL server listens there; a database that wakes up may need a longer --connect-timeout"
-            }
-            Self::Unreachable { .. } | Self::TimedOut { .. } => {
-                "check that the server runs, that host and port are right, and that the database's security group admits this task's"
-            }
-            Self::Closed { .. } => "check that a PostgreSQL server listens there, and its log",
-            Self::Starting { .. } => "wait until the server is up; raise --connect-timeout if it needs longer",
-            Self::TooManyConnections { .. } => "free connections, or raise max_connections",
-            Self::Authentication { .. } => {
-                "check user and password (has the secret been rotated?); with an IAM token the user needs the role rds_iam"
-            }
-            Self::AuthenticationMethod { .. } => {
-                "check that a password is given, and what pg_hba.conf asks of this user"
-            }
-            Self::DatabaseMissing { .. } => "check the database's name, or create it",
-            Self::Denied { .. } => {
-                "check the user's CONNECT privilege and pg_hba.conf; where rds.force_ssl is on, sslmode must not be disable"
-            }
-            Self::NoTls { .. } => "turn TLS on in the server, or ask for less with sslmode",
-            Self::Tls { .. } => {
-                "give the authority that signed the server's certificate in sslrootcert, connect by the name that the certificate holds, \
-                 or renew it"
-            }
-            Self::TlsSetup(TlsSetupError::NoSystemRoots) => "name a PEM file of trusted certificates in sslrootcert",
-            Self::TlsSetup(_) => "check the file that sslrootcert, sslcert or sslidentity names",
-            Self::Refused { .. } => "see the server's own message and its log",
-            Self::Protocol { .. } => "check that a PostgreSQL server listens there",
-            Self::NoMaintenanceDatabase { .. } => {
-                "create the database yourself, or let the user connect to the database postgres"
-            }
-            Self::CreateDatabase { .. } => "give the user the CREATEDB privilege, or create the database yourself",
-            Self::GaveUp { last, .. } => last.next_step(),
+            Self::Starting { message, .. }
+            | Self::TooManyConnections { message, .. }
+            | Self::Authentication { message, .. }
+            | Self::DatabaseMissing { message, .. }
+            | Self::Denied { message, .. }
+            | Self::Role { message, .. }
+            | Self::Pooler { message, .. }
+            | Self::Refused { message, .. }
+            | Self::CreateDatabase { message, .. } => Some(message.sqlstate.code()),
+            Self::GaveUp { last, .. } => last.sqlstate(),
+            _ => None,
         }
     }
 }

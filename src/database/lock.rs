@@ -32,6 +32,10 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 /// What every session of this program calls itself first, before its version and the run's id.
 pub const APPLICATION: &str = "prisma-migrate-task/";
 
+/// Other runs log in as the same user as this one. With `--role` the current role need not have that user's rights, and what pg_stat_activity says of
+/// them would be hidden from it. Before a query; holds for its message.
+pub const AS_LOGIN_USER: &str = "SET LOCAL ROLE NONE;";
+
 /// Takes the lock, asking for `wait` long; zero: asks once. With `terminate_orphan`, a backend of this program that holds it is ended: that its run
 /// is dead is for whoever asks for this to know.
 ///
@@ -78,7 +82,7 @@ async fn terminate(session: &Session, orphan: &LockSession) -> Result<(), LockEr
         "the migration lock is held by {orphan}, a backend of an earlier run: it is ended (--terminate-orphan)"
     );
     let sql = format!(
-        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {} \
+        "{AS_LOGIN_USER} SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {} \
          AND application_name OPERATOR(pg_catalog.=) {} AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
         orphan.pid,
         quote::literal(&orphan.application_name)
@@ -193,7 +197,7 @@ async fn sessions(session: &Session, granted: bool) -> Result<Vec<LockSession>, 
     let granted = if granted { "l.granted" } else { "NOT l.granted" };
     let rows = session
         .rows(&format!(
-            "SELECT l.pid, a.application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - \
+            "{AS_LOGIN_USER} SELECT l.pid, a.application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - \
              CASE WHEN a.state = 'active' THEN a.query_start ELSE a.state_change END)), \
              pg_catalog.left(pg_catalog.split_part(a.query, E'\\n', 1), 80) \
              FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) \

@@ -2,13 +2,15 @@
 //!
 //! [`url`] reads Prisma's connection string into a [`target::Target`]; [`connect`] goes there, with [`tls`] and the retries that a database which
 //! is still waking up needs; [`create`] makes a missing database. Every failure of these is a [`error::ConnectError`]. [`session`] is what runs on the
-//! connection, and [`lock`] is Prisma's advisory lock on it.
+//! connection, [`lock`] is Prisma's advisory lock on it, and [`pooler`] finds out whether the session is ours alone.
 
+mod advice;
 pub mod connect;
 pub mod create;
 pub mod error;
 pub mod lock;
 pub mod open;
+pub mod pooler;
 pub mod server_error;
 pub mod session;
 pub mod target;

@@ -1,15 +1,19 @@
 //! Opening the session that migrates: connect, see where we are, read the ledger: all in one round trip after the connection is made.
 
+use super::advice::take_role;
 use super::connect::{Startup, connect_with_retry};
 use super::create::create_database;
 use super::error::ConnectError;
 use super::lock::APPLICATION;
+use super::pooler;
 use super::server_error::ServerError;
 use super::session::{RUN_ID_SETTING, Session};
 use super::target::Target;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{self, History, Ledger};
+use crate::printable::printable_name;
+use crate::sql::quote;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -25,6 +29,10 @@ pub struct Terms<'a> {
     pub connect_timeout: Duration,
     /// How long a statement waits for a lock before it gives up; zero: for ever.
     pub lock_timeout: Duration,
+    /// The role to run as, where it is not the user's own.
+    pub role: Option<&'a str>,
+    /// Whether a pooler in session mode may stand between.
+    pub allow_pooler: bool,
 }
 
 /// An open session and what it found.
@@ -42,6 +50,8 @@ pub struct Opened {
 pub struct Server {
     /// Host, port and database, as given.
     pub address: String,
+    /// How the session is protected: protocol, cipher suite and how the server was verified.
+    pub tls: String,
     /// The server's version in its own words.
     #[serde(rename = "server_version")]
     pub version: String,
@@ -74,17 +84,39 @@ impl Server {
 /// # Errors
 /// The database cannot be reached or used, or another session answers than the one that was opened (a pooler).
 pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
+    if terms.allow_pooler && pooler::is_rds_proxy(&terms.target.host) {
+        return Err(Failure::new(
+            Exit::Database,
+            format!(
+                "{} is an RDS Proxy, which does not keep a session",
+                terms.target.describe()
+            ),
+            pooler::USE_INSTEAD_OF_RDS_PROXY,
+        ));
+    }
     let connected = connect_with_retry(terms.target, &startup(terms), terms.connect_timeout)
         .await
         .map_err(unreachable)?;
+    let tls = terms.target.tls.describe(connected.handshake.as_ref());
+    tracing::info!("connected to {}: {tls}", terms.target.describe());
     let session = Session::new(connected);
+    if terms.allow_pooler {
+        pooler::prove(&session, terms.target, &startup(terms)).await?;
+    }
     let ledger = Ledger::select(history::TABLE);
-    // Sent in this order: the first two may fail, and an error is seen before its answer has ended; behind the facts all is answered.
-    let ((), rows, facts) = tokio::join!(
-        session.keep_settings(&OPTIONAL),
+    // A backend that does not have our run's id may be the application's, lent by a pooler: nothing is set there.
+    let ours = format!(
+        "pg_catalog.current_setting('{RUN_ID_SETTING}', true) OPERATOR(pg_catalog.=) {}",
+        quote::literal(terms.run_id)
+    );
+    // Sent in this order: all but the last may fail, and an error is seen before its answer has ended; behind the facts all is answered.
+    let (made, (), rows, facts) = tokio::join!(
+        session.make_settings(),
+        session.keep_settings(&OPTIONAL, &ours),
         session.rows(&ledger),
         session.rows(FACTS)
     );
+    made.map_err(|error| unsettable(terms, &error))?;
     log_settings(&session).await;
     let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
     let column = |at: usize| facts.first().and_then(|row| row.get(at)).map(str::to_owned);
@@ -95,11 +127,12 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
                 "{} does not keep a session: a pooler in transaction mode answers there",
                 terms.target.describe()
             ),
-            "connect to the server itself (for RDS Proxy: the instance's or cluster's writer endpoint), since a migration needs a session of its own",
+            pooler::USE_INSTEAD,
         ));
     }
     let server = Server {
         address: terms.target.describe(),
+        tls,
         version: column(3).unwrap_or_default(),
         user: column(6).unwrap_or_default(),
         schema: column(4),
@@ -107,6 +140,13 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         pid: column(7).and_then(|pid| pid.parse().ok()).unwrap_or(0),
         writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
     };
+    if terms.role.is_some() {
+        tracing::info!(
+            "works as the role {}, logged in as {}",
+            printable_name(&server.user),
+            printable_name(&column(8).unwrap_or_default())
+        );
+    }
     let history = match rows {
         Ok(rows) => Some(read(&rows)),
         Err(error) if error.is(&["42P01"]) => None,
@@ -190,17 +230,17 @@ async fn log_settings(session: &Session) {
 
 /// Settings that not every server has; all else is in the startup options. The first has the server end what runs here soon after this program is
 /// gone (PostgreSQL 14; where the platform can); the others would end what runs here while it is not.
-const OPTIONAL: [&str; 3] = [
-    "SET client_connection_check_interval = '10s'",
-    "SET idle_session_timeout = 0",
-    "SET transaction_timeout = 0",
+const OPTIONAL: [(&str, &str); 3] = [
+    ("client_connection_check_interval", "10s"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
 ];
 
 const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_id', true), pg_catalog.pg_is_in_recovery(), \
      pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
      (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user, \
-     pg_catalog.pg_backend_pid()";
+     pg_catalog.pg_backend_pid(), session_user";
 
 fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
     History {
@@ -227,12 +267,25 @@ fn startup(terms: &Terms<'_>) -> Startup {
         options: options
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
+            .chain(terms.role.map(|role| ("role".to_owned(), role.to_owned())))
             .collect(),
+        pooler: terms.allow_pooler,
     }
 }
 
+/// A setting that should have been made by a statement: as of one that travels in the startup options.
+fn unsettable(terms: &Terms<'_>, error: &ServerError) -> Failure {
+    let mut failure = unusable("the session's settings could not be made", error);
+    if let Some(role) = terms.role.filter(|_| error.is(&["42501", "22023"])) {
+        failure.next = take_role(role, &terms.target.user);
+    }
+    failure
+}
+
 fn unreachable(error: ConnectError) -> Failure {
-    Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.code())
+    let mut failure = Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.code());
+    failure.sqlstate = error.sqlstate().map(str::to_owned);
+    failure
 }
 
 /// A failure of one of our own statements.

@@ -3,7 +3,7 @@
 use super::connect::{Cancel, Connected};
 use super::error::ConnectError;
 use super::server_error::ServerError;
-use crate::sql::password;
+use crate::sql::{password, quote};
 use futures_util::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
@@ -20,7 +20,8 @@ pub struct Session {
     reader: tokio::task::JoinHandle<()>,
     cancel: Cancel,
     subject: Arc<Mutex<Option<String>>>,
-    settings: Mutex<String>,
+    made: Vec<(String, String)>,
+    kept: Mutex<Vec<(String, String)>>,
 }
 
 /// How a message went that may hold many statements.
@@ -39,6 +40,7 @@ impl Session {
             client,
             mut messages,
             cancel,
+            settings,
             ..
         } = connected;
         let subject = Arc::new(Mutex::new(None));
@@ -58,28 +60,53 @@ impl Session {
             reader,
             cancel,
             subject,
-            settings: Mutex::new(String::new()),
+            made: settings,
+            kept: Mutex::default(),
         }
     }
 
-    /// Makes these settings and keeps those that the server knows, to be made again whenever the session is reset. All are sent at once.
-    pub async fn keep_settings(&self, statements: &[&str]) {
-        let made = futures_util::future::join_all(statements.iter().map(|statement| self.rows(statement))).await;
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        for (statement, made) in statements.iter().zip(made) {
-            match made {
-                Ok(_) => {
-                    settings.push_str(statement);
-                    settings.push_str("; ");
-                }
-                Err(error) => tracing::debug!("{statement}: {}", error.message),
+    /// Makes what the session could not begin with ([`super::connect::Startup::pooler`]).
+    ///
+    /// # Errors
+    /// The server's: a role that this user may not have, for one.
+    pub async fn make_settings(&self) -> Result<(), ServerError> {
+        if self.made.is_empty() {
+            return Ok(());
+        }
+        self.rows(&made(&self.made)).await.map(drop)
+    }
+
+    /// The value of a setting that was made by a statement, because it could not travel in the startup options.
+    pub fn made_setting(&self, name: &str) -> Option<&str> {
+        let setting = self.made.iter().find(|(made, _)| made == name);
+        setting.map(|(_, value)| value.as_str())
+    }
+
+    /// Makes these settings where `condition` holds, and keeps those that the server knows, to be made again whenever the session is reset. All are
+    /// sent at once.
+    pub async fn keep_settings(&self, settings: &[(&str, &str)], condition: &str) {
+        let make = |(name, value): &(&str, &str)| {
+            let sql = format!(
+                "{} WHERE {condition}",
+                made(&[((*name).to_owned(), (*value).to_owned())])
+            );
+            async move { self.rows(&sql).await }
+        };
+        let answers = futures_util::future::join_all(settings.iter().map(make)).await;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((name, value), answer) in settings.iter().zip(answers) {
+            match answer {
+                Ok(_) => kept.push(((*name).to_owned(), (*value).to_owned())),
+                Err(error) => tracing::debug!("{name} = {value}: {}", error.message),
             }
         }
     }
 
-    /// The statements that make the kept settings again, each with its `;`.
+    /// The statement that makes those settings again that RESET ALL and RESET ROLE do not come back to; empty where there is none.
     pub fn kept_settings(&self) -> String {
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<(String, String)> = self.made.iter().chain(kept.iter()).cloned().collect();
+        made(&all)
     }
 
     /// Brings role and settings back to how the session began.
@@ -166,12 +193,35 @@ impl Session {
         Sent { completed, error: None }
     }
 
+    /// Ends a session that nothing was set in, without waiting.
+    pub fn abandon(self) {
+        drop(self.client);
+    }
+
     /// Ends the session and waits until our side of the connection is closed.
     pub async fn close(self) {
+        if !self.made.is_empty()
+            && let Err(error) = self.rows_once("DISCARD ALL").await
+        {
+            // A pooler may hand the server's session on as it is.
+            tracing::debug!("the session could not be given back as it was: {}", error.message);
+        }
         drop(self.client);
         // The reader ends by itself once the goodbye is sent; whether it could be sent changes nothing.
         let _ = self.reader.await;
     }
+}
+
+/// One statement that makes these settings, whose values no other setting changes the meaning of; empty where there are none.
+pub(super) fn made(settings: &[(String, String)]) -> String {
+    if settings.is_empty() {
+        return String::new();
+    }
+    let set = |(name, value): &(String, String)| {
+        let (name, value) = (quote::literal(name), quote::literal(value));
+        format!("pg_catalog.set_config({name}, {value}, false)")
+    };
+    format!("SELECT {}", settings.iter().map(set).collect::<Vec<_>>().join(", "))
 }
 
 fn log_notice(subject: &Mutex<Option<String>>, notice: &tokio_postgres::error::DbError) {

@@ -1,12 +1,14 @@
 //! Where to go: one validated description, however it was given.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::config::ChannelBinding;
 
-use super::tls::{TlsMode, TlsSettings};
+use super::tls::rds::Endpoint;
+use super::tls::{Roots, TlsMode, TlsSettings};
 use super::url::UrlError;
 use crate::secret::Secret;
 
@@ -35,6 +37,14 @@ impl Host {
             Self::Tcp(text.to_owned())
         }
     }
+
+    /// The endpoint of Amazon RDS that this is, if it is one.
+    pub(super) fn rds(&self) -> Option<Endpoint> {
+        match self {
+            Self::Tcp(host) => Endpoint::of(host),
+            Self::Socket(_) => None,
+        }
+    }
 }
 
 /// A database, the user to be there, and how to reach it. Made by [`Target::from_url`] or [`Target::from_parts`].
@@ -42,6 +52,8 @@ impl Host {
 pub struct Target {
     /// The server's address.
     pub host: Host,
+    /// The address to connect to in the place of those that the host's name has; the name is still the one that is verified. For tunnels.
+    pub hostaddr: Option<IpAddr>,
     /// The TCP port; for a socket the number in its file's name.
     pub port: u16,
     /// The database's name, decoded.
@@ -79,7 +91,8 @@ pub struct Parts {
     pub password: Option<Secret>,
     /// The schema, as the URL's `schema`.
     pub schema: Option<String>,
-    /// A PEM file of certificates to trust instead of the system's: then the server is verified in full. `None`: TLS where the server has it.
+    /// A PEM file of certificates to trust instead of the usual ones: then the server is verified in full. `None`: an Amazon RDS host is verified in
+    /// full, elsewhere there is TLS where the server has it.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -100,17 +113,19 @@ impl Target {
         } = parts;
         let host = host.trim();
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let host = Host::new(host);
         let tls = match ca_file {
             Some(file) => TlsSettings {
                 mode: TlsMode::VerifyFull,
                 explicit: true,
-                roots: vec![file],
+                roots: Roots::Files(vec![file]),
                 ..TlsSettings::default()
             },
-            None => TlsSettings::default(),
+            None => TlsSettings::usual(&host),
         };
         Self {
-            host: Host::new(host),
+            host,
+            hostaddr: None,
             port: port.unwrap_or(DEFAULT_PORT),
             database: database
                 .filter(|d| !d.is_empty())
@@ -254,7 +269,28 @@ mod tests {
         };
         let target = Target::from_parts(with).unwrap();
         assert_eq!(target.tls.mode, TlsMode::VerifyFull);
-        assert_eq!(target.tls.roots, [PathBuf::from("/ca.pem")]);
+        assert_eq!(target.tls.roots, Roots::Files(vec![PathBuf::from("/ca.pem")]));
+    }
+
+    #[test]
+    fn an_rds_host_is_verified_in_full() {
+        let tls = |host: &str, ca_file: Option<&str>| {
+            let with = Parts {
+                ca_file: ca_file.map(PathBuf::from),
+                ..parts(host)
+            };
+            let tls = Target::from_parts(with).unwrap().tls;
+            (tls.mode, tls.roots)
+        };
+        let (full, file) = (TlsMode::VerifyFull, Roots::Files(vec![PathBuf::from("/ca.pem")]));
+        let instance = "shop.c9a.eu-west-1.rds.amazonaws.com";
+        let proxy = "shop.proxy-c9a.eu-west-1.rds.amazonaws.com";
+        assert_eq!(tls(instance, None), (full, Roots::Amazon));
+        assert_eq!(tls(proxy, None), (full, Roots::System));
+        assert_eq!(tls(instance, Some("/ca.pem")), (full, file.clone()));
+        assert_eq!(tls(proxy, Some("/ca.pem")), (full, file));
+        assert_eq!(tls("db.internal", None), (TlsMode::Prefer, Roots::System));
+        assert_eq!(tls("/run/postgresql", None), (TlsMode::Prefer, Roots::System));
     }
 
     #[test]

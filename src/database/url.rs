@@ -1,12 +1,13 @@
 //! Prisma's connection string, read into a [`Target`].
 //!
-//! The rules are Prisma's (WHATWG URL, its parameters and defaults), with PostgreSQL's own words for `sslmode` and `sslrootcert` added. Stricter than
+//! The rules are Prisma's (WHATWG URL, its parameters and defaults), with PostgreSQL's own words for `sslmode`, `sslrootcert` and `hostaddr` added. Stricter than
 //! Prisma in three places, since a guess there would go to another server or weaken the encryption: an unescaped reserved character is refused
 //! wherever it can be told, an unknown value of `sslmode`, `sslaccept` or `channel_binding` is an error, and so is an impossible number.
 //!
 //! No error here shows any part of the URL: where a reserved character splits the password, every part may be a piece of it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio_postgres::config::ChannelBinding;
 use url::{ParseError, Url};
 
 use super::target::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_DATABASE, DEFAULT_PORT, Host, Target};
-use super::tls::{Identity, TlsMode, TlsSettings};
+use super::tls::{Identity, Roots, TlsMode, TlsSettings};
 use crate::exit::Exit;
 use crate::secret::Secret;
 
@@ -117,6 +118,8 @@ impl UrlError {
 pub enum Note {
     /// Parameters that are not known, by name: for the debug log.
     Ignored(Vec<String>),
+    /// A host of Amazon RDS that is not verified in full, since this mode was asked for.
+    WeakOnRds(TlsMode),
     /// A root certificate is named, but the settings do not have the server verified.
     RootUnused,
     /// `sslaccept=strict` beside `sslmode=disable`.
@@ -138,6 +141,21 @@ impl fmt::Display for Note {
             Self::Ignored(names) => {
                 f.write_str("ignored parameters of the connection string:")?;
                 names.iter().try_for_each(|name| write!(f, " {}", name.escape_debug()))
+            }
+            Self::WeakOnRds(mode) => {
+                let (says, weak) = match mode {
+                    TlsMode::Disable => ("sslmode=disable", "the connection is not encrypted"),
+                    TlsMode::Prefer => ("sslmode=prefer", "the connection may be unencrypted, and the server is not verified"),
+                    TlsMode::Require => ("sslmode=require", "the server is not verified"),
+                    TlsMode::VerifyCa | TlsMode::VerifyFull => (
+                        "sslmode=verify-ca",
+                        "whoever has a certificate of the same authority can pose as the server",
+                    ),
+                };
+                write!(
+                    f,
+                    "{says} on an Amazon RDS host: {weak}; without an sslmode it is verified in full (verify-full)"
+                )
             }
             Self::RootUnused => f.write_str(
                 "a root certificate is given, but the server is not verified: add sslmode=verify-full, or sslaccept=strict",
@@ -172,13 +190,15 @@ impl Target {
             (None, None | Some("")) => "localhost".to_owned(),
             (None, Some(host)) => text("host", host.trim_start_matches('[').trim_end_matches(']'))?,
         };
+        let host = Host::new(&host);
         let database = text("database", url.path().trim_matches('/'))?;
-        let (tls, mut notes) = parameters.tls()?;
+        let (tls, mut notes) = parameters.tls(&host)?;
         if !ignored.is_empty() {
             notes.push(Note::Ignored(ignored));
         }
         let target = Self {
-            host: Host::new(&host),
+            host,
+            hostaddr: parameters.hostaddr,
             port: url.port().unwrap_or(DEFAULT_PORT),
             database: if database.is_empty() {
                 DEFAULT_DATABASE.to_owned()
@@ -246,7 +266,7 @@ fn parse(text: &str) -> Result<Url, UrlError> {
     Ok(url)
 }
 
-/// Prisma's parameters and libpq's `sslrootcert`.
+/// Prisma's parameters and libpq's `sslrootcert` and `hostaddr`.
 const KNOWN: &[&str] = &[
     "schema",
     "sslmode",
@@ -256,6 +276,7 @@ const KNOWN: &[&str] = &[
     "sslpassword",
     "sslaccept",
     "host",
+    "hostaddr",
     "connect_timeout",
     "socket_timeout",
     "connection_limit",
@@ -281,6 +302,7 @@ struct Parameters {
     identity_password: Option<Secret>,
     client_key: bool,
     host: Option<String>,
+    hostaddr: Option<IpAddr>,
     connect_timeout: Option<Duration>,
     application_name: Option<String>,
     options: Option<String>,
@@ -357,6 +379,14 @@ impl Parameters {
             identity_password: last("sslpassword").map(Secret::new),
             client_key: ignored.iter().any(|name| name == "sslkey"),
             host: last("host"),
+            hostaddr: last("hostaddr")
+                .map(|address| {
+                    address.parse().map_err(|_| UrlError::Parameter {
+                        name: "hostaddr",
+                        expected: "an IP address",
+                    })
+                })
+                .transpose()?,
             connect_timeout: match number("connect_timeout")? {
                 None => Some(DEFAULT_CONNECT_TIMEOUT),
                 Some(0) => None,
@@ -383,17 +413,18 @@ impl Parameters {
 
     /// What the TLS parameters mean together.
     ///
-    /// `sslmode` means what PostgreSQL's documentation says ("SSL Support"); Prisma's `sslaccept=strict` raises prefer and require to
+    /// `sslmode` means what PostgreSQL's documentation says ("SSL Support"), and on a host of Amazon RDS it is verify-full by default; Prisma's `sslaccept=strict` raises prefer and require to
     /// verify-full, and its `accept_invalid_certs` keeps a named authority from raising require, but never lowers a mode that verifies.
-    fn tls(&self) -> Result<(TlsSettings, Vec<Note>), UrlError> {
+    fn tls(&self, host: &Host) -> Result<(TlsSettings, Vec<Note>), UrlError> {
         let mut notes = Vec::new();
+        let usual = TlsSettings::usual(host);
         let named_root = !self.roots.is_empty();
         if self.system_roots && self.mode.is_some_and(|mode| mode != TlsMode::VerifyFull) {
             return Err(UrlError::WeakSystemRoots);
         }
         let asked = match self.mode {
             None if self.system_roots => TlsMode::VerifyFull,
-            None => TlsMode::Prefer,
+            None => usual.mode,
             Some(mode) => mode,
         };
         let mode = match asked {
@@ -404,6 +435,9 @@ impl Parameters {
         if mode == TlsMode::Disable && self.strict == Some(true) {
             notes.push(Note::StrictWithoutTls);
         }
+        if mode != TlsMode::VerifyFull && host.rds().is_some() {
+            notes.push(Note::WeakOnRds(mode));
+        }
         if named_root && !mode.verifies() {
             notes.push(Note::RootUnused);
         }
@@ -413,7 +447,11 @@ impl Parameters {
         let settings = TlsSettings {
             mode,
             explicit: self.mode.is_some() || self.strict.is_some() || self.system_roots,
-            roots: self.roots.clone(),
+            roots: match (named_root, self.system_roots) {
+                (true, _) => Roots::Files(self.roots.clone()),
+                (false, true) => Roots::System,
+                (false, false) => usual.roots,
+            },
             identity: self.identity.clone().map(|file| Identity {
                 file,
                 password: self.identity_password.clone(),

@@ -306,41 +306,42 @@ fn of_a_repeated_parameter_the_last_counts_and_unknown_ones_are_named() {
 #[test]
 fn sslmode_sslaccept_and_the_roots_together() {
     use TlsMode::*;
-    let root = || vec![PathBuf::from("ca.pem")];
+    let system = || Roots::System;
+    let root = || Roots::Files(vec![PathBuf::from("ca.pem")]);
     for (query, mode, roots, notes) in [
-        ("", Prefer, vec![], vec![]),
-        ("sslmode=disable", Disable, vec![], vec![]),
-        ("sslmode=allow", Prefer, vec![], vec![]),
-        ("sslmode=prefer", Prefer, vec![], vec![]),
-        ("sslmode=require", Require, vec![], vec![]),
-        ("sslmode=verify-ca", VerifyCa, vec![], vec![]),
-        ("sslmode=verify-full", VerifyFull, vec![], vec![]),
-        ("sslaccept=strict", VerifyFull, vec![], vec![]),
-        ("sslmode=prefer&sslaccept=strict", VerifyFull, vec![], vec![]),
-        ("sslmode=require&sslaccept=strict", VerifyFull, vec![], vec![]),
-        ("sslmode=verify-ca&sslaccept=strict", VerifyCa, vec![], vec![]),
+        ("", Prefer, system(), vec![]),
+        ("sslmode=disable", Disable, system(), vec![]),
+        ("sslmode=allow", Prefer, system(), vec![]),
+        ("sslmode=prefer", Prefer, system(), vec![]),
+        ("sslmode=require", Require, system(), vec![]),
+        ("sslmode=verify-ca", VerifyCa, system(), vec![]),
+        ("sslmode=verify-full", VerifyFull, system(), vec![]),
+        ("sslaccept=strict", VerifyFull, system(), vec![]),
+        ("sslmode=prefer&sslaccept=strict", VerifyFull, system(), vec![]),
+        ("sslmode=require&sslaccept=strict", VerifyFull, system(), vec![]),
+        ("sslmode=verify-ca&sslaccept=strict", VerifyCa, system(), vec![]),
         (
             "sslmode=disable&sslaccept=strict",
             Disable,
-            vec![],
+            system(),
             vec![Note::StrictWithoutTls],
         ),
         (
             "sslmode=verify-ca&sslaccept=accept_invalid_certs",
             VerifyCa,
-            vec![],
+            system(),
             vec![],
         ),
         (
             "sslmode=verify-full&sslaccept=accept_invalid_certs",
             VerifyFull,
-            vec![],
+            system(),
             vec![],
         ),
         (
             "sslmode=require&sslaccept=accept_invalid_certs",
             Require,
-            vec![],
+            system(),
             vec![],
         ),
         ("sslmode=require&sslcert=ca.pem", VerifyCa, root(), vec![]),
@@ -359,8 +360,8 @@ fn sslmode_sslaccept_and_the_roots_together() {
         ),
         ("sslcert=ca.pem", Prefer, root(), vec![Note::RootUnused]),
         ("sslmode=verify-full&sslrootcert=ca.pem", VerifyFull, root(), vec![]),
-        ("sslrootcert=system", VerifyFull, vec![], vec![]),
-        ("sslrootcert=system&sslmode=verify-full", VerifyFull, vec![], vec![]),
+        ("sslrootcert=system", VerifyFull, system(), vec![]),
+        ("sslrootcert=system&sslmode=verify-full", VerifyFull, system(), vec![]),
     ] {
         let (target, got) = read(&format!("postgresql://h/db?{query}")).unwrap();
         assert_eq!(
@@ -373,6 +374,101 @@ fn sslmode_sslaccept_and_the_roots_together() {
             query.contains("sslmode") || query.contains("accept") || query.contains("system")
         );
     }
+}
+
+/// The default on a host of Amazon RDS is verify-full; an sslmode is honoured, and sslaccept never lowers.
+#[test]
+fn on_an_rds_host() {
+    use TlsMode::*;
+    let file = || Roots::Files(vec![PathBuf::from("ca.pem")]);
+    let instance = "shop.c9a.eu-west-1.rds.amazonaws.com";
+    let proxy = "shop.proxy-c9a.eu-west-1.rds.amazonaws.com";
+    for (host, query, mode, roots) in [
+        (instance, "", VerifyFull, Roots::Amazon),
+        (instance, "schema=s", VerifyFull, Roots::Amazon),
+        (instance, "sslaccept=strict", VerifyFull, Roots::Amazon),
+        (instance, "sslaccept=accept_invalid_certs", VerifyFull, Roots::Amazon),
+        (instance, "sslmode=verify-full", VerifyFull, Roots::Amazon),
+        (instance, "sslmode=require&sslaccept=strict", VerifyFull, Roots::Amazon),
+        (instance, "sslmode=prefer&sslaccept=strict", VerifyFull, Roots::Amazon),
+        (instance, "sslrootcert=ca.pem", VerifyFull, file()),
+        (instance, "sslcert=ca.pem", VerifyFull, file()),
+        (instance, "sslrootcert=system", VerifyFull, Roots::System),
+        (instance, "sslmode=verify-ca", VerifyCa, Roots::Amazon),
+        (
+            instance,
+            "sslmode=verify-ca&sslaccept=accept_invalid_certs",
+            VerifyCa,
+            Roots::Amazon,
+        ),
+        (instance, "sslmode=require&sslrootcert=ca.pem", VerifyCa, file()),
+        (instance, "sslmode=require", Require, Roots::Amazon),
+        (instance, "sslmode=prefer", Prefer, Roots::Amazon),
+        (instance, "sslmode=disable", Disable, Roots::Amazon),
+        (proxy, "", VerifyFull, Roots::System),
+        (proxy, "sslrootcert=ca.pem", VerifyFull, file()),
+        (proxy, "sslmode=verify-ca", VerifyCa, Roots::System),
+        (proxy, "sslmode=disable", Disable, Roots::System),
+    ] {
+        let (target, notes) = read(&format!("postgresql://{host}/db?{query}")).unwrap();
+        assert_eq!((target.tls.mode, target.tls.roots), (mode, roots), "{host} {query}");
+        if mode == VerifyFull {
+            assert_eq!(notes, [], "{host} {query}");
+        } else {
+            assert_eq!(notes, [Note::WeakOnRds(mode)], "{host} {query}");
+            assert!(notes[0].is_warning());
+            let text = notes[0].to_string();
+            assert!(
+                text.starts_with(&format!("sslmode={mode} on an Amazon RDS host: ")),
+                "{text}"
+            );
+        }
+    }
+    // By the parameter too; and a socket is no host of Amazon's.
+    let (target, _) = read(&format!("postgresql://localhost/db?host={instance}")).unwrap();
+    assert_eq!(target.tls.mode, VerifyFull);
+    let (target, notes) = read(&format!(
+        "postgresql://{instance}/db?host=/run/postgresql&sslmode=disable"
+    ))
+    .unwrap();
+    assert_eq!((target.tls.roots, notes), (Roots::System, vec![]));
+}
+
+#[test]
+fn an_address_in_the_place_of_the_names() {
+    assert_eq!(target("postgresql://h/db").hostaddr, None);
+    let tunnel = target("postgresql://shop.c9a.eu-west-1.rds.amazonaws.com/db?hostaddr=127.0.0.1");
+    assert_eq!(tunnel.hostaddr, Some(std::net::Ipv4Addr::LOCALHOST.into()));
+    assert_eq!(tunnel.describe_server(), "shop.c9a.eu-west-1.rds.amazonaws.com:5432");
+    assert_eq!(tunnel.tls.mode, TlsMode::VerifyFull);
+    let six = target("postgresql://h/db?hostaddr=::1").hostaddr;
+    assert_eq!(six, Some(std::net::Ipv6Addr::LOCALHOST.into()));
+    let error = read("postgresql://h/db?hostaddr=elsewhere").unwrap_err();
+    assert_eq!(error.to_string(), "the parameter hostaddr is not an IP address");
+}
+
+/// Whether a token may be sent there.
+#[test]
+fn tls_is_certain_where_the_mode_insists() {
+    for (query, certain) in [
+        ("", false),
+        ("sslmode=disable", false),
+        ("sslmode=prefer", false),
+        ("sslmode=require", true),
+        ("sslmode=verify-ca", true),
+        ("sslaccept=strict", true),
+    ] {
+        assert_eq!(
+            target(&format!("postgresql://h/db?{query}")).tls.is_certain(),
+            certain,
+            "{query}"
+        );
+    }
+    assert!(
+        target("postgresql://shop.c9a.eu-west-1.rds.amazonaws.com/db")
+            .tls
+            .is_certain()
+    );
 }
 
 #[test]

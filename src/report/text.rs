@@ -4,6 +4,7 @@ mod overview;
 
 use crate::apply::How;
 use crate::database::open::Server;
+use crate::drift::{Change, Difference};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -27,6 +28,7 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
     } else {
         overview::show(&mut page, outcome);
     }
+    page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)
     });
@@ -88,6 +90,8 @@ impl Page {
             "pending" => (YELLOW, format!("{} pending", count(outcome.pending.len()))),
             "applied" => (GREEN, format!("{} applied", count(outcome.applied.len()))),
             "resolved" => (GREEN, "resolved".to_owned()),
+            "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
+            "no_drift" => (GREEN, "no drift".to_owned()),
             _ => (GREEN, "up to date".to_owned()),
         };
         let mut about = Vec::new();
@@ -136,6 +140,21 @@ impl Page {
             page.text.push_str(row.trim_end());
             page.text.push('\n');
         });
+    }
+
+    fn difference(&mut self, difference: &Difference) {
+        let (paint, word) = match difference.change {
+            Change::Added => (GREEN, "added  "),
+            Change::Removed => (RED, "removed"),
+            Change::Changed => (YELLOW, "changed"),
+        };
+        self.line(&format!("  {word}  "), paint, &difference.object);
+        let definitions = [("was ", &difference.before), ("is  ", &difference.after)];
+        for (word, definition) in definitions {
+            if let Some(definition) = definition.as_ref().filter(|text| !text.is_empty()) {
+                self.line(&format!("             {word}"), DIM, definition);
+            }
+        }
     }
 
     fn failure(&mut self, failure: &Failure) {

@@ -26,6 +26,7 @@ fn a_session_begins_with_the_settings_that_travelled() {
         options: [("migrate.run", hostile), ("lock_timeout", "7s")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
+        ..Startup::default()
     };
     let session = Session::with(&wanted, &startup).unwrap();
     for _ in 0..2 {
@@ -269,4 +270,52 @@ fn waiting_ends_with_the_budget_and_does_not_begin_for_what_time_cannot_cure() {
         .err()
         .unwrap();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+}
+
+#[test]
+fn what_no_retry_cures_ends_the_run_at_once_and_says_what_to_check() {
+    let server = Server::start(
+        Options::new().access("hostssl all all 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 reject"),
+    );
+    let required = server.database();
+    let database = Server::shared().database();
+    let history = harness::history::History::new().migration("20240101000000_a", "SELECT 1;");
+    let user = database.user();
+    let no_such_user = database.url().replace(user, "nobody_at_all");
+    let wrong = database.url().replace(&database.secrets()[1], "wrong");
+    for (database, url, sqlstate, next) in [
+        (&database, wrong, "28P01", "has the secret been rotated?"),
+        // The server does not tell the two apart where it asks for a password.
+        (&database, no_such_user, "28P01", "check user and password"),
+        (&required, required.url(), "28000", "pg_hba.conf"),
+    ] {
+        let begin = Instant::now();
+        let run = crate::migrate()
+            .deploy(history.folder())
+            .database_url(database, &url)
+            .run()
+            .expect(50);
+        let failure = &run.report.as_ref().unwrap()["failure"];
+        assert_eq!(failure["sqlstate"], sqlstate, "{run}");
+        assert!(failure["next"].as_str().unwrap().contains(next), "{run}");
+        assert!(!run.stderr.contains("waiting for the database"), "{run}");
+        assert!(begin.elapsed() < BUDGET, "{:?}", begin.elapsed());
+    }
+
+    // As with rds.force_ssl: no entry for a connection that is not encrypted.
+    let other = Server::start(Options::new());
+    let database = other.database();
+    let mut superuser = database.superuser();
+    let file: String = superuser.query_one("SHOW hba_file", &[]).unwrap().get(0);
+    let own = std::fs::read_to_string(&file).unwrap();
+    let kept: Vec<&str> = own.lines().filter(|line| !line.starts_with("host")).collect();
+    std::fs::write(&file, kept.join("\n") + "\n").unwrap();
+    superuser.batch_execute("SELECT pg_reload_conf()").unwrap();
+    harness::until("the server turns everybody away", || {
+        Session::open(&database.url()).is_err()
+    });
+    let error = refused(&database.url());
+    assert!(error.to_string().contains("no encryption"), "{error}");
+    assert!(error.next_step().contains("rds.force_ssl"), "{}", error.next_step());
+    assert!(!error.is_waking());
 }

@@ -41,8 +41,8 @@ fn paths(value: &Value, said: bool) -> BTreeSet<String> {
                     if !(said && empty) {
                         paths.insert(path.clone());
                     }
-                    // A row as it stands in the database.
-                    if path != "adopted[].row" {
+                    // A row as it stands in the database, and the names of its objects.
+                    if path != "adopted[].row" && path != "schema.objects" {
                         walk(&path, value, said, paths);
                     }
                 }
@@ -150,11 +150,32 @@ fn documents() -> Vec<Value> {
     keep(together.database(&grown).run(), 0, "applied");
 
     documents.extend(statuses());
+    documents.extend(drifts());
     grown.execute("UPDATE _prisma_migrations SET checksum = 'remote-migration'");
     grown.execute("INSERT INTO _prisma_migrations SELECT 'again', checksum, finished_at, migration_name FROM _prisma_migrations WHERE migration_name = '1_a'");
     let adopt = migrate().verb(["adopt"]).arg(history.folder()).database(&grown).run();
     documents.push(adopt.expect(24).report.unwrap());
     documents
+}
+
+/// What a comparison says of a schema as it was, and of one in which something was added, removed and changed.
+fn drifts() -> [Value; 2] {
+    let database = Server::shared().database();
+    let history = History::new().migration("1_a", "CREATE TABLE a (id int); CREATE TABLE b (id int);");
+    let deploy = migrate().deploy(history.folder()).database(&database).run().expect(0);
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    std::fs::write(&report, deploy.report.unwrap().to_string()).unwrap();
+    let drift = || {
+        migrate()
+            .verb(["drift", "--since"])
+            .arg(&report)
+            .database(&database)
+            .run()
+    };
+    let none = drift().expect(0).report.unwrap();
+    database.execute("ALTER TABLE a ALTER id TYPE bigint; DROP TABLE b; CREATE TABLE c (id int)");
+    [none, drift().expect(11).report.unwrap()]
 }
 
 /// What `status` says of a migration in each state, and of a run that is under way.
@@ -219,12 +240,15 @@ fn what_occurs_is_documented_and_what_is_documented_occurs() {
         ("migrations[].state", "/state"),
         ("migrations[].remarks", "/remarks/0"),
         ("adopted[].action", "/action"),
+        ("drift[].change", "/change"),
     ];
-    let listed = ["applied", "migrations", "adopted"].into_iter().flat_map(|list| {
-        documents
-            .iter()
-            .flat_map(move |document| document[list].as_array().unwrap())
-    });
+    let listed = ["applied", "migrations", "adopted", "drift"]
+        .into_iter()
+        .flat_map(|list| {
+            documents
+                .iter()
+                .flat_map(move |document| document[list].as_array().unwrap())
+        });
     let values: Vec<&Value> = documents.iter().chain(listed).collect();
     for (path, pointer) in pointers {
         let found = values.iter().filter_map(|value| value.pointer(pointer)?.as_str());

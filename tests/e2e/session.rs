@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use prisma_migrate_task::database::connect::{Cancel, Connected, Startup, connect, connect_with_retry};
 use prisma_migrate_task::database::error::ConnectError;
 use prisma_migrate_task::database::target::Target;
+use prisma_migrate_task::database::tls::Handshake;
 use prisma_migrate_task::secret::Secret;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -28,6 +29,7 @@ pub struct Session {
     pub client: Client,
     pub cancel: Cancel,
     pub server_version: Option<String>,
+    pub handshake: Option<Handshake>,
 }
 
 impl Session {
@@ -53,6 +55,8 @@ impl Session {
             mut messages,
             cancel,
             server_version,
+            handshake,
+            ..
         } = connected;
         runtime.spawn(async move { while messages.next().await.is_some() {} });
         Session {
@@ -60,6 +64,7 @@ impl Session {
             client,
             cancel,
             server_version,
+            handshake,
         }
     }
 

@@ -8,23 +8,26 @@ use harness::until;
 use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use prisma_migrate_task::database::error::ConnectError;
 use prisma_migrate_task::exit::Exit;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    SignatureAlgorithm, date_time_ymd,
+};
 use tempfile::TempDir;
 
 use crate::session::{Session, refused, runtime, target};
 
 /// A certificate and its key, as PEM.
-struct Pair {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
+pub struct Pair {
+    pub certificate: rcgen::Certificate,
+    pub key: KeyPair,
 }
 
-struct Authority {
+pub struct Authority {
     params: CertificateParams,
-    pair: Pair,
+    pub pair: Pair,
 }
 
-fn params(hosts: &[&str], name: &str) -> CertificateParams {
+pub fn params(hosts: &[&str], name: &str) -> CertificateParams {
     let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
     let mut params = CertificateParams::new(hosts).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -32,10 +35,14 @@ fn params(hosts: &[&str], name: &str) -> CertificateParams {
 }
 
 impl Authority {
-    fn new(name: &str) -> Authority {
+    pub fn new(name: &str) -> Authority {
+        Authority::with(name, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    fn with(name: &str, algorithm: &'static SignatureAlgorithm) -> Authority {
         let mut params = params(&[], name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate_for(algorithm).unwrap();
         let certificate = params.self_signed(&key).unwrap();
         Authority {
             params,
@@ -43,7 +50,7 @@ impl Authority {
         }
     }
 
-    fn sign(&self, params: &CertificateParams) -> Pair {
+    pub fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         let certificate = params
             .signed_by(&key, &Issuer::from_params(&self.params, &self.pair.key))
@@ -59,10 +66,10 @@ fn self_signed(params: &CertificateParams) -> Pair {
 }
 
 /// A folder of the test's own with the client's files.
-struct Files(TempDir);
+pub struct Files(pub TempDir);
 
 impl Files {
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::write(&path, content).unwrap();
         path
@@ -109,6 +116,7 @@ fn every_sslmode_against_every_kind_of_server() {
     let ours = Authority::new("our authority");
     let other = Authority::new("another authority");
     let both = ["localhost", "127.0.0.1"];
+    let sha384 = Authority::with("an authority with a larger key", &PKCS_ECDSA_P384_SHA384);
     let mut expired = params(&both, "expired");
     expired.not_before = date_time_ymd(2020, 1, 1);
     expired.not_after = date_time_ymd(2021, 1, 1);
@@ -119,6 +127,7 @@ fn every_sslmode_against_every_kind_of_server() {
     own_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificates = [
         ("good", ours.sign(&params(&both, "good"))),
+        ("sha384", sha384.sign(&params(&both, "sha384"))),
         ("elsewhere", ours.sign(&params(&["elsewhere.example"], "elsewhere"))),
         ("nameless", ours.sign(&params(&[], "localhost"))),
         ("expired", ours.sign(&expired)),
@@ -184,6 +193,13 @@ fn every_sslmode_against_every_kind_of_server() {
         ("good", "localhost", "sslmode=verify-ca".into(), untrusted),
         ("good", "localhost", "sslaccept=strict".into(), untrusted),
         ("good", "localhost", "sslrootcert=system".into(), untrusted),
+        // SCRAM is bound by the hash that the certificate's signature uses.
+        (
+            "sha384",
+            "localhost",
+            "channel_binding=require&sslmode=require".into(),
+            "tls",
+        ),
         ("elsewhere", "localhost", "sslmode=require".into(), "tls"),
         ("elsewhere", "localhost", format!("sslmode=require&{ca}"), "tls"),
         ("elsewhere", "localhost", format!("sslmode=verify-ca&{ca}"), "tls"),

@@ -4,6 +4,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`postgres`] | a throw-away cluster, one fresh [`Database`](postgres::Database) a test |
+//! | [`pgbouncer`] | a PgBouncer before a database, in the pool mode that is asked for |
 //! | [`s3`] | an S3 server in this process: signatures, versions, conditions, faults on request |
 //! | [`history`] | Prisma projects on disk and as `prisma.zip` |
 //! | [`tool`] | the binary under test |
@@ -31,6 +32,7 @@
 )]
 
 pub mod history;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod prisma;
 pub mod process;

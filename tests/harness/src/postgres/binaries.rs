@@ -41,7 +41,7 @@ pub(super) fn pg_dump(server: &Path) -> PathBuf {
 }
 
 /// The user and group to run the server as: PostgreSQL refuses to run as root. `None`: as ourselves.
-pub(super) fn unprivileged() -> Option<(u32, u32)> {
+pub(crate) fn unprivileged() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

@@ -16,6 +16,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 pub use ::postgres::{Client, NoTls, SimpleQueryMessage, error::SqlState};
+pub(crate) use binaries::unprivileged;
 pub use database::{Database, LedgerRow};
 
 use crate::random_port;
@@ -300,12 +301,12 @@ fn log(folder: &Path) -> String {
 }
 
 /// Writes a file that the server's user alone may read.
-fn write_for(path: &Path, content: &[u8]) {
+pub(crate) fn write_for(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     give(path, 0o600);
 }
 
-fn give(path: &Path, mode: u32) {
+pub(crate) fn give(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .expect("cannot set permissions in the temporary folder");
     if let Some((user, group)) = binaries::unprivileged() {

@@ -2,25 +2,24 @@
 //!
 //! The provider (aws-lc-rs) is passed explicitly: nothing is installed for the whole process.
 
+mod connector;
+pub mod rds;
+mod verifier;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{
-    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
-};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres_rustls::MakeRustlsConnect;
-use x509_cert::der::{Decode, Encode};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
+pub use self::connector::{Connector, Handshake};
+use self::verifier::Verifier;
+pub(super) use self::verifier::explain;
+use super::target::Host;
 use crate::secret::Secret;
 
 /// How far the connection is protected: libpq's `sslmode`, with `allow` taken as `prefer`.
@@ -60,6 +59,31 @@ impl fmt::Display for TlsMode {
     }
 }
 
+/// The authorities that a server's certificate may come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// Those that the system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
+    #[default]
+    System,
+    /// Amazon's for RDS, which travel in the program.
+    Amazon,
+    /// Those of these PEM files.
+    Files(Vec<PathBuf>),
+}
+
+impl fmt::Display for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("the system's authorities"),
+            Self::Amazon => f.write_str("Amazon's RDS roots"),
+            Self::Files(files) => {
+                let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+                f.write_str(&files.join(" and "))
+            }
+        }
+    }
+}
+
 /// What the connection string says of TLS, its parameters weighed against each other.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
@@ -67,8 +91,8 @@ pub struct TlsSettings {
     pub mode: TlsMode,
     /// Whether somebody asked for this mode, or it is the default.
     pub explicit: bool,
-    /// PEM files of trusted authorities. Empty: the system's.
-    pub roots: Vec<PathBuf>,
+    /// Whose authority is trusted, where the server is verified.
+    pub roots: Roots,
     /// The client's own certificate.
     pub identity: Option<Identity>,
 }
@@ -110,6 +134,9 @@ pub enum TlsSetupError {
     /// The system (a bare container) has no trusted certificates.
     #[error("no trusted certificates were found on this system to verify the server with")]
     NoSystemRoots,
+    /// The program was built with an unusable file in the place of Amazon's authorities.
+    #[error("this build of the program holds none of Amazon's RDS roots")]
+    NoAmazonRoots,
     /// The client's identity cannot be read.
     #[error("cannot read the client identity {}: {cause}", file.display())]
     ReadIdentity {
@@ -144,11 +171,45 @@ impl From<rustls::Error> for TlsSetupError {
 }
 
 impl TlsSettings {
+    /// What holds for this host where nobody says otherwise: Amazon RDS is verified in full, since what verifies it travels in the program; anything
+    /// else as PostgreSQL's own clients do.
+    pub(super) fn usual(host: &Host) -> Self {
+        let endpoint = host.rds();
+        Self {
+            mode: if endpoint.is_some() {
+                TlsMode::VerifyFull
+            } else {
+                TlsMode::default()
+            },
+            roots: match endpoint {
+                Some(endpoint) if !endpoint.proxy => Roots::Amazon,
+                _ => Roots::System,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Whether a connection over TCP is encrypted in any case: else a server, or whoever poses as one, can have it in clear.
+    pub fn is_certain(&self) -> bool {
+        self.mode >= TlsMode::Require
+    }
+
+    /// How a session is protected whose handshake came to this: protocol, cipher suite and how the server was verified.
+    pub fn describe(&self, handshake: Option<&Handshake>) -> String {
+        match handshake {
+            None => "no TLS".to_owned(),
+            Some(handshake) if self.mode.verifies() => {
+                format!("{handshake}, server verified ({}) against {}", self.mode, self.roots)
+            }
+            Some(handshake) => format!("{handshake}, server not verified"),
+        }
+    }
+
     /// The connector for these settings. With [`TlsMode::Disable`] it is never asked.
     ///
     /// # Errors
     /// A file that cannot be read or used; no authority to verify the server with.
-    pub fn connector(&self) -> Result<MakeRustlsConnect, TlsSetupError> {
+    pub fn connector(&self) -> Result<Connector, TlsSetupError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = if self.mode.verifies() {
             self.roots()?
@@ -171,21 +232,32 @@ impl TlsSettings {
             }
             _ => builder.with_no_client_auth(),
         };
-        Ok(MakeRustlsConnect::new(config))
+        Ok(Connector::new(config))
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsSetupError> {
         let mut store = RootCertStore::empty();
-        if self.roots.is_empty() {
-            // What cannot be parsed or read is left out: a system's bundle often holds such a certificate, and the others still count.
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            return if store.is_empty() {
-                Err(TlsSetupError::NoSystemRoots)
-            } else {
-                Ok(store)
-            };
-        }
-        for file in &self.roots {
+        let files = match &self.roots {
+            Roots::System => {
+                // What cannot be parsed or read is left out: a system's bundle often holds such a certificate, and the others still count.
+                store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                return if store.is_empty() {
+                    Err(TlsSetupError::NoSystemRoots)
+                } else {
+                    Ok(store)
+                };
+            }
+            Roots::Amazon => {
+                let roots = rds::roots();
+                return if roots.is_empty() {
+                    Err(TlsSetupError::NoAmazonRoots)
+                } else {
+                    Ok(roots)
+                };
+            }
+            Roots::Files(files) => files,
+        };
+        for file in files {
             let before = store.len();
             let unreadable = |cause| TlsSetupError::ReadRoots {
                 file: file.clone(),
@@ -233,125 +305,4 @@ impl Identity {
             PrivatePkcs8KeyDer::from(chain.key().as_der().to_vec()).into(),
         ))
     }
-}
-
-/// The server's certificate, checked as far as the mode asks.
-///
-/// The handshake's signature is verified in every mode: without it a server could show a certificate whose key it does not have, and SCRAM's channel
-/// binding would bind to nothing.
-#[derive(Debug)]
-struct Verifier {
-    mode: TlsMode,
-    roots: RootCertStore,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        host: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.mode.verifies() {
-            let leaf = ParsedCertificate::try_from(leaf)?;
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&leaf, &self.roots, intermediates, now, algorithms)?;
-            if self.mode == TlsMode::VerifyFull {
-                verify_server_name(&leaf, host)?;
-            }
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        match verify_tls13_signature(message, certificate, signed, algorithms) {
-            // A certificate of X.509 version 1, as PostgreSQL's manual makes them with OpenSSL before 3.2, is none for rustls. Where nothing is
-            // asked of it, its key is enough.
-            Err(rustls::Error::InvalidCertificate(_)) if !self.mode.verifies() => {
-                verify_tls13_signature_with_raw_key(message, &public_key(certificate)?, signed, algorithms)
-            }
-            result => result,
-        }
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
-    let key = x509_cert::Certificate::from_der(certificate)
-        .and_then(|certificate| certificate.tbs_certificate.subject_public_key_info.to_der())
-        .map_err(|_| CertificateError::BadEncoding)?;
-    Ok(key.into())
-}
-
-/// What is wrong with the server's TLS, in words; `None` for what only rustls' own text can say.
-pub(super) fn explain(error: &rustls::Error) -> Option<String> {
-    use rustls::{AlertDescription as Alert, Error};
-    Some(match error {
-        Error::InvalidCertificate(error) => match error {
-            CertificateError::UnknownIssuer => "the server's certificate does not come from a trusted authority".into(),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the server's certificate has expired".into()
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet (is a clock wrong?)".into()
-            }
-            CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => format!(
-                "the server's certificate names no host (it needs a subjectAltName for {}; a common name does not count)",
-                expected.to_str()
-            ),
-            CertificateError::NotValidForNameContext { expected, presented } => {
-                // They come as `DnsName("host")` and `IpAddress(address)`.
-                let bare = |name: &String| name.split(['(', ')']).nth(1).unwrap_or(name).replace('"', "");
-                let names: Vec<String> = presented.iter().map(bare).collect();
-                format!(
-                    "the server's certificate is for {}, not for {}",
-                    names.join(", "),
-                    expected.to_str()
-                )
-            }
-            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-                "the server shows an authority's certificate as its own (self-signed, with CA:TRUE)".into()
-            }
-            CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
-                "the server's certificate is of X.509 version 1, which cannot be verified".into()
-            }
-            _ => return None,
-        },
-        Error::AlertReceived(
-            Alert::CertificateRequired
-            | Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateExpired
-            | Alert::CertificateRevoked
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA,
-        ) => format!("the server refuses the client's certificate ({error})"),
-        _ => return None,
-    })
 }
