@@ -1,7 +1,11 @@
 //! What the least of Fargate's tasks (512 MB, a quarter of a CPU) has in plenty. A limit that the engine enforces is the measure: beyond it the kernel
 //! kills, and there is no swap.
 
+use std::io::{Cursor, Write};
+
 use harness::history::History;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::stage::{Stage, docker};
 
@@ -33,4 +37,30 @@ fn who_runs_out_of_memory_is_killed_and_the_next_run_carries_on() {
 
     stage.task("prisma.zip").memory("512m").run().expect(0);
     assert_eq!(stage.ledger(), ["20240101000000_large applied"]);
+}
+
+#[test]
+fn an_archive_of_100_mb_with_40_000_entries_needs_less_than_40_mb() {
+    let stage = Stage::with(vec![("prisma.zip", with_packages())]);
+    stage.task("prisma.zip").memory("40m").run().expect(0);
+    assert_eq!(stage.ledger(), ["20240101000000_init applied"]);
+}
+
+/// A project as it is zipped with its `node_modules`, which cannot be compressed.
+fn with_packages() -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut noise = [0; 2500];
+    for n in 0..40_000 {
+        fastrand::fill(&mut noise);
+        let name = format!("node_modules/package-{:04}/dist/esm/internal/module-{n:05}.js", n / 40);
+        zip.start_file(name, stored).unwrap();
+        zip.write_all(&noise).unwrap();
+    }
+    zip.start_file("prisma/migrations/20240101000000_init/migration.sql", stored)
+        .unwrap();
+    zip.write_all(b"CREATE TABLE article (id int);").unwrap();
+    zip.start_file("prisma/migrations/migration_lock.toml", stored).unwrap();
+    zip.write_all(b"provider = \"postgresql\"").unwrap();
+    zip.finish().unwrap().into_inner()
 }
