@@ -1,7 +1,7 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak build lint image image-test
+.PHONY: help demo test soak fuzz build lint image image-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,15 @@ test: ## every test, against a real PostgreSQL, the real S3 protocol and the rea
 soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again
 	@scripts/prerequisites.sh test
 	ROUNDS=$(or $(ROUNDS),1000) cargo test --locked --test faults -- --nocapture
+
+fuzz: ## the fuzz targets over their seeds, RUNS executions of each (default 1,000,000); TARGETS=name for one
+	@scripts/prerequisites.sh fuzz
+	@cp Cargo.lock fuzz/Cargo.lock
+	@set -e; for target in $(or $(TARGETS),url script archive); do \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -runs=$(or $(RUNS),1000000) \
+			-dict=fuzz/dictionaries/$$target.dict -max_len=8192 -timeout=10 -rss_limit_mb=512 -print_final_stats=1; \
+	done
 
 build: ## the binary: target/debug/prisma-migrate-task
 	@scripts/prerequisites.sh build

@@ -1,13 +1,14 @@
 #!/bin/sh
-# prerequisites.sh build | demo | test
+# prerequisites.sh build | demo | test | fuzz
 #
 # Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, and
-# Node and npm for the Prisma CLI. As root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
+# Node and npm for the Prisma CLI; for fuzz cargo-fuzz and a C++ compiler. As root on Debian or Ubuntu what is a package is installed; anything else is
+# named, and the exit code is 1.
 set -eu
 
 case ${1:-} in
-  build | demo | test) ;;
-  *) echo 'usage: prerequisites.sh build | demo | test' >&2; exit 2 ;;
+  build | demo | test | fuzz) ;;
+  *) echo 'usage: prerequisites.sh build | demo | test | fuzz' >&2; exit 2 ;;
 esac
 
 missing=0
@@ -59,6 +60,13 @@ if ! command -v cc >/dev/null; then
   if can_install; then install gcc libc6-dev; else lacks 'a C compiler: apt-get install gcc libc6-dev'; fi
 fi
 
+if [ "$1" = fuzz ]; then
+  if ! command -v c++ >/dev/null; then
+    if can_install; then install g++; else lacks 'a C++ compiler: apt-get install g++'; fi
+  fi
+  cargo fuzz --version >/dev/null 2>&1 || lacks 'cargo-fuzz: cargo install cargo-fuzz --locked'
+  exit $missing
+fi
 if [ "$1" != build ] && ! has_postgres; then
   if can_install; then
     install_postgres

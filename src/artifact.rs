@@ -12,7 +12,7 @@ pub mod s3;
 mod source;
 
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::BufReader;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -22,31 +22,51 @@ use tokio::task::spawn_blocking;
 pub use error::{ArtifactError, Cause};
 pub use source::{Source, SourceError};
 
-use crate::migration::{Migration, order};
+use crate::migration::{Migration, case, order};
 use lock_file::LockFile;
+use s3::failure::S3Error;
+
+/// How often an object is begun that is replaced while it is being read.
+const S3_TRIES: u32 = 3;
 
 /// Limits against hostile or mistaken artifacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest object that is read from S3, in bytes.
-    pub object_bytes: u64,
     /// What one entry of a zip may inflate to, in bytes.
     pub entry_bytes: u64,
     /// What the entries that are read from a zip may inflate to together, in bytes.
     pub total_bytes: u64,
+    /// How many times its compressed size an entry may inflate to, once it is larger than [`Limits::RATIO_FROM`].
+    pub ratio: u64,
     /// How many entries a zip may have, those outside the migrations folder included.
     pub entries: u64,
 }
 
+impl Limits {
+    /// The defaults of the flags. A task of the smallest size has 512 MiB: all scripts, and the largest twice more while it is sent, fit into it. SQL
+    /// is deflated to between a fourth and a twentieth, generated rows to a hundredth. The largest `node_modules` have some 300,000 files.
+    pub const DEFAULT: Limits = Limits {
+        entry_bytes: 64 << 20,
+        total_bytes: 256 << 20,
+        ratio: 200,
+        entries: 500_000,
+    };
+
+    /// An entry of up to this size is no bomb, however well it was compressed, in bytes.
+    pub const RATIO_FROM: u64 = 1 << 20;
+
+    /// What is read of an object in S3 at most, in bytes; the object itself may be of any size. The directory is read twice, with 512 bytes for an entry,
+    /// and the migrations once, as if nothing were compressed; 64 MiB is for what lies between. An honest archive stays far below it; one that is built
+    /// to be searched from end to end does not cost more than this.
+    pub fn fetched_bytes(&self) -> u64 {
+        let directory = self.entries.saturating_mul(2 * 512);
+        directory.saturating_add(self.total_bytes).saturating_add(64 << 20)
+    }
+}
+
 impl Default for Limits {
-    /// 1 GiB for the object and for an entry, 2 GiB in all, 2 million entries.
     fn default() -> Self {
-        Limits {
-            object_bytes: 1 << 30,
-            entry_bytes: 1 << 30,
-            total_bytes: 2 << 30,
-            entries: 2_000_000,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -123,10 +143,7 @@ pub async fn load(source: &Source, migrations_path: Option<&str>, limits: &Limit
 
 async fn load_from(source: Source, wanted: Option<String>, limits: Limits) -> Result<Artifact, Cause> {
     let read = match source {
-        Source::S3(address) => {
-            let object = s3::get(&address, limits.object_bytes).await?;
-            spawn_blocking(move || from_object(address, object, wanted.as_deref(), &limits))
-        }
+        Source::S3(address) => return from_s3(address, wanted, limits).await,
         Source::Zip(path) => spawn_blocking(move || from_zip(path, wanted.as_deref(), &limits)),
         Source::Folder(path) => spawn_blocking(move || from_folder(path, wanted.as_deref())),
     };
@@ -137,20 +154,36 @@ async fn load_from(source: Source, wanted: Option<String>, limits: Limits) -> Re
     }
 }
 
-fn from_object(
-    address: s3::Address,
-    object: s3::Object,
-    wanted: Option<&str>,
-    limits: &Limits,
+/// Where the user has named no version and no etag, a newer upload in the middle is as good as the object that was begun: it is read from its beginning.
+async fn from_s3(address: s3::Address, wanted: Option<String>, limits: Limits) -> Result<Artifact, Cause> {
+    let s3 = s3::S3::of_environment().await?;
+    for _ in 1..S3_TRIES {
+        match from_object(&s3, &address, wanted.clone(), limits).await {
+            Err(Cause::S3(S3Error::Replaced)) => {
+                tracing::warn!("the artifact was replaced by a newer upload while it was being read: reading that one");
+            }
+            read => return read,
+        }
+    }
+    from_object(&s3, &address, wanted, limits).await
+}
+
+async fn from_object(
+    s3: &s3::S3,
+    address: &s3::Address,
+    wanted: Option<String>,
+    limits: Limits,
 ) -> Result<Artifact, Cause> {
+    let object = s3.find(address, limits.fetched_bytes()).await?;
     let origin = Origin::S3 {
-        bucket: address.bucket,
-        key: address.key,
-        version_id: object.version_id,
-        etag: object.etag,
-        size: object.bytes.len() as u64,
+        bucket: address.bucket.clone(),
+        key: address.key.clone(),
+        version_id: object.version_id.clone(),
+        etag: object.etag.clone(),
+        size: object.size,
     };
-    from_archive(origin, archive::read(Cursor::new(object.bytes), wanted, limits)?)
+    let contents = s3::read(object, move |reader| archive::read(reader, wanted.as_deref(), &limits)).await??;
+    from_archive(origin, contents)
 }
 
 fn from_zip(path: PathBuf, wanted: Option<&str>, limits: &Limits) -> Result<Artifact, Cause> {
@@ -190,6 +223,7 @@ fn finish(
         Some(content) => LockFile::parse(&content)?,
     };
     order::sort(&mut migrations);
+    case::mark(&mut migrations);
     if migrations.is_empty() {
         warnings.push(format!(
             "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"

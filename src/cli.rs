@@ -1,5 +1,6 @@
 //! The command line: verbs and flags, and the variables that stand for them.
 
+use crate::artifact::Limits;
 use crate::exit::Exit;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -211,6 +212,30 @@ pub struct ArtifactArgs {
     /// The migrations folder inside the source, where it is not found by itself
     #[arg(long, value_name = "PATH")]
     pub migrations_path: Option<String>,
+    /// The largest file that is read out of a zip, inflated
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub max_entry_size: u64,
+    /// The most that is read out of a zip in all, inflated: it is held in memory
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub max_total_size: u64,
+    /// How many times its compressed size a file of more than 1 MiB may inflate to
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.ratio)]
+    pub max_ratio: u64,
+    /// How many entries a zip may have, node_modules and all
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.entries)]
+    pub max_entries: u64,
+}
+
+impl ArtifactArgs {
+    /// What an archive may cost.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            entry_bytes: self.max_entry_size,
+            total_bytes: self.max_total_size,
+            ratio: self.max_ratio,
+            entries: self.max_entries,
+        }
+    }
 }
 
 /// How the database is reached.
@@ -362,6 +387,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "give a duration such as 90s, 15m or 2h, or a number of seconds".to_owned())
 }
 
+/// `64MiB`, `1 GiB`, `500kB`, or a number of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "kb" => Some(1000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        "kib" => Some(1 << 10),
+        "mib" => Some(1 << 20),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = factor.and_then(|factor: u64| number.parse::<u64>().ok()?.checked_mul(factor));
+    bytes.ok_or_else(|| "give a size such as 64MiB, 1GiB or 500kB, or a number of bytes".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,5 +476,30 @@ mod tests {
         for text in ["", "soon", "-1"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let sizes = [
+            ("0", 0),
+            ("4096", 4096),
+            ("64MiB", 64 << 20),
+            ("1 gib", 1 << 30),
+            ("500kB", 500_000),
+        ];
+        for (text, bytes) in sizes {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "much", "-1", "1.5GiB", "1TiB", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_limits_of_an_archive_have_their_defaults() {
+        let Verb::Status(args) = parsed(&["status"], &[]).unwrap().verb else {
+            panic!("no status")
+        };
+        assert_eq!(args.artifact.limits(), Limits::DEFAULT);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::apply::together::{self, Together};
 use crate::apply::{Applier, End, How};
-use crate::artifact::{self, Artifact, Limits, Source};
+use crate::artifact::{self, Artifact, Source};
 use crate::cli::CheckDrift;
 use crate::database::lock::{self, LockError};
 use crate::database::open::{self, Opened, Server, Terms};
@@ -173,7 +173,7 @@ fn writable(opened: &Opened) -> Result<(), Failure> {
 /// # Errors
 /// It is missing or cannot be used.
 pub async fn read_artifact(source: &Source, settings: &Settings) -> Result<Artifact, Failure> {
-    artifact::load(source, settings.migrations_path.as_deref(), &Limits::default())
+    artifact::load(source, settings.migrations_path.as_deref(), &settings.limits)
         .await
         .map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code()))
 }

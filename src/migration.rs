@@ -3,6 +3,7 @@
 //! Loading never fails because of one script. A script that is missing or cannot be sent is kept as such, since it matters only when the migration is
 //! pending: an applied migration whose file has vanished stops nothing, as with Prisma.
 
+pub mod case;
 pub mod order;
 
 use std::borrow::Cow;
@@ -77,6 +78,14 @@ impl Script {
     /// A script whose bytes were not or could not be read.
     pub fn absent(defect: Defect) -> Self {
         Script(Content::Absent(defect))
+    }
+
+    /// Keeps the script from being sent; what was read of it still counts in its checksum.
+    pub fn refuse(&mut self, defect: Defect) {
+        self.0 = match std::mem::replace(&mut self.0, Content::Absent(Defect::Missing)) {
+            Content::Text(text) => Content::Refused(text.into_bytes(), defect),
+            refused => refused,
+        };
     }
 
     /// The text to send: the file without its byte order mark, which PostgreSQL answers with a syntax error.
@@ -176,6 +185,14 @@ pub enum Defect {
         /// Of the first NUL.
         offset: usize,
     },
+    /// Two names that are one on some file systems, of directories or of scripts in one directory.
+    #[error("{one} and {other} differ in case only, and on some systems one takes the place of the other")]
+    Case {
+        /// The first.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// Larger than one message to the server can be.
     #[error("migration.sql has {size} bytes, more than the {MAX_SCRIPT_BYTES} that fit into one message to PostgreSQL")]
     TooLong {
@@ -194,7 +211,7 @@ impl Defect {
     /// Prisma's code for it: P3015 for a `migration.sql` that cannot be had or used.
     pub fn prisma_code(&self) -> Option<&'static str> {
         match self {
-            Defect::NameTooLong { .. } => None,
+            Defect::NameTooLong { .. } | Defect::Case { .. } => None,
             _ => Some("P3015"),
         }
     }
@@ -209,6 +226,9 @@ impl Defect {
             Defect::NotUtf8 { .. } => "save the file as UTF-8 and upload again",
             Defect::Nul { .. } => "remove the NUL byte and upload again",
             Defect::TooLong { .. } => "split the migration into several, or load the bulk of its data by other means",
+            Defect::Case { .. } => {
+                "remove the one that is not meant (mostly the old name of one that was renamed) and upload again"
+            }
             Defect::NameTooLong { .. } => "give the migration's directory a shorter name and upload again",
         }
     }

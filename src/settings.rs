@@ -1,6 +1,6 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
-use crate::artifact::Source;
+use crate::artifact::{Limits, Source};
 use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, LockArgs, LogFormat,
     LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
@@ -25,6 +25,8 @@ pub struct Settings {
     source: Option<Source>,
     /// The migrations folder inside the source.
     pub migrations_path: Option<String>,
+    /// What an archive may cost.
+    pub limits: Limits,
     /// The database.
     pub target: Target,
     /// What the connection string holds that the log should mention: a warning, or not.
@@ -240,6 +242,7 @@ impl Settings {
         Ok(Settings {
             action,
             source,
+            limits: artifact.limits(),
             migrations_path: artifact.migrations_path,
             target,
             notes,

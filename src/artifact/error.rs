@@ -83,7 +83,8 @@ mod tests {
     fn exit_codes_follow_the_cause() {
         let table = [
             (S3Error::Superseded("0a".into()).into(), Exit::Superseded, None),
-            (S3Error::NoSuchKey.into(), Exit::Artifact, None),
+            (S3Error::NoSuchKey { beside: vec![] }.into(), Exit::Artifact, None),
+            (S3Error::Replaced.into(), Exit::Artifact, None),
             (S3Error::Timeout { attempts: 3 }.into(), Exit::Artifact, None),
             (
                 LockFileError::Provider("mysql".into()).into(),

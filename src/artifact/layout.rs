@@ -33,7 +33,7 @@ pub enum Kind {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LayoutError {
     /// Several folders could be it.
-    #[error("several folders hold migrations: {}", .0.join(", "))]
+    #[error("several folders hold migrations: {}", first(.0))]
     Several(Vec<String>),
     /// Nothing of Prisma's.
     #[error("no migrations folder was found: {looked_for}; {found}")]
@@ -160,10 +160,10 @@ impl Survey {
     pub fn choose(self) -> Result<String, LayoutError> {
         if let Some(wanted) = &self.wanted {
             if self.links.contains(wanted) {
-                return Err(LayoutError::Symlink(shown(wanted)));
+                return Err(LayoutError::Symlink(shortened(&shown(wanted))));
             }
             if !self.wanted_exists {
-                let (folder, found) = (shown(wanted), self.found());
+                let (folder, found) = (shortened(&shown(wanted)), self.found());
                 return Err(LayoutError::Absent { folder, found });
             }
             return self.settle(wanted);
@@ -177,7 +177,7 @@ impl Survey {
         if candidates.is_empty()
             && let Some(bundle) = self.bundles().next()
         {
-            return Err(LayoutError::Prisma8(shown(bundle_root(bundle))));
+            return Err(LayoutError::Prisma8(shortened(&shown(bundle_root(bundle)))));
         }
         let beside_schemas = self.beside_schemas();
         if candidates.is_empty() {
@@ -187,7 +187,7 @@ impl Survey {
             }
         }
         match candidates[..] {
-            [folder] if self.links.contains(folder) => Err(LayoutError::Symlink(shown(folder))),
+            [folder] if self.links.contains(folder) => Err(LayoutError::Symlink(shortened(&shown(folder)))),
             [folder] => self.settle(folder),
             [] => Err(LayoutError::Nothing {
                 looked_for: LOOKED_FOR,
@@ -200,7 +200,7 @@ impl Survey {
     fn settle(&self, folder: &str) -> Result<String, LayoutError> {
         let scripts = self.candidates.get(folder).is_some_and(|candidate| candidate.scripts);
         if !scripts && self.bundles().any(|bundle| within(bundle, folder).is_some()) {
-            return Err(LayoutError::Prisma8(shown(folder)));
+            return Err(LayoutError::Prisma8(shortened(&shown(folder))));
         }
         Ok(folder.to_owned())
     }
@@ -240,9 +240,7 @@ impl Survey {
         if self.top.is_empty() {
             return "it is empty".into();
         }
-        let names: Vec<&str> = self.top.iter().take(SHOWN).map(String::as_str).collect();
-        let more = if self.top.len() > SHOWN { ", …" } else { "" };
-        format!("at its top level: {}{more}", names.join(", "))
+        format!("at its top level: {}", first(&self.top))
     }
 }
 
@@ -306,12 +304,29 @@ pub fn join(folder: &str, name: &str) -> String {
     }
 }
 
+/// The first of these names, for a message.
+fn first<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(SHOWN).map(|name| shortened(name)).collect();
+    let more = if names.next().is_some() { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
 /// A folder as messages name it.
 pub fn shown(folder: &str) -> String {
     if folder.is_empty() {
         ".".into()
     } else {
         folder.to_owned()
+    }
+}
+
+/// A name of an archive as messages show it: it may have 64 KiB there, and nobody reads more than its beginning.
+pub fn shortened(name: &str) -> String {
+    const MOST: usize = 120;
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 
@@ -339,7 +354,7 @@ fn schema_root(folder: &str) -> String {
 }
 
 /// The folders that a path lies in, the root last; none for the root.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(
         Some(path),
         |&folder| if folder.is_empty() { None } else { Some(split(folder).0) },

@@ -1,19 +1,24 @@
-//! Gets the artifact from S3: one GET of exactly the object that was asked for, into memory.
+//! The artifact in S3: exactly the object that was asked for, and of its bytes only those that are needed.
 
+mod attempts;
+mod beside;
 pub mod failure;
+mod object;
+mod ranges;
+mod reader;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::io::Read;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::ProvideCredentials;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{ConfigBag, Intercept, ProvideCredentials, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
+use aws_types::service_config::ServiceConfigKey;
 
-use failure::{Failure, S3Error};
+use failure::S3Error;
+pub use object::Object;
+pub use reader::{ObjectReader, read};
 
 /// How long one attempt may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,87 +38,59 @@ pub struct Address {
     pub etag: Option<String>,
 }
 
-/// An object, and what S3 said of it.
-#[derive(Debug)]
-pub struct Object {
-    /// The whole object.
-    pub bytes: Vec<u8>,
-    /// Its version, in a bucket with versioning.
-    pub version_id: Option<String>,
-    /// Its etag, with the quotes that S3 puts around it.
-    pub etag: Option<String>,
+/// S3, with the credentials, region and endpoint that the environment gives to any SDK program.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    client: Client,
+    region: Option<String>,
 }
 
-/// Reads an object of at most `limit` bytes, with the credentials, region and endpoint that the environment gives to any SDK program.
+impl S3 {
+    /// Reads the environment, and asks for credentials.
+    ///
+    /// # Errors
+    /// No region, no credentials.
+    pub async fn of_environment() -> Result<Self, S3Error> {
+        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        if sdk.region().is_none() {
+            return Err(S3Error::NoRegion);
+        }
+        Ok(S3 {
+            client: client(&sdk).await?,
+            region: sdk.region().map(ToString::to_string),
+        })
+    }
+
+    /// Finds an object. Of its bytes, at most `limit` are read, however often they are asked for.
+    ///
+    /// # Errors
+    /// See [`S3Error`].
+    pub async fn find(&self, address: &Address, limit: u64) -> Result<Object, S3Error> {
+        Object::find(self.client.clone(), address.clone(), self.region.clone(), limit).await
+    }
+}
+
+/// All of an object of at most `limit` bytes, for what is read as a whole.
 ///
 /// # Errors
 /// See [`S3Error`].
-pub async fn get(address: &Address, limit: u64) -> Result<Object, S3Error> {
-    let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    if sdk.region().is_none() {
-        return Err(S3Error::NoRegion);
-    }
-    let attempts = Attempts::default();
-    let client = client(&sdk, attempts.clone()).await?;
-
-    // The version says it all: with an etag beside it, S3 would compare the two and could only disagree.
-    let if_match = address
-        .etag
-        .as_deref()
-        .filter(|_| address.version_id.is_none())
-        .map(quoted);
-    let sent = client
-        .get_object()
-        .bucket(&address.bucket)
-        .key(&address.key)
-        .set_version_id(address.version_id.clone())
-        .set_if_match(if_match)
-        .send()
-        .await;
-    let region = sdk.region().map(ToString::to_string);
-    let answer = sent.map_err(|error| Failure::of(&error).explain(address, region.as_deref(), attempts.count()))?;
-    tracing::debug!(
-        bucket = address.bucket,
-        key = address.key,
-        attempts = attempts.count(),
-        "S3 answered"
-    );
-
-    let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
-    if let Some(size) = size.filter(|&size| size > limit) {
-        return Err(S3Error::TooLarge { size, limit });
-    }
-    let mut bytes = Vec::with_capacity(size.and_then(|size| usize::try_from(size).ok()).unwrap_or_default());
-    let mut body = answer.body;
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| S3Error::Body {
-            received: bytes.len() as u64,
-            reason: failure::innermost(&error),
-        })?;
-        bytes.extend_from_slice(&chunk);
-        let size = bytes.len() as u64;
-        if size > limit {
-            return Err(S3Error::TooLarge { size, limit });
-        }
-    }
-    Ok(Object {
-        bytes,
-        version_id: answer.version_id,
-        etag: answer.e_tag,
-    })
+pub async fn whole(address: &Address, limit: u64) -> Result<Vec<u8>, S3Error> {
+    let object = S3::of_environment().await?.find(address, limit).await?;
+    let read = read(object, |reader| {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    read.await?.map_err(|error| S3Error::Request(error.to_string()))
 }
 
-async fn client(sdk: &SdkConfig, attempts: Attempts) -> Result<Client, S3Error> {
+async fn client(sdk: &SdkConfig) -> Result<Client, S3Error> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .build();
-    let mut config = aws_sdk_s3::config::Builder::from(sdk)
-        .timeout_config(timeouts)
-        .interceptor(attempts);
-    // Another S3 than Amazon's seldom has a host name for each bucket. The SDK has no getter for the endpoint of S3 alone.
-    let own_endpoint = std::env::var_os("AWS_ENDPOINT_URL_S3").is_some_and(|url| !url.is_empty());
-    config = config.force_path_style(own_endpoint || sdk.endpoint_url().is_some());
+    let mut config = aws_sdk_s3::config::Builder::from(sdk).timeout_config(timeouts);
+    // Another S3 than Amazon's seldom has a host name for each bucket.
+    config = config.force_path_style(sdk.endpoint_url().is_some() || has_own_endpoint(sdk));
     // Asked for here, and not by the SDK in the course of the request, so that their absence is told apart from S3's not answering.
     if let Some(provider) = sdk.credentials_provider() {
         let credentials = provider.provide_credentials().await;
@@ -124,46 +101,16 @@ async fn client(sdk: &SdkConfig, attempts: Attempts) -> Result<Client, S3Error> 
     Ok(Client::from_conf(config.build()))
 }
 
-fn quoted(etag: &str) -> String {
-    match etag.starts_with(['"', 'W', '*']) {
-        true => etag.to_owned(),
-        false => format!("\"{etag}\""),
-    }
-}
-
-/// Counts the attempts that the SDK makes.
-#[derive(Clone, Debug, Default)]
-struct Attempts(Arc<AtomicU32>);
-
-impl Attempts {
-    fn count(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Intercept for Attempts {
-    fn name(&self) -> &'static str {
-        "attempts"
-    }
-
-    fn read_before_attempt(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_etag_is_quoted_once() {
-        assert_eq!(quoted("0a1b"), "\"0a1b\"");
-        assert_eq!(quoted("\"0a1b-2\""), "\"0a1b-2\"");
-    }
+/// Whether there is an endpoint for S3 alone: `AWS_ENDPOINT_URL_S3`, or `endpoint_url` for S3 in the profile's services.
+fn has_own_endpoint(sdk: &SdkConfig) -> bool {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let endpoint = sdk
+        .service_config()
+        .zip(key.ok())
+        .and_then(|(config, key)| config.load_config(key));
+    endpoint.is_some_and(|url| !url.is_empty())
 }

@@ -192,9 +192,8 @@ pub async fn report(location: &Location) -> Result<Schema, Failure> {
         Location::File(path) => (path.display().to_string(), read_file(path)),
         Location::S3(address) => (
             format!("s3://{}/{}", address.bucket, address.key),
-            s3::get(address, LARGEST_REPORT)
+            s3::whole(address, LARGEST_REPORT)
                 .await
-                .map(|object| object.bytes)
                 .map_err(|error| error.to_string()),
         ),
     };

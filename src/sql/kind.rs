@@ -2,7 +2,8 @@
 //!
 //! It only chooses how a script is sent: the server has the last word on whether it can be so.
 
-use squawk_lexer::{TokenKind, tokenize};
+use super::tokens::tokens;
+use squawk_lexer::TokenKind;
 
 /// What a statement means for the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,13 +98,10 @@ const WORDS_READ: usize = 48;
 
 impl<'a> Words<'a> {
     pub(super) fn of(statement: &'a str) -> Self {
-        let mut at = 0;
-        let words = tokenize(statement)
-            .filter_map(|token| {
-                let range = at..at + token.len as usize;
-                at = range.end;
+        let words = tokens(statement)
+            .filter_map(|(token, range)| {
                 let blank = matches!(
-                    token.kind,
+                    token,
                     TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. }
                 );
                 (!blank).then(|| &statement[range])

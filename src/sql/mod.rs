@@ -6,3 +6,4 @@ pub mod password;
 pub mod quote;
 pub mod script;
 pub mod steps;
+mod tokens;

@@ -5,7 +5,8 @@
 //! and SQL that is newer than this program is split as well as old SQL.
 
 use super::kind::{Kind, kind};
-use squawk_lexer::{LiteralKind, Token, TokenKind, tokenize};
+use super::tokens::tokens;
+use squawk_lexer::{LiteralKind, TokenKind};
 use std::ops::Range;
 
 /// One statement of a script, without its `;`.
@@ -38,10 +39,7 @@ pub enum Shape {
 pub fn statements(script: &str) -> Vec<Statement> {
     let mut found = Vec::new();
     let mut splitter = Splitter::default();
-    let mut at = 0;
-    for token in tokenize(script) {
-        let range = at..at + token.len as usize;
-        at = range.end;
+    for (token, range) in tokens(script) {
         if let Some(range) = splitter.take(token, range, script) {
             found.push(Statement {
                 kind: kind(&script[range.clone()]),
@@ -94,24 +92,37 @@ pub fn is_enclosed(statements: &[Statement]) -> bool {
             .all(|s| matches!(s.kind, Kind::Ordinary | Kind::Setting | Kind::SetTransaction))
 }
 
-/// psql's rule for where a statement ends.
+/// psql's rule for where a statement ends, and closer to the grammar in a function's body: `begin` is a name like any other unless `ATOMIC` follows
+/// it, and `case` and `end` are labels behind `AS` or a dot.
 #[derive(Default)]
 struct Splitter {
     current: Option<Range<usize>>,
     parentheses: usize,
     /// The first words of the statement, as far as they tell a function's definition from the rest.
     words: Vec<String>,
-    /// How many of BEGIN and CASE are open in a function's body.
+    /// How many of BEGIN ATOMIC and CASE are open in a function's body.
     bodies: usize,
+    previous: Previous,
+}
+
+/// The token before, as far as it decides what a word means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Previous {
+    Begin,
+    /// `AS` or a dot: a name follows, whatever it is.
+    Label,
+    #[default]
+    Other,
 }
 
 impl Splitter {
     /// Takes the next token; the statement's place when this token ended it.
-    fn take(&mut self, token: Token, range: Range<usize>, script: &str) -> Option<Range<usize>> {
-        match token.kind {
+    fn take(&mut self, token: TokenKind, range: Range<usize>, script: &str) -> Option<Range<usize>> {
+        match token {
             TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. } => return None,
             TokenKind::Semi if self.parentheses == 0 && self.bodies == 0 => {
                 self.words.clear();
+                self.previous = Previous::Other;
                 return self.current.take();
             }
             TokenKind::OpenParen => self.parentheses += 1,
@@ -119,6 +130,12 @@ impl Splitter {
             TokenKind::Ident => self.word(&script[range.clone()]),
             _ => {}
         }
+        self.previous = match token {
+            TokenKind::Dot => Previous::Label,
+            TokenKind::Ident if script[range.clone()].eq_ignore_ascii_case("as") => Previous::Label,
+            TokenKind::Ident if script[range.clone()].eq_ignore_ascii_case("begin") => Previous::Begin,
+            _ => Previous::Other,
+        };
         match &mut self.current {
             Some(current) => current.end = range.end,
             none => *none = Some(range),
@@ -133,10 +150,13 @@ impl Splitter {
         if self.parentheses > 0 || !self.defines_routine() {
             return;
         }
-        if word.eq_ignore_ascii_case("begin") || (self.bodies > 0 && word.eq_ignore_ascii_case("case")) {
-            self.bodies += 1;
-        } else if word.eq_ignore_ascii_case("end") {
-            self.bodies = self.bodies.saturating_sub(1);
+        let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
+        match (self.bodies, self.previous) {
+            (0, Previous::Begin) if is("atomic") => self.bodies = 1,
+            (0, _) | (_, Previous::Label) => {}
+            _ if is("case") => self.bodies += 1,
+            _ if is("end") => self.bodies -= 1,
+            _ => {}
         }
     }
 
@@ -151,7 +171,7 @@ impl Splitter {
 
 /// Whether the text ends inside a quote or a comment that nothing closes.
 pub fn is_unterminated(script: &str) -> bool {
-    tokenize(script).any(|token| match token.kind {
+    tokens(script).any(|(token, _)| match token {
         TokenKind::BlockComment { terminated } | TokenKind::QuotedIdent { terminated, .. } => !terminated,
         TokenKind::Literal { kind } => match kind {
             LiteralKind::Str { terminated }
@@ -189,6 +209,7 @@ mod tests {
                 "SELECT E'\\';' ; SELECT 'it''s;'",
                 &["SELECT E'\\';'", "SELECT 'it''s;'"],
             ),
+            ("SELECT E'a'\n'\\';' ; SELECT 1", &["SELECT E'a'\n'\\';'", "SELECT 1"]),
             (
                 "DO $a$ BEGIN; $$ ; $b$ END $a$; SELECT 1",
                 &["DO $a$ BEGIN; $$ ; $b$ END $a$", "SELECT 1"],
@@ -203,6 +224,20 @@ mod tests {
                 &[
                     "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END",
                     "SELECT 3",
+                ],
+            ),
+            (
+                "CREATE FUNCTION s.begin(case_ int) RETURNS int AS 'x' LANGUAGE sql; SELECT 2",
+                &[
+                    "CREATE FUNCTION s.begin(case_ int) RETURNS int AS 'x' LANGUAGE sql",
+                    "SELECT 2",
+                ],
+            ),
+            (
+                "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS case; SELECT t.end, begin FROM t; END; SELECT 2",
+                &[
+                    "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS case; SELECT t.end, begin FROM t; END",
+                    "SELECT 2",
                 ],
             ),
             (

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifact;
+mod artifact_ranges;
 mod cases;
 mod cli;
 mod concurrently;
@@ -10,7 +11,9 @@ mod connect;
 mod create;
 mod drift;
 mod example;
+mod hostile;
 mod interop;
+mod lexer;
 mod outcome;
 mod pooler;
 mod protocol;
@@ -21,6 +24,7 @@ mod refusal;
 mod role;
 mod scope;
 mod secrets;
+mod seeds;
 mod session;
 mod stop;
 mod tls;

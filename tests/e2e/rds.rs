@@ -212,7 +212,8 @@ fn protocol_and_cipher_are_those_of_the_session() {
     assert!(session.handshake.is_none());
 
     let older = Server::start(options(&authority).setting("ssl_max_protocol_version", "TLSv1.2"));
-    let session = Session::open(&url(&older.database(), "require")).unwrap();
+    let database = older.database();
+    let session = Session::open(&url(&database, "require")).unwrap();
     assert_eq!(
         session.handshake.clone().unwrap().to_string(),
         "TLSv1.2 with TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"

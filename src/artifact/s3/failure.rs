@@ -28,8 +28,11 @@ pub enum S3Error {
         reason: String,
     },
     /// 404.
-    #[error("there is no such key in the bucket (404 NoSuchKey)")]
-    NoSuchKey,
+    #[error("there is no such key in the bucket (404 NoSuchKey){}", near(beside))]
+    NoSuchKey {
+        /// Keys beside it; none where the bucket may not be listed.
+        beside: Vec<String>,
+    },
     /// 404.
     #[error("there is no such bucket (404 NoSuchBucket)")]
     NoSuchBucket,
@@ -50,6 +53,9 @@ pub enum S3Error {
     /// 412: a newer upload has taken the place of the one that was asked for.
     #[error("the object no longer has the etag {0}: it was superseded by a newer upload (412)")]
     Superseded(String),
+    /// 412, where any object would have done: a newer upload came between two requests.
+    #[error("the object was replaced by newer uploads again and again while it was being read")]
+    Replaced,
     /// The object must be restored from an archive first.
     #[error("the object is archived and cannot be read until it is restored ({0})")]
     Archived(String),
@@ -97,12 +103,20 @@ pub enum S3Error {
         reason: String,
     },
     /// More than the limit.
-    #[error("the object has {size} bytes or more, and the limit is {limit}")]
-    TooLarge {
-        /// As S3 says, or as received so far.
+    #[error("more than {limit} bytes would have to be read of the object's {size}: that is the limit")]
+    TooMuch {
+        /// The whole object's, in bytes.
         size: u64,
-        /// [`crate::artifact::Limits::object_bytes`].
+        /// [`crate::artifact::Limits::fetched_bytes`]: it follows from the flags.
         limit: u64,
+    },
+    /// Not the bytes that were asked for.
+    #[error("the endpoint was asked for {asked} and answered with {answered}: a proxy, or not S3 at all")]
+    Mismatch {
+        /// What was asked for.
+        asked: String,
+        /// What came.
+        answered: String,
     },
     /// Anything else that S3 answered.
     #[error("S3 answered {status} {code} (attempts: {attempts}): {message}")]
@@ -135,7 +149,7 @@ impl S3Error {
                 "check the key, and give the task role {action} on {arn} (and kms:Decrypt if the bucket uses a KMS key)"
             ),
             S3Error::Kms { .. } => "give the task role kms:Decrypt on the bucket's KMS key, and see that the key is enabled".into(),
-            S3Error::NoSuchKey | S3Error::NoSuchVersion(_) | S3Error::Deleted(_) => {
+            S3Error::NoSuchKey { .. } | S3Error::NoSuchVersion(_) | S3Error::Deleted(_) => {
                 "check the key and the version, and whether the upload has finished".into()
             }
             S3Error::NoSuchBucket => "check the bucket's name and the account".into(),
@@ -153,9 +167,10 @@ impl S3Error {
                 "see that the subnet has a route to S3 (a gateway endpoint or NAT), that the security group lets port 443 out, and that AWS_ENDPOINT_URL is right if it is set".into()
             }
             S3Error::Body { .. } => "start again".into(),
-            S3Error::TooLarge { .. } => "upload the prisma folder alone, without node_modules".into(),
+            S3Error::Replaced => "start again when the uploads are over, or name one version with PRISMA_ARTIFACT_VERSION_ID".into(),
+            S3Error::TooMuch { .. } => "upload the prisma folder alone, without node_modules".into(),
             S3Error::Answer { status, .. } if *status >= 500 => "start again later".into(),
-            S3Error::Stranger { .. } => "check AWS_ENDPOINT_URL and the proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)".into(),
+            S3Error::Stranger { .. } | S3Error::Mismatch { .. } => "check AWS_ENDPOINT_URL and the proxy variables (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)".into(),
             S3Error::Answer { .. } | S3Error::Request(_) => "check the bucket, the key and the AWS configuration".into(),
         }
     }
@@ -221,7 +236,10 @@ impl Failure {
                 actual: bucket_region,
                 asked,
             },
-            (412, _) => S3Error::Superseded(address.etag.clone().unwrap_or_default()),
+            (412, _) => match (&address.version_id, &address.etag) {
+                (None, Some(etag)) => S3Error::Superseded(etag.clone()),
+                _ => S3Error::Replaced,
+            },
             (_, "") => S3Error::Stranger { status },
             (301, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
                 let actual = bucket_region;
@@ -250,7 +268,7 @@ impl Failure {
             },
             (404, "NoSuchBucket") => S3Error::NoSuchBucket,
             (404, "NoSuchVersion") => S3Error::NoSuchVersion(version()),
-            (404, "NoSuchKey") => S3Error::NoSuchKey,
+            (404, "NoSuchKey") => S3Error::NoSuchKey { beside: Vec::new() },
             (405, _) if address.version_id.is_some() => S3Error::Deleted(version()),
             _ => S3Error::Answer {
                 status,
@@ -259,6 +277,13 @@ impl Failure {
                 attempts,
             },
         }
+    }
+}
+
+fn near(keys: &[String]) -> String {
+    match keys {
+        [] => String::new(),
+        keys => format!("; beside it: {}", keys.join(", ")),
     }
 }
 
@@ -380,6 +405,13 @@ mod tests {
             explain(answer(412, "PreconditionFailed", ""), &etag),
             S3Error::Superseded("0a1b".into())
         );
+        let any = address();
+        for unpinned in [&any, &version] {
+            assert_eq!(
+                explain(answer(412, "PreconditionFailed", ""), unpinned),
+                S3Error::Replaced
+            );
+        }
         assert_eq!(
             explain(answer(404, "NoSuchVersion", ""), &version),
             S3Error::NoSuchVersion("v1".into())

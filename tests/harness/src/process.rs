@@ -43,6 +43,8 @@ pub struct Run {
     pub report: Option<serde_json::Value>,
     /// From the start to the end.
     pub took: Duration,
+    /// The most memory that it held, in bytes: Linux's VmHWM, as last seen a few milliseconds before the end.
+    pub peak_memory: u64,
 }
 
 impl Run {
@@ -62,8 +64,13 @@ impl std::fmt::Display for Run {
             stderr,
             report,
             took,
+            peak_memory,
         } = self;
-        writeln!(f, "exit code {code} after {took:?}")?;
+        writeln!(
+            f,
+            "exit code {code} after {took:?}, {} KiB of memory",
+            peak_memory / 1024
+        )?;
         write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}")?;
         report
             .as_ref()
@@ -160,7 +167,9 @@ impl Running {
 
     /// Waits for the end; panics when that takes longer than [`LONGEST_RUN`], or when a secret was said.
     pub fn wait(mut self) -> Run {
+        let mut peak_memory = 0;
         let status = loop {
+            peak_memory = memory(self.child.id()).unwrap_or(peak_memory);
             if let Some(status) = self.child.try_wait().expect("cannot wait for a child") {
                 break status;
             }
@@ -204,8 +213,17 @@ impl Running {
             stderr,
             report,
             took,
+            peak_memory,
         }
     }
+}
+
+/// The peak so far of a process that has not ended.
+fn memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 impl Drop for Running {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
-pub use ::postgres::{Client, NoTls, SimpleQueryMessage, error::SqlState};
+pub use ::postgres::{Client, Error, NoTls, SimpleQueryMessage, error::SqlState};
 pub(crate) use binaries::unprivileged;
 pub use database::{Database, LedgerRow};
 

@@ -43,6 +43,10 @@ pub enum Fault {
     },
     /// The connection breaks after the headers and at most so many bytes of the body; a request for less is answered as usual.
     CutBody(u64),
+    /// `Range` is not understood: it is answered with everything and status 200.
+    IgnoreRange,
+    /// It is answered with the range that begins one byte earlier, as its header says: a cache that confuses its parts.
+    ShiftRange,
     /// Somebody stores this object just before the answer.
     Overwrite {
         /// The bucket.
@@ -87,6 +91,13 @@ pub(super) struct Objects {
 /// Carries [`Fault::CutBody`] from the check of a request to its answer.
 #[derive(Clone, Copy)]
 struct Cut(u64);
+
+/// Likewise [`Fault::IgnoreRange`] and [`Fault::ShiftRange`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ranges {
+    Ignored,
+    Shifted,
+}
 
 impl Objects {
     pub(super) fn make(&self, bucket: &str, versioning: Versioning) {
@@ -193,11 +204,16 @@ fn check(etag: &ETag, if_match: Option<&ETagCondition>, if_none_match: Option<&E
 }
 
 /// The part of the object to send, and the header that names it.
-fn part(range: Option<Range>, length: u64) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
+fn part(range: Option<Range>, length: u64, shift: u64) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
     let Some(range) = range else {
         return Ok((0..length, None));
     };
     let part = range.check(length).map_err(|_| s3_error!(InvalidRange))?;
+    // RFC 9110, 14.1.1: no range of an empty object can be satisfied, also not its last bytes.
+    if part.is_empty() {
+        return Err(s3_error!(InvalidRange));
+    }
+    let part = part.start - shift.min(part.start)..part.end - shift.min(part.start);
     let header = format!("bytes {}-{}/{length}", part.start, part.end - 1);
     Ok((part, Some(header)))
 }
@@ -253,7 +269,10 @@ impl S3 for Objects {
         }
         let (version, versioning) = self.find(&input.bucket, &input.key, input.version_id.as_deref())?;
         check(&version.etag, input.if_match.as_ref(), input.if_none_match.as_ref())?;
-        let (part, content_range) = part(input.range, version.bytes.len() as u64)?;
+        let ranges = request.extensions.get::<Ranges>();
+        let range = input.range.filter(|_| ranges != Some(&Ranges::Ignored));
+        let shift = u64::from(ranges == Some(&Ranges::Shifted));
+        let (part, content_range) = part(range, version.bytes.len() as u64, shift)?;
         let length = part.end - part.start;
         let cut = request.extensions.get::<Cut>().map_or(u64::MAX, |cut| cut.0);
         Ok(S3Response::new(GetObjectOutput {
@@ -294,11 +313,7 @@ impl S3 for Objects {
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
-        if input.delimiter.is_some()
-            || input.start_after.is_some()
-            || input.continuation_token.is_some()
-            || input.max_keys.is_some()
-        {
+        if input.delimiter.is_some() || input.start_after.is_some() || input.continuation_token.is_some() {
             return Err(s3_error!(NotImplemented));
         }
         let buckets = self.buckets.lock().unwrap();
@@ -308,10 +323,13 @@ impl S3 for Objects {
             .objects
             .iter()
             .filter_map(|(key, versions)| Some((key, versions.last()?)));
-        let contents: Vec<_> = newest
-            .filter(|(key, _)| key.starts_with(&prefix))
+        let most = usize::try_from(input.max_keys.unwrap_or(1000)).map_err(|_| s3_error!(InvalidArgument))?;
+        let all: Vec<_> = newest.filter(|(key, _)| key.starts_with(&prefix)).collect();
+        let contents: Vec<_> = all
+            .iter()
+            .take(most)
             .map(|(key, version)| Object {
-                key: Some(key.clone()),
+                key: Some((*key).clone()),
                 size: signed(version.bytes.len() as u64),
                 e_tag: Some(version.etag.clone()),
                 last_modified: Some(Timestamp::from(version.modified)),
@@ -322,7 +340,7 @@ impl S3 for Objects {
             name: Some(input.bucket),
             prefix: input.prefix,
             key_count: Some(i32::try_from(contents.len()).expect("fewer than two thousand million objects")),
-            is_truncated: Some(false),
+            is_truncated: Some(contents.len() < all.len()),
             contents: Some(contents),
             ..Default::default()
         }))
@@ -369,6 +387,12 @@ impl S3Access for Objects {
             }
             Some(Fault::CutBody(bytes)) => {
                 request.extensions_mut().insert(Cut(bytes));
+            }
+            Some(Fault::IgnoreRange) => {
+                request.extensions_mut().insert(Ranges::Ignored);
+            }
+            Some(Fault::ShiftRange) => {
+                request.extensions_mut().insert(Ranges::Shifted);
             }
             Some(Fault::Overwrite { bucket, key, bytes }) => {
                 self.store(&bucket, &key, bytes);

@@ -1,0 +1,5 @@
+//! See the library's module `url`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| prisma_migrate_task_fuzz::url::check(data));
