@@ -10,8 +10,8 @@ ARG RUST_IMAGE=rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae7160665
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
-# Where nothing but this is, a registry's place in the file system cannot be told from the binary, nor can the binary depend on it.
-# Static: with glibc inside there is nothing to load, and the target is named so that the flags are not those of build scripts.
+# Static: glibc is inside, and there is nothing to load. The target is named below, so that these flags are not those of build scripts and procedural
+# macros. No path of the builder is in the binary.
 ENV CARGO_HOME=/cargo \
     CARGO_INCREMENTAL=0 \
     RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/cargo/registry/src/= --remap-path-prefix=/build/="
