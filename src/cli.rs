@@ -39,6 +39,9 @@ pub enum Verb {
     Adopt(AdoptArgs),
     /// Say what was changed in the schema outside migrations since an earlier run
     Drift(DriftArgs),
+    /// Run SQL and print what it yields: as one transaction, and READ ONLY away from a terminal until --confirm is given
+    #[command(after_help = EXECUTE_EXAMPLES)]
+    Execute(ExecuteArgs),
 }
 
 /// Flags of `deploy`.
@@ -62,6 +65,9 @@ pub struct DeployArgs {
     /// Refuse late, missing and edited migrations, which are only warned of otherwise
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
+    /// SQL to run once, after the first deploy to this database has succeeded [default: seed.sql beside the migrations folder]
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
     /// Before anything is applied, compare the schema with the report of --since, and warn of what was changed outside migrations, or refuse
     #[arg(long, value_name = "ACTION", requires = "since")]
     pub check_drift: Option<CheckDrift>,
@@ -178,6 +184,64 @@ pub struct AdoptArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,
+}
+
+/// Flags of `execute`.
+#[derive(Args, Clone, Debug)]
+pub struct ExecuteArgs {
+    /// The SQL; `-`, or nothing away from a terminal: standard input
+    #[arg(value_name = "SQL", conflicts_with = "file")]
+    pub sql: Option<String>,
+    /// Read the SQL from this file
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How rows are printed [default: table on a terminal and with --log-format text, json elsewhere]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Let it write, which only a person at a terminal may do otherwise
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub confirm: bool,
+    /// Let it write nothing, also on a terminal
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub read_only: bool,
+    /// Commit each statement by itself, for what cannot run in a transaction, such as VACUUM; stop at the first that fails
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub no_transaction: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    /// How long a statement waits for a lock on a table before it fails; 0: for ever
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub lock_timeout: Duration,
+    /// How often to say how far a running statement is, and who is in its way
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub progress_every: Duration,
+    /// After how long the run stops by itself, as on SIGTERM
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub max_duration: Option<Duration>,
+    /// How long the run may take to stop: less than the task's stopTimeout
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
+    pub stop_within: Duration,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
+}
+
+const EXECUTE_EXAMPLES: &str = "Examples:
+  prisma-migrate-task execute 'SELECT count(*) FROM orders'
+  prisma-migrate-task execute --confirm --file mend.sql
+  prisma-migrate-task execute --format csv 'SELECT * FROM orders' > orders.csv
+  prisma-migrate-task execute --confirm --no-transaction 'VACUUM (ANALYZE) orders'";
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, as psql draws it.
+    Table,
+    /// One object a line and row.
+    Json,
+    /// As COPY writes it, with a heading.
+    Csv,
 }
 
 /// Flags of `drift`.
@@ -334,10 +398,12 @@ fn verb_first(mut arguments: Vec<std::ffi::OsString>, command: &Command) -> Vec<
 /// Gives each flag its variable: the flag in upper case with `_`. An empty variable counts as unset, so it is not offered to clap.
 fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -> Command {
     let command = command.mut_args(|argument| {
-        let Some(long) = argument
-            .get_long()
-            .filter(|long| !matches!(*long, "help" | "version" | "applied" | "rolled-back" | "retry" | "to"))
-        else {
+        let Some(long) = argument.get_long().filter(|long| {
+            !matches!(
+                *long,
+                "help" | "version" | "applied" | "rolled-back" | "retry" | "to" | "file" | "confirm"
+            )
+        }) else {
             return argument;
         };
         let name = long.to_uppercase().replace('-', "_");
@@ -363,13 +429,16 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
 fn after_help() -> String {
     let mut text = String::from(
         "The database:\n  DATABASE_URL                     Prisma's connection string, or\n  \
-         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA\n\n\
+         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA, DB_CA_FILE; or\n  \
+         DB_SECRET_ARN                    a secret in Secrets Manager, as RDS has it; DB_HOST, DB_PORT, DB_NAME win over it; or\n  \
+         DB_IAM_AUTH=true                 with DB_HOST and DB_USERNAME: an RDS IAM token for each connection\n\n\
          The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
          PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
          Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \
          prisma-migrate-task status ./prisma\n  \
          prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n  \
-         prisma-migrate-task baseline --to 20260101000000_init ./prisma\n\n\
+         prisma-migrate-task baseline --to 20260101000000_init ./prisma\n  \
+         prisma-migrate-task execute 'SELECT count(*) FROM orders'\n\n\
          Exit codes:\n",
     );
     for (exit, meaning) in Exit::TABLE {

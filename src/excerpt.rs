@@ -10,6 +10,11 @@ const CONTEXT: usize = 120;
 
 /// The place `at` (characters, from 0) of a migration's script. `at` may be the script's end.
 pub fn place(migration: &str, script: &str, at: usize) -> Place {
+    place_in(format!("{migration}/migration.sql"), script, at)
+}
+
+/// The place `at` (characters, from 0) of the script that this file holds. `at` may be the script's end.
+pub fn place_in(file: String, script: &str, at: usize) -> Place {
     let byte = script.char_indices().nth(at).map_or(script.len(), |(byte, _)| byte);
     // The end of a script that ends in a newline is its last line's end: there is nothing to see in the empty line behind it.
     let byte = if byte == script.len() {
@@ -25,7 +30,6 @@ pub fn place(migration: &str, script: &str, at: usize) -> Place {
     let starred = password::starred(&script[above..end]);
     let shown: String = starred.chars().skip(script[above..start].chars().count()).collect();
     let column = script[start..byte].chars().count();
-    let file = format!("{migration}/migration.sql");
     let excerpt = excerpt(&printable_name(&file), line, shown.trim_end_matches('\r'), column);
     Place {
         file,

@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
-    /// Up to date, or applied.
+    /// Up to date, applied, or executed.
     Success = 0,
     /// An unexpected error: a bug in this program.
     Unexpected = 1,
@@ -17,9 +17,9 @@ pub enum Exit {
     Pending = 10,
     /// `drift`: the schema was changed outside migrations.
     Drift = 11,
-    /// A migration failed and was rolled back: the database is as before it.
+    /// A migration (`execute`: a statement) failed and was rolled back: the database is as before it.
     RolledBack = 20,
-    /// A migration failed and part of it is committed, or may be; also every later run until it is resolved.
+    /// A migration (`execute`: the SQL) failed and part of it is committed, or may be; also every later run until it is resolved.
     PartiallyCommitted = 21,
     /// A failed migration of Prisma's blocks (P3009).
     FailedMigration = 22,
@@ -48,18 +48,18 @@ pub enum Exit {
 impl Exit {
     /// Every code with its meaning, in ascending order: what `--help` prints and the README holds.
     pub const TABLE: &[(Exit, &str)] = &[
-        (Exit::Success, "up to date, or applied"),
+        (Exit::Success, "up to date, applied, or executed"),
         (Exit::Unexpected, "unexpected error (a bug)"),
         (Exit::Usage, "usage or configuration"),
         (Exit::Pending, "status: migrations are pending"),
         (Exit::Drift, "drift: the schema was changed outside migrations"),
         (
             Exit::RolledBack,
-            "a migration failed and was rolled back: the database is as before it",
+            "a migration (or SQL) failed and was rolled back: the database is as before it",
         ),
         (
             Exit::PartiallyCommitted,
-            "a migration failed and part of it is committed, or may be: a person must look",
+            "a migration (or SQL) failed and part of it is committed, or may be: a person must look",
         ),
         (Exit::FailedMigration, "a failed migration of Prisma's blocks (P3009)"),
         (

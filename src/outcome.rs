@@ -24,7 +24,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status`, `resolve`, `baseline`, `adopt` or `drift`.
+    /// `deploy`, `status`, `resolve`, `baseline`, `adopt`, `drift` or `execute`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -53,10 +53,14 @@ pub struct Outcome {
     pub resolved: Vec<String>,
     /// The rows that `adopt` changed or removed, or would, whole.
     pub adopted: Vec<Change>,
+    /// The seed that this run ran.
+    pub seeded: Option<Seeded>,
     /// What was changed in the schema outside migrations since an earlier report.
     pub drift: Vec<Difference>,
     /// The schema after a deploy with a report, or as `drift` found it; its objects are in the report only.
     pub schema: Option<Schema>,
+    /// What `execute` ran and was not rolled back.
+    pub executed: Vec<Executed>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -88,6 +92,28 @@ pub struct Applied {
     pub duration_ms: u64,
 }
 
+/// A seed that this run ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Seeded {
+    /// The file.
+    pub path: String,
+    /// Lower-case hexadecimal SHA-256 of its text.
+    pub sha256: String,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// Statements of one kind that `execute` ran, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Executed {
+    /// Their command, by their first words.
+    pub command: String,
+    /// How many they were.
+    pub statements: u64,
+    /// How many rows they returned or changed; none for commands that know of none.
+    pub rows: Option<u64>,
+}
+
 impl Outcome {
     /// The outcome of a run that has just begun.
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
@@ -109,8 +135,10 @@ impl Outcome {
             recovered: Vec::new(),
             resolved: Vec::new(),
             adopted: Vec::new(),
+            seeded: None,
             drift: Vec::new(),
             schema: None,
+            executed: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }
@@ -130,7 +158,8 @@ impl Outcome {
         self.result = match (self.exit_code, self.verb) {
             (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
-            (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
+            (Exit::Success, "execute") => "executed",
+            (Exit::Success, _) if self.applied.is_empty() && self.seeded.is_none() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
             (Exit::Drift, _) => "drift",

@@ -24,7 +24,8 @@ pub fn printable_name(name: &str) -> String {
     printable(name).replace('\n', "\\n").replace('\t', "\\t")
 }
 
-fn steers(c: char) -> bool {
+/// Whether a character could steer a terminal or disguise a line.
+pub fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -5,6 +5,7 @@ use crate::baseline;
 use crate::cli::Cli;
 use crate::deploy;
 use crate::drift;
+use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -57,6 +58,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
         outcome.verb,
         settings.target.describe()
     );
+    tracing::info!("credentials for the database: {}", settings.target);
     // One thread is enough for one session; it also makes sure that both messages of the protocol are queued before either is sent.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,6 +67,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let result = runtime.block_on(async {
         let stop = Stop::listen(settings.max_duration, settings.stop_within)
             .map_err(|error| bug(&format!("the signals could not be caught: {error}")))?;
+        let settings = stop.unless(settings.find_target()).await??;
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
@@ -74,6 +77,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
             Action::Drift(since) => drift::drift(&settings, &stop, since, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
+            Action::Execute(order) => execute::execute(&settings, order, &stop, outcome).await,
         }
     });
     // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.

@@ -29,7 +29,8 @@ pub struct Watch {
 
 #[derive(Clone, Debug)]
 struct Running {
-    migration: String,
+    /// None: a statement of no migration.
+    migration: Option<String>,
     since: Instant,
 }
 
@@ -72,11 +73,11 @@ impl Watch {
         }
     }
 
-    /// A migration begins, or is tried again.
-    pub fn begin(&self, migration: &str) {
+    /// A migration begins, or is tried again; none: a statement of no migration.
+    pub fn begin(&self, migration: Option<&str>) {
         self.blockers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.running.send_replace(Some(Running {
-            migration: migration.to_owned(),
+            migration: migration.map(str::to_owned),
             since: Instant::now(),
         }));
     }
@@ -191,7 +192,7 @@ fn show(now: &Running, seen: &Activity) {
         .map(|progress| format!("  {}: {}", progress.what, progress.phase));
     let text = format!(
         "{}  {} s{}{}",
-        printable_name(&now.migration),
+        printable_name(now.migration.as_deref().unwrap_or("the statement")),
         now.since.elapsed().as_secs(),
         phase.unwrap_or_default(),
         waiting(seen)
@@ -201,7 +202,7 @@ fn show(now: &Running, seen: &Activity) {
 
 /// In the log; on a terminal only who is in the way, since the rest stands on its last line.
 fn say(now: &Running, seen: &Activity) {
-    let migration = now.migration.as_str();
+    let migration = now.migration.as_deref();
     let seconds = now.since.elapsed().as_secs();
     let percent = seen.progress.as_ref().and_then(Progress::percent);
     if !live::is_shown() {

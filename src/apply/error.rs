@@ -106,9 +106,8 @@ impl Context<'_> {
         failure.sqlstate.clone_from(&error.sqlstate);
         failure.details.clone_from(&error.details);
         failure.place = at.map(|at| excerpt::place(self.migration, self.script, at));
-        if let Some(hint) = self.hint(error, at) {
-            failure.details.push(hint.to_owned());
-        }
+        let hint = at.and_then(|at| hint(error, self.script, at));
+        failure.details.extend(hint.map(str::to_owned));
         failure
     }
 
@@ -145,16 +144,13 @@ impl Context<'_> {
         failure.details.clone_from(&error.details);
         failure
     }
+}
 
-    fn hint(&self, error: &ServerError, at: Option<usize>) -> Option<&'static str> {
-        if !error.is(&["42601"]) {
-            return None;
-        }
-        let line = self.script.chars().skip(at?).take(1).collect::<String>();
-        (line == "\\").then_some(
-            "this is a command of psql, which only psql understands: take it out (a dump made with `pg_dump --inserts` holds plain SQL)",
-        )
-    }
+/// What may help with a script's error at this place, in characters.
+pub fn hint(error: &ServerError, script: &str, at: usize) -> Option<&'static str> {
+    (error.is(&["42601"]) && script.chars().nth(at) == Some('\\')).then_some(
+        "this is a command of psql, which only psql understands: take it out (a dump made with `pg_dump --inserts` holds plain SQL)",
+    )
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Applier<'_> {
     /// The failure, with what state it left; the ledger has it too.
     pub async fn apply(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         self.session.set_subject(Some(pending.name));
-        self.watch.begin(pending.name);
+        self.watch.begin(Some(pending.name));
         let end = match pending.shape {
             _ if pending.resume.is_some() => self.step_by_step(pending).await,
             Shape::Atomic { head } => self.atomic(pending, head).await,
@@ -259,7 +259,7 @@ impl Applier<'_> {
         }
         let again = self.stop.unless(retry.again(pending.name, error)).await?;
         if again {
-            self.watch.begin(pending.name);
+            self.watch.begin(Some(pending.name));
         }
         Ok(again)
     }

@@ -33,6 +33,10 @@ pub struct Terms<'a> {
     pub role: Option<&'a str>,
     /// Whether a pooler in session mode may stand between.
     pub allow_pooler: bool,
+    /// Whether the ledger is read.
+    pub ledger: bool,
+    /// Whether the session's transactions are READ ONLY unless they say otherwise.
+    pub read_only: bool,
 }
 
 /// An open session and what it found.
@@ -41,7 +45,7 @@ pub struct Opened {
     pub session: Session,
     /// The server.
     pub server: Server,
-    /// Every row of the ledger; none where the table does not exist.
+    /// Every row of the ledger; none where the table does not exist, or was not to be read.
     pub history: Option<History>,
 }
 
@@ -113,7 +117,12 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let (made, (), rows, facts) = tokio::join!(
         session.make_settings(),
         session.keep_settings(&OPTIONAL, &ours),
-        session.rows(&ledger),
+        async {
+            match terms.ledger {
+                true => session.rows(&ledger).await.map(Some),
+                false => Ok(None),
+            }
+        },
         session.rows(FACTS)
     );
     made.map_err(|error| unsettable(terms, &error))?;
@@ -148,7 +157,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         );
     }
     let history = match rows {
-        Ok(rows) => Some(read(&rows)),
+        Ok(rows) => rows.as_deref().map(read),
         Err(error) if error.is(&["42P01"]) => None,
         Err(error) => return Err(unreadable(&error)),
     };
@@ -250,7 +259,7 @@ fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
 
 fn startup(terms: &Terms<'_>) -> Startup {
     // Sent as startup options, so that RESET ALL comes back to them. What would end long work is set, never inherited from the role or the server.
-    let options = [
+    let mut options = vec![
         ("statement_timeout", "0".to_owned()),
         ("idle_in_transaction_session_timeout", "0".to_owned()),
         ("lock_timeout", format!("{}ms", terms.lock_timeout.as_millis())),
@@ -261,6 +270,9 @@ fn startup(terms: &Terms<'_>) -> Startup {
         ("tcp_user_timeout", "120s".to_owned()),
         (RUN_ID_SETTING, terms.run_id.to_owned()),
     ];
+    if terms.read_only {
+        options.push(("default_transaction_read_only", "on".to_owned()));
+    }
     Startup {
         // At most 63 bytes are kept of it.
         application_name: format!("{APPLICATION}{} {}", env!("CARGO_PKG_VERSION"), terms.run_id),

@@ -6,7 +6,8 @@ use super::server_error::ServerError;
 use crate::sql::{password, quote};
 use futures_util::StreamExt;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow, SimpleQueryStream};
 
 /// The custom setting that carries the run's id, sent as a startup option, so that RESET ALL comes back to it. Where it cannot be read back, a
 /// pooler stands between us and the server.
@@ -14,7 +15,8 @@ pub const RUN_ID_SETTING: &str = "prisma_migrate_task.run_id";
 
 /// A session and the task that reads from its connection.
 ///
-/// Everything goes by the simple query protocol: one round trip a message, nothing prepared, nothing that a pooler would have to keep.
+/// Everything goes by the simple query protocol: one round trip a message, nothing prepared, nothing that a pooler would have to keep. The one exception
+/// is [`Session::describe`].
 pub struct Session {
     client: tokio_postgres::Client,
     reader: tokio::task::JoinHandle<()>,
@@ -191,6 +193,26 @@ impl Session {
             }
         }
         Sent { completed, error: None }
+    }
+
+    /// Has the server parse a statement, without running it: the names and types of the columns that it yields, none where it yields no rows.
+    ///
+    /// By the extended query protocol, which takes exactly one statement: a text that the server takes for more is its error.
+    ///
+    /// # Errors
+    /// The server's, with the place in the statement.
+    pub async fn describe(&self, statement: &str) -> Result<Vec<(String, Type)>, ServerError> {
+        let prepared = self.client.prepare(statement).await?;
+        let column = |column: &tokio_postgres::Column| (column.name().to_owned(), column.type_().clone());
+        Ok(prepared.columns().iter().map(column).collect())
+    }
+
+    /// Sends a text and hands out what it yields as it comes: no more than a few messages are held.
+    ///
+    /// # Errors
+    /// The connection is gone. The server's errors come in the stream.
+    pub async fn stream(&self, text: &str) -> Result<SimpleQueryStream, ServerError> {
+        Ok(self.client.simple_query_raw(text).await?)
     }
 
     /// Ends a session that nothing was set in, without waiting.

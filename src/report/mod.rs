@@ -1,4 +1,4 @@
-//! Where the outcome goes: standard output, as text or as JSON, and a file.
+//! Where the outcome goes: standard output (of `execute`: standard error), as text or as JSON, and a file.
 
 mod text;
 
@@ -10,10 +10,13 @@ use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-/// Writes the outcome to standard output. A reader that has gone away changes nothing about the outcome.
+/// Writes the outcome to standard output, or to standard error where the other is for the rows of `execute`. A reader that has gone away changes
+/// nothing about the outcome.
 pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
-    let mut stdout = std::io::stdout();
-    let terminal = stdout.is_terminal();
+    let (mut to, terminal): (Box<dyn Write>, bool) = match outcome.verb {
+        "execute" => (Box::new(std::io::stderr()), std::io::stderr().is_terminal()),
+        _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
+    };
     let text = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => text::render(outcome, terminal),
         LogFormat::Json => {
@@ -25,7 +28,7 @@ pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
             document.to_string()
         }
     };
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let _ = writeln!(to, "{text}").and_then(|()| to.flush());
 }
 
 /// Writes the outcome as a JSON document to a file. Where that fails, the outcome says so, and its exit code too if it was a success.

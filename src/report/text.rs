@@ -7,7 +7,7 @@ use crate::database::open::Server;
 use crate::drift::{Change, Difference};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::outcome::Outcome;
+use crate::outcome::{Executed, Outcome};
 use crate::printable::{printable, printable_name};
 
 const BOLD: &str = "1";
@@ -27,6 +27,14 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         page.migrations(outcome);
     } else {
         overview::show(&mut page, outcome);
+    }
+    if let Some(seeded) = &outcome.seeded {
+        page.blank();
+        page.line(
+            "  seeded   ",
+            GREEN,
+            &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
+        );
     }
     page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
@@ -92,6 +100,7 @@ impl Page {
             "resolved" => (GREEN, "resolved".to_owned()),
             "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
             "no_drift" => (GREEN, "no drift".to_owned()),
+            "executed" => (GREEN, executed(&outcome.executed)),
             _ => (GREEN, "up to date".to_owned()),
         };
         let mut about = Vec::new();
@@ -197,6 +206,13 @@ fn place(server: &Server) -> String {
     match server.ledger_schema.as_ref().or(server.schema.as_ref()) {
         Some(schema) => format!("{} (schema {schema})", server.address),
         None => server.address.clone(),
+    }
+}
+
+fn executed(executed: &[Executed]) -> String {
+    match executed.iter().map(|executed| executed.statements).sum() {
+        1 => "1 statement executed".to_owned(),
+        n => format!("{n} statements executed"),
     }
 }
 

@@ -111,6 +111,10 @@ impl<'a> Words<'a> {
         Words { words }
     }
 
+    pub(super) fn at(&self, at: usize) -> Option<&'a str> {
+        self.words.get(at).copied()
+    }
+
     pub(super) fn is(&self, at: usize, any_of: &[&str]) -> bool {
         self.words
             .get(at)

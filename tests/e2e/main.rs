@@ -4,13 +4,16 @@
 
 mod artifact;
 mod artifact_ranges;
+mod aws_profile;
 mod cases;
 mod cli;
 mod concurrently;
 mod connect;
 mod create;
+mod credentials;
 mod drift;
 mod example;
+mod execute;
 mod hostile;
 mod interop;
 mod lexer;

@@ -137,6 +137,11 @@ fn documents() -> Vec<Value> {
         .verb(["resolve", "--applied", "20240106_bad"])
         .arg(history.folder());
     keep(resolve.database(&database).run(), 0, "resolved");
+    keep(
+        migrate().verb(["execute", "SELECT 1"]).database(&database).run(),
+        0,
+        "executed",
+    );
     keep(migrate().verb(["deploy"]).run(), 2, "failed");
 
     let grown = Server::shared().database();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::process::{Run, Running};
+use crate::process::{Ends, Run, Running};
 
 const FILES: [(&str, &str); 3] = [
     ("package.json", include_str!("../prisma-cli/package.json")),
@@ -54,7 +54,7 @@ pub fn start<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl I
         .env("PRISMA_CLIENT_ENGINE_TYPE", "client")
         .env("PRISMA_QUERY_ENGINE_LIBRARY", home.join("package.json"));
     command.env("PRISMA_SCHEMA_ENGINE_BINARY", "/bin/true");
-    Running::start(command, None, Vec::new())
+    Running::start(command, None, Vec::new(), Ends::default())
 }
 
 /// The folder of the CLI, installed on first use.

@@ -1,6 +1,8 @@
 //! A program run by a test: its output is collected, its time is bounded, and it does not outlive the test.
 
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 /// A program that runs longer than this is killed, and its test fails.
@@ -78,6 +81,46 @@ impl std::fmt::Display for Run {
     }
 }
 
+/// What a program's standard input and output are tied to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ends {
+    pub stdin: Stdin,
+    pub stdout: Stdout,
+}
+
+/// Who reads what a program writes.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Stdout {
+    #[default]
+    Read,
+    AtMost(usize),
+    Unread,
+    File(PathBuf),
+}
+
+/// What a program reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Stdin {
+    #[default]
+    Nothing,
+    Text(Vec<u8>),
+    Terminal,
+}
+
+/// A terminal: our end, and the program's.
+fn terminal() -> (OwnedFd, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("no terminal to be had");
+    grantpt(&ours).expect("no terminal to be had");
+    unlockpt(&ours).expect("no terminal to be had");
+    let name = ptsname(&ours, Vec::new()).expect("a terminal has a name");
+    let theirs = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().expect("its name is ASCII"))
+        .expect("a terminal can be opened");
+    (ours, theirs)
+}
+
 type Output = Arc<Mutex<Vec<u8>>>;
 
 /// A program that is running. Dropping it kills it.
@@ -90,23 +133,62 @@ pub struct Running {
     readers: Vec<JoinHandle<()>>,
     report: Option<(TempDir, PathBuf)>,
     secrets: Vec<String>,
+    /// Our end of its terminal, which hangs up when this is dropped.
+    _terminal: Option<OwnedFd>,
 }
 
 impl Running {
     /// `report`: the file to read after the end, and the folder that goes away with it. No secret may be seen in anything the program says.
-    pub(crate) fn start(mut command: Command, report: Option<(TempDir, PathBuf)>, secrets: Vec<String>) -> Running {
+    pub(crate) fn start(
+        mut command: Command,
+        report: Option<(TempDir, PathBuf)>,
+        secrets: Vec<String>,
+        ends: Ends,
+    ) -> Running {
+        let mut terminal = None;
+        let (stdin, text) = match ends.stdin {
+            Stdin::Nothing => (Stdio::null(), None),
+            Stdin::Text(text) => (Stdio::piped(), Some(text)),
+            Stdin::Terminal => {
+                let (ours, theirs) = self::terminal();
+                terminal = Some(ours);
+                (theirs.into(), None)
+            }
+        };
         command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(match &ends.stdout {
+                Stdout::File(file) => OpenOptions::new()
+                    .write(true)
+                    .open(file)
+                    .expect("it can be opened")
+                    .into(),
+                _ => Stdio::piped(),
+            })
             .stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
+        if let Some(text) = text {
+            let mut stdin = child.stdin.take().expect("stdin is piped");
+            // The program may end without having read it.
+            thread::spawn(move || drop(stdin.write_all(&text)));
+        }
         let (stdout, stderr) = (Output::default(), Output::default());
-        let readers = vec![
-            collect(child.stdout.take().expect("stdout is piped"), Arc::clone(&stdout)),
-            collect(child.stderr.take().expect("stderr is piped"), Arc::clone(&stderr)),
-        ];
+        let mut readers = vec![collect(
+            child.stderr.take().expect("stderr is piped"),
+            Arc::clone(&stderr),
+            usize::MAX,
+        )];
+        let most = match ends.stdout {
+            Stdout::Read => Some(usize::MAX),
+            Stdout::AtMost(bytes) => Some(bytes),
+            Stdout::Unread | Stdout::File(_) => None,
+        };
+        if let Some(most) = most {
+            let from = child.stdout.take().expect("stdout is piped");
+            readers.push(collect(from, Arc::clone(&stdout), most));
+        }
         Running {
             child,
             started: Instant::now(),
@@ -115,12 +197,23 @@ impl Running {
             readers,
             report,
             secrets,
+            _terminal: terminal,
         }
     }
 
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it has held so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        memory(self.id()).expect("it is running")
+    }
+
+    /// Standard output so far.
+    pub fn stdout(&self) -> String {
+        read(&self.stdout)
     }
 
     /// Sends a signal, such as [`Signal::TERM`].
@@ -233,13 +326,15 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static, to: Output) -> JoinHandle<()> {
+fn collect(mut from: impl Read + Send + 'static, to: Output, most: usize) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut chunk = [0; 8192];
         while let Ok(length @ 1..) = from.read(&mut chunk) {
-            to.lock()
-                .expect("a reader of output panicked")
-                .extend_from_slice(&chunk[..length]);
+            let mut to = to.lock().expect("a reader of output panicked");
+            to.extend_from_slice(&chunk[..length]);
+            if to.len() >= most {
+                return;
+            }
         }
     })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::postgres::Database;
-use crate::process::{Run, Running};
+use crate::process::{Ends, Run, Running, Stdin, Stdout};
 use crate::s3::S3;
 
 /// The program under test: `Tool::new(env!("CARGO_BIN_EXE_prisma-migrate-task"))`.
@@ -36,6 +36,7 @@ impl Tool {
             environment: Vec::new(),
             secrets: Vec::new(),
             report: true,
+            ends: Ends::default(),
         }
     }
 }
@@ -51,6 +52,7 @@ pub struct Call {
     environment: Vec<(OsString, OsString)>,
     secrets: Vec<String>,
     report: bool,
+    ends: Ends,
 }
 
 impl Call {
@@ -85,6 +87,13 @@ impl Call {
         self.secret(s3.secret_key())
     }
 
+    /// Sets several variables.
+    pub fn envs(self, variables: impl IntoIterator<Item = (String, String)>) -> Call {
+        variables
+            .into_iter()
+            .fold(self, |call, (name, value)| call.env(name, value))
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Call {
         self.environment
@@ -110,6 +119,36 @@ impl Call {
         self
     }
 
+    /// Gives it this on standard input.
+    pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Call {
+        self.ends.stdin = Stdin::Text(text.into());
+        self
+    }
+
+    /// Gives it a terminal as standard input.
+    pub fn terminal(mut self) -> Call {
+        self.ends.stdin = Stdin::Terminal;
+        self
+    }
+
+    /// Closes its standard output behind so many bytes, as `head` does.
+    pub fn read_at_most(mut self, bytes: usize) -> Call {
+        self.ends.stdout = Stdout::AtMost(bytes);
+        self
+    }
+
+    /// Leaves its standard output open and unread, as a pager does that waits for a key.
+    pub fn stall_stdout(mut self) -> Call {
+        self.ends.stdout = Stdout::Unread;
+        self
+    }
+
+    /// Sends its standard output to this file.
+    pub fn stdout_to(mut self, file: impl Into<PathBuf>) -> Call {
+        self.ends.stdout = Stdout::File(file.into());
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Run {
         self.spawn().wait()
@@ -129,7 +168,7 @@ impl Call {
             command.arg("--report").arg(&path);
             (folder, path)
         });
-        Running::start(command, report, self.secrets)
+        Running::start(command, report, self.secrets, self.ends)
     }
 
     fn secrets_of(mut self, database: &Database) -> Call {

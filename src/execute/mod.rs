@@ -1,0 +1,143 @@
+//! `execute`: runs SQL that somebody gives, and prints what it yields.
+//!
+//! All of it is one transaction, unless it is told otherwise. Nothing is written without being asked to: away from a terminal the transaction is
+//! READ ONLY until `--confirm` is given. A READ ONLY transaction cannot be left by the SQL in it: statements that end a transaction are refused, and
+//! once a query has run, the server lets none be made READ WRITE (`check_transaction_read_only` in its sources). That a text is one statement, and
+//! not several of which only the first was looked at, the server says itself (`Session::describe`).
+//!
+//! It takes no migration lock, since it does not touch the ledger and is what one looks with while a deploy runs.
+
+mod check;
+mod failure;
+mod format;
+mod input;
+mod output;
+mod run;
+mod table;
+
+pub use input::Input;
+
+use crate::cli::Format;
+use crate::database::open;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::outcome::{Executed, Outcome};
+use crate::settings::Settings;
+use crate::sql::script;
+use crate::stop::Stop;
+use crate::watch::Watch;
+use failure::{Scene, failure, not_in_time};
+use output::Output;
+use run::Run;
+use std::time::Duration;
+
+/// What is to be run, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Where the SQL comes from.
+    pub input: Input,
+    /// Whether it may write.
+    pub access: Access,
+    /// Whether all of it is one transaction; else each statement is committed by itself.
+    pub transaction: bool,
+    /// How rows are printed.
+    pub format: Format,
+}
+
+/// Whether the SQL may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `--confirm`, or a person at a terminal.
+    Write,
+    /// `--read-only`.
+    ReadOnly,
+    /// Nobody said that it may.
+    Unconfirmed,
+}
+
+/// How far it has come.
+#[derive(Debug, Default)]
+struct Progress {
+    executed: Vec<Executed>,
+    /// How many statements have ended.
+    completed: usize,
+    /// Set from when the commit is sent.
+    committing: bool,
+}
+
+impl Progress {
+    /// A statement has ended. Equal commands in a row are counted together: a script may have very many.
+    fn completed(&mut self, command: String, rows: Option<u64>) {
+        self.completed += 1;
+        match self.executed.last_mut() {
+            Some(last) if last.command == command && last.rows.is_some() == rows.is_some() => {
+                last.statements += 1;
+                last.rows = last.rows.zip(rows).map(|(before, now)| before + now);
+            }
+            _ => self.executed.push(Executed {
+                command,
+                statements: 1,
+                rows,
+            }),
+        }
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The first failure. In the one transaction everything is rolled back then; else what was executed before it is in the outcome, and committed.
+pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &mut Outcome) -> Result<Exit, Failure> {
+    if !order.transaction && order.access == Access::Unconfirmed {
+        return Err(Failure::new(
+            Exit::Refused,
+            "--no-transaction commits each statement by itself, which nobody has confirmed",
+            "give --confirm too",
+        ));
+    }
+    let sql = stop.unless(order.input.read()).await??;
+    let statements = script::statements(&sql);
+    check::check(&sql, &statements, order)?;
+    let run_id = outcome.run_id.clone();
+    let terms = settings.terms(&run_id);
+    let opened = stop.unless(open::open_with_retry(&terms)).await??;
+    outcome.database = Some(opened.server.clone());
+    let session = &opened.session;
+    let watch = Watch::new(&terms, opened.server.pid, settings.progress_every);
+    let run = Run {
+        session,
+        watch: &watch,
+        stop,
+        order,
+        sql: &sql,
+        statements: &statements,
+    };
+    let (mut progress, mut output) = (Progress::default(), Output::new(order.format, stop));
+    let ended = stop.ended(session, run.all(&mut progress, &mut output)).await;
+    watch.end();
+    let scene = Scene {
+        order,
+        sql: &sql,
+        statements: &statements,
+        progress: &progress,
+        stopped: stop.reason(),
+        blockers: watch.blockers(),
+        writable: opened.server.writable,
+    };
+    let result = match ended {
+        Some(Ok(())) => Ok(Exit::Success),
+        Some(Err(broken)) => Err(failure(&scene, broken)),
+        None => Err(not_in_time(&scene)),
+    };
+    if result.is_ok() || !order.transaction {
+        outcome.executed = progress.executed;
+    }
+    // What is not committed is rolled back by the end of the session, if nothing else did.
+    if tokio::time::timeout(Duration::from_secs(2), opened.session.close())
+        .await
+        .is_err()
+    {
+        tracing::debug!("the server did not answer the goodbye");
+    }
+    result
+}
