@@ -1,0 +1,215 @@
+import { ArnFormat, Stack, Token } from 'aws-cdk-lib';
+import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
+import { Peer, Port } from 'aws-cdk-lib/aws-ec2';
+import { Secret as EcsSecret } from 'aws-cdk-lib/aws-ecs';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import type { IDatabaseCluster, IDatabaseInstance } from 'aws-cdk-lib/aws-rds';
+import type { ISecret } from 'aws-cdk-lib/aws-secretsmanager';
+import type { IParameter } from 'aws-cdk-lib/aws-ssm';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
+import type { Construct } from 'constructs';
+import { Refusal } from './refusal.js';
+
+/** A database that is neither an instance nor a cluster of this app: its endpoint, as it is. Not an RDS Proxy, which a migration cannot use. */
+export interface DatabaseEndpoint {
+  /** The endpoint's own name: with IAM, RDS takes no token that was signed for a CNAME. */
+  readonly host: string;
+  /**
+   * The port.
+   * @default 5432
+   */
+  readonly port?: number;
+  /**
+   * The database's security group, which lets the task in.
+   * @default - nothing is added: the database must let the task's security group in by other means
+   */
+  readonly securityGroup?: ISecurityGroup;
+  /**
+   * RDS' resource id (`db-ABC…`, `cluster-ABC…`), which the right to log in with IAM is granted on.
+   * @default - none; refused with `login.iamUser`
+   */
+  readonly resourceId?: string;
+}
+
+/** How the task logs in. Exactly one of `secret`, `iamUser`, `password`. */
+export interface DatabaseLogin {
+  /**
+   * A secret in Secrets Manager, as RDS has it. The program fetches it by itself, and again when the server refuses what it held, so that rotation
+   * breaks no run.
+   * @default - the secret that the CDK has made for `instance` or `cluster`, where neither `iamUser` nor `password` is given
+   */
+  readonly secret?: ISecret;
+  /**
+   * The key that `secret` is encrypted with, where it is not known from `secret` itself.
+   * @default - the secret's own `encryptionKey`; `aws/secretsmanager` needs none
+   */
+  readonly secretKey?: IKey;
+  /**
+   * A user of the database who has been granted `rds_iam`: an IAM token in place of a password. IAM authentication must be on.
+   * @default - none
+   */
+  readonly iamUser?: string;
+  /**
+   * The password in an SSM parameter (SecureString), injected by ECS when the task starts; needs `user`.
+   * @default - none
+   */
+  readonly password?: IParameter;
+  /**
+   * The user whose password `password` is.
+   * @default - none
+   */
+  readonly user?: string;
+}
+
+/** The database: exactly one of `instance`, `cluster`, `endpoint`. */
+export interface MigrateDatabase {
+  /**
+   * An RDS instance. Its security group lets the task in.
+   * @default - none
+   */
+  readonly instance?: IDatabaseInstance & { readonly secret?: ISecret };
+  /**
+   * An Aurora or Multi-AZ cluster; the writer's endpoint is used. Its security group lets the task in.
+   * @default - none
+   */
+  readonly cluster?: IDatabaseCluster & { readonly secret?: ISecret };
+  /**
+   * A database that only its endpoint is known of.
+   * @default - none
+   */
+  readonly endpoint?: DatabaseEndpoint;
+  /**
+   * How the task logs in. Give it a user of its own whose rights end where migrations end, not the master user: whoever may start the task may
+   * run any SQL as that user.
+   * @default - the secret that the CDK has made for `instance` or `cluster`
+   */
+  readonly login?: DatabaseLogin;
+  /**
+   * The database's name.
+   * @default - `postgres`; with a secret that holds `dbname`, that one
+   */
+  readonly name?: string;
+  /**
+   * The schema.
+   * @default - the server's own search path, mostly `public`
+   */
+  readonly schema?: string;
+}
+
+/** What a database comes to in a task definition. */
+export interface DatabaseAccess {
+  readonly environment: Record<string, string>;
+  readonly secrets: Record<string, EcsSecret>;
+  /** What the task's role needs: exactly what the program calls. */
+  readonly statements: PolicyStatement[];
+  /** Lets a security group in, and out. */
+  readonly connect: (task: ISecurityGroup) => void;
+}
+
+interface Place {
+  readonly host: string;
+  readonly port: string;
+  readonly resourceId?: string;
+  readonly secret?: ISecret;
+  readonly connect: DatabaseAccess['connect'];
+}
+
+const DESCRIPTION = 'Prisma migrations';
+
+function place(construct: string, database: MigrateDatabase): Place {
+  const { instance, cluster, endpoint } = database;
+  const given = Object.entries({ instance, cluster, endpoint }).filter(([, value]) => value !== undefined);
+  if (given.length !== 1) {
+    const names = given.map(([name]) => name).join(' and ') || 'none of them';
+    throw new Refusal(construct, `database takes exactly one of instance, cluster and endpoint, and has ${names}.`);
+  }
+  if (instance) {
+    return {
+      host: instance.dbInstanceEndpointAddress,
+      port: instance.dbInstanceEndpointPort,
+      resourceId: instance.instanceResourceId,
+      secret: instance.secret,
+      connect: (task) => instance.connections.allowDefaultPortFrom(task, DESCRIPTION),
+    };
+  }
+  if (cluster) {
+    return {
+      host: cluster.clusterEndpoint.hostname,
+      port: Token.asString(cluster.clusterEndpoint.port),
+      resourceId: cluster.clusterResourceIdentifier,
+      secret: cluster.secret,
+      connect: (task) => cluster.connections.allowDefaultPortFrom(task, DESCRIPTION),
+    };
+  }
+  const { host, port = 5432, securityGroup, resourceId } = endpoint!;
+  if (/\.proxy-[a-z0-9]+\..*\.rds\.amazonaws\.com/.test(host)) {
+    throw new Refusal(construct, `"${host}" is an RDS Proxy, which keeps no session for a migration: give the endpoint of the instance or the cluster's writer.`);
+  }
+  return {
+    host,
+    port: Token.asString(port),
+    resourceId,
+    connect: (task) => {
+      if (securityGroup) securityGroup.connections.allowFrom(task, Port.tcp(port), DESCRIPTION);
+      else task.addEgressRule(Peer.anyIpv4(), Port.tcp(port), DESCRIPTION);
+    },
+  };
+}
+
+/** What the task is told and granted. */
+export function databaseAccess(scope: Construct, construct: string, database: MigrateDatabase): DatabaseAccess {
+  const { login = {}, name, schema } = database;
+  const at = place(construct, database);
+  const environment: Record<string, string> = { DB_HOST: at.host, DB_PORT: at.port };
+  if (name !== undefined) environment.DB_NAME = name;
+  if (schema !== undefined) environment.DB_SCHEMA = schema;
+  const access = { environment, secrets: {} as Record<string, EcsSecret>, statements: [] as PolicyStatement[], connect: at.connect };
+
+  const ways = ['secret', 'iamUser', 'password'].filter((way) => login[way as keyof DatabaseLogin] !== undefined);
+  if (ways.length > 1) {
+    throw new Refusal(construct, `database.login takes one of secret, iamUser and password, and has ${ways.join(' and ')}.`);
+  }
+  if (login.user !== undefined && login.password === undefined) {
+    throw new Refusal(construct, 'database.login.user belongs to password: a secret names its own user, and an IAM user is iamUser.');
+  }
+  if (login.secretKey !== undefined && login.secret === undefined && (ways.length > 0 || at.secret === undefined)) {
+    throw new Refusal(construct, 'database.login.secretKey belongs to a secret, and there is none.');
+  }
+
+  if (login.iamUser !== undefined) {
+    if (at.resourceId === undefined) {
+      throw new Refusal(construct, 'IAM needs the resource id that the right to log in is granted on: give database.endpoint.resourceId.');
+    }
+    Object.assign(environment, { DB_IAM_AUTH: 'true', DB_USERNAME: login.iamUser });
+    const resourceName = `${at.resourceId}/${login.iamUser}`;
+    const arn = Stack.of(scope).formatArn({ service: 'rds-db', resource: 'dbuser', resourceName, arnFormat: ArnFormat.COLON_RESOURCE_NAME });
+    access.statements.push(new PolicyStatement({ actions: ['rds-db:connect'], resources: [arn] }));
+    return access;
+  }
+  if (login.password !== undefined) {
+    if (login.user === undefined) throw new Refusal(construct, 'database.login.password needs database.login.user.');
+    environment.DB_USERNAME = login.user;
+    access.secrets.DB_PASSWORD = EcsSecret.fromSsmParameter(login.password);
+    return access;
+  }
+  const secret = login.secret ?? at.secret;
+  if (secret === undefined) {
+    throw new Refusal(construct, 'nothing says how to log in: give database.login with secret, iamUser, or password and user.');
+  }
+  environment.DB_SECRET_ARN = secret.secretArn;
+  access.statements.push(
+    // An ARN without its six random characters matches with any.
+    new PolicyStatement({ actions: ['secretsmanager:GetSecretValue'], resources: [secret.secretFullArn ?? `${secret.secretArn}-??????`] }),
+  );
+  const key = login.secretKey ?? secret.encryptionKey;
+  if (key) {
+    access.statements.push(
+      new PolicyStatement({
+        actions: ['kms:Decrypt'],
+        resources: [key.keyArn],
+        conditions: { StringEquals: { 'kms:ViaService': `secretsmanager.${Stack.of(scope).region}.amazonaws.com` } },
+      }),
+    );
+  }
+  return access;
+}

@@ -1,0 +1,347 @@
+import { CfnOutput, Duration, Names, RemovalPolicy, Size, Stack, Token, Validations } from 'aws-cdk-lib';
+import { type ISecurityGroup, type IVpc, Peer, Port, SecurityGroup, type SubnetSelection } from 'aws-cdk-lib/aws-ec2';
+import {
+  AwsLogDriverMode, Capability, Cluster, type ContainerDefinition, ContainerInsights, CpuArchitecture, FargateTaskDefinition, type ICluster, LinuxParameters,
+  LogDrivers, OperatingSystemFamily,
+} from 'aws-cdk-lib/aws-ecs';
+import { Grant, type IGrantable, type IPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { type ILogGroup, LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
+import { Construct } from 'constructs';
+import { MigrateAlarms } from './alarms.js';
+import { type MigrateArtifact, type ResolvedArtifact, resolveArtifact } from './artifact.js';
+import { CONTAINER_NAME, IMAGE_USER, SETTINGS } from './contract.js';
+import { databaseAccess, type MigrateDatabase } from './database.js';
+import { containerImage, type MigrateImage } from './image.js';
+import { Refusal } from './refusal.js';
+import { UploadRule } from './upload-rule.js';
+
+/** Where outcomes are kept as JSON documents: `s3://bucket/prefix/<key>/<version or etag>/<run id>.json`. */
+export interface ReportPlace {
+  /** The bucket. */
+  readonly bucket: IBucket;
+  /**
+   * What the keys begin with, without a slash at either end.
+   * @default 'reports'
+   */
+  readonly prefix?: string;
+}
+
+export interface PrismaMigrateTaskProps {
+  /** The network that the database can be reached from. */
+  readonly vpc: IVpc;
+  /**
+   * The subnets that the task runs in. It needs a way to S3, to the registry of the image, to CloudWatch Logs, and to Secrets Manager or SSM where
+   * the login is there.
+   * @default - the private subnets with a way out
+   */
+  readonly vpcSubnets?: SubnetSelection;
+  /**
+   * Whether the task gets a public address; without one nothing in a public subnet can pull an image.
+   * @default false
+   */
+  readonly assignPublicIp?: boolean;
+  /**
+   * The cluster that the task runs in.
+   * @default - a new one, of Fargate alone
+   */
+  readonly cluster?: ICluster;
+  /** The image, by its digest. */
+  readonly image: MigrateImage;
+  /**
+   * The processor that the image was built for.
+   * @default CpuArchitecture.ARM64
+   */
+  readonly architecture?: CpuArchitecture;
+  /**
+   * CPU units.
+   * @default 256 - Fargate's least: the work is done by the database
+   */
+  readonly cpu?: number;
+  /**
+   * MiB of memory.
+   * @default 512 - Fargate's least: the program is content with 64
+   */
+  readonly memoryLimitMiB?: number;
+  /** The database, and how to log in. */
+  readonly database: MigrateDatabase;
+  /** Where prisma.zip lies. */
+  readonly artifact: MigrateArtifact;
+  /**
+   * Starts the task at each upload.
+   * @default true
+   */
+  readonly startOnUpload?: boolean;
+  /**
+   * What is otherwise given as flags, by the names of their variables: `{ LOCK_WAIT: '30m', FAIL_ON: 'drop' }`. It can be read in the task
+   * definition, so nothing secret belongs here.
+   * @default - the program's own defaults
+   */
+  readonly settings?: Readonly<Record<string, string>>;
+  /**
+   * How long the container has to stop after SIGTERM, 15 to 120 seconds. The program stops by itself ten seconds sooner.
+   * @default Duration.seconds(120) - the most that Fargate grants
+   */
+  readonly stopTimeout?: Duration;
+  /**
+   * Where each run's outcome is kept, which `wait` reads.
+   * @default - nowhere but in the log
+   */
+  readonly reports?: ReportPlace;
+  /**
+   * Who is told when a migration failed, could not be started, or an upload's event was lost. The topic of another stack must let EventBridge and
+   * CloudWatch publish to it.
+   * @default - nobody
+   */
+  readonly alarmTopic?: ITopic;
+  /**
+   * Where the log goes.
+   * @default - a new group, kept for `logRetention`
+   */
+  readonly logGroup?: ILogGroup;
+  /**
+   * How long the new log group keeps what it holds.
+   * @default RetentionDays.ONE_YEAR
+   */
+  readonly logRetention?: RetentionDays;
+  /**
+   * The name of the family of task definitions.
+   * @default - made from the construct's path
+   */
+  readonly family?: string;
+  /**
+   * The task's security group, where one exists already.
+   * @default - a new one, which leads to the database and by HTTPS to AWS, and nowhere else
+   */
+  readonly securityGroup?: ISecurityGroup;
+  /**
+   * What the names of the stack's outputs begin with: `MigrateCluster`, `MigrateTaskDefinition`, …, where `run` and `wait` look.
+   * @default 'Migrate'
+   */
+  readonly outputPrefix?: string;
+}
+
+/**
+ * Applies Prisma migrations to PostgreSQL as a one-shot Fargate task, at each upload of prisma.zip.
+ *
+ * Whoever may call ecs:RunTask on this task definition may run any SQL as its database user, since the command can be overridden (`execute`). Grant
+ * it by {@link grantRun} and to few; give the task a database user that can do no more than migrations need.
+ */
+export class PrismaMigrateTask extends Construct implements IGrantable {
+  readonly cluster: ICluster;
+  readonly taskDefinition: FargateTaskDefinition;
+  readonly container: ContainerDefinition;
+  readonly securityGroup: ISecurityGroup;
+  readonly logGroup: ILogGroup;
+  /** The name of the family, known when the app is synthesized. */
+  readonly family: string;
+  readonly subnetIds: string[];
+  readonly assignPublicIp: boolean;
+  readonly artifact: ResolvedArtifact;
+  /**
+   * The rule on the upload, and its dead letters.
+   * Undefined with `startOnUpload: false`.
+   */
+  readonly uploadRule?: UploadRule;
+  readonly grantPrincipal: IPrincipal;
+
+  constructor(scope: Construct, id: string, props: PrismaMigrateTaskProps) {
+    super(scope, id);
+    const stack = Stack.of(this);
+    const subnets = props.vpc.selectSubnets(props.vpcSubnets);
+    this.assignPublicIp = props.assignPublicIp ?? false;
+    if (subnets.hasPublic && !this.assignPublicIp) {
+      this.refuse('vpcSubnets are public, and a task without a public address cannot pull its image there: take private subnets, or set assignPublicIp.');
+    }
+    const stopTimeout = props.stopTimeout ?? Duration.seconds(120);
+    if (stopTimeout.toSeconds() < 15 || stopTimeout.toSeconds() > 120) {
+      this.refuse(`stopTimeout is ${stopTimeout.toSeconds()} s: Fargate grants at most 120, and under 15 a statement is hardly cancelled in time.`);
+    }
+    if (props.logGroup !== undefined && props.logRetention !== undefined) {
+      this.refuse('logRetention is that of a new log group, and logGroup is given: take one of the two.');
+    }
+    this.checkSettings(props.settings ?? {});
+
+    this.subnetIds = subnets.subnetIds;
+    this.cluster = props.cluster ?? this.newCluster(props.vpc);
+    this.logGroup =
+      props.logGroup ??
+      new LogGroup(this, 'Log', { retention: props.logRetention ?? RetentionDays.ONE_YEAR, removalPolicy: RemovalPolicy.RETAIN });
+    this.securityGroup = props.securityGroup ?? this.newSecurityGroup(props.vpc);
+
+    const database = databaseAccess(this, this.node.path, props.database);
+    this.artifact = resolveArtifact(this, this.node.path, props.artifact);
+    database.connect(this.securityGroup);
+
+    this.family = props.family ?? Names.uniqueResourceName(this, { maxLength: 100, separator: '-' });
+    this.taskDefinition = new FargateTaskDefinition(this, 'Definition', {
+      family: this.family,
+      cpu: props.cpu ?? 256,
+      memoryLimitMiB: props.memoryLimitMiB ?? 512,
+      runtimePlatform: {
+        cpuArchitecture: props.architecture ?? CpuArchitecture.ARM64,
+        operatingSystemFamily: OperatingSystemFamily.LINUX,
+      },
+    });
+    this.grantPrincipal = this.taskDefinition.taskRole.grantPrincipal;
+    const linuxParameters = new LinuxParameters(this, 'Linux');
+    linuxParameters.dropCapabilities(Capability.ALL);
+    this.container = this.taskDefinition.addContainer(CONTAINER_NAME, {
+      image: containerImage(this.node.path, props.image),
+      essential: true,
+      user: IMAGE_USER,
+      readonlyRootFilesystem: true,
+      linuxParameters,
+      stopTimeout,
+      environment: {
+        ARTIFACT_BUCKET: this.artifact.bucket.bucketName,
+        PRISMA_ARTIFACT_KEY: this.artifact.key,
+        ...database.environment,
+        ...this.reports(props.reports),
+        STOP_WITHIN: `${stopTimeout.toSeconds() - 10}s`,
+        ...props.settings,
+      },
+      secrets: database.secrets,
+      logging: LogDrivers.awsLogs({
+        logGroup: this.logGroup,
+        streamPrefix: CONTAINER_NAME,
+        // A migration that holds locks must not stand still because CloudWatch Logs cannot be reached.
+        mode: AwsLogDriverMode.NON_BLOCKING,
+        maxBufferSize: Size.mebibytes(25),
+      }),
+    });
+    for (const statement of [...this.artifact.statements, ...database.statements]) {
+      this.taskDefinition.addToTaskRolePolicy(statement);
+    }
+
+    if (props.startOnUpload ?? true) this.uploadRule = new UploadRule(this, 'Upload', { task: this });
+    if (props.alarmTopic) new MigrateAlarms(this, 'Alarms', { task: this, topic: props.alarmTopic, uploadRule: this.uploadRule });
+    this.outputs(stack, props.outputPrefix ?? 'Migrate', props.reports);
+    this.acknowledge();
+  }
+
+  /** `arn:…:task-definition/family:*`: a deploy that makes a new revision while an upload arrives must not be without rights in between. */
+  get familyArn(): string {
+    return Stack.of(this).formatArn({ service: 'ecs', resource: 'task-definition', resourceName: `${this.family}:*` });
+  }
+
+  /** `arn:…:task/cluster/*`. */
+  get taskArns(): string {
+    return Stack.of(this).formatArn({ service: 'ecs', resource: 'task', resourceName: `${this.cluster.clusterName}/*` });
+  }
+
+  /** What starting the task takes: RunTask on this family in this cluster, and PassRole of its two roles to ECS alone. */
+  runStatements(): PolicyStatement[] {
+    return [
+      new PolicyStatement({
+        actions: ['ecs:RunTask'],
+        resources: [this.familyArn],
+        conditions: { ArnEquals: { 'ecs:cluster': this.cluster.clusterArn } },
+      }),
+      new PolicyStatement({
+        actions: ['iam:PassRole'],
+        resources: [this.taskDefinition.taskRole.roleArn, this.taskDefinition.obtainExecutionRole().roleArn],
+        conditions: { StringEquals: { 'iam:PassedToService': 'ecs-tasks.amazonaws.com' } },
+      }),
+    ];
+  }
+
+  /**
+   * Lets somebody start the task, follow it, stop it and read its log: what `run` and `wait` call. It lets them run any SQL as the task's database
+   * user.
+   */
+  grantRun(grantee: IGrantable): Grant {
+    const [run, pass] = this.runStatements();
+    for (const statement of [run!, pass!]) grantee.grantPrincipal.addToPrincipalPolicy(statement);
+    Grant.addToPrincipal({
+      grantee,
+      actions: ['ecs:DescribeTasks', 'ecs:StopTask'],
+      resourceArns: [this.taskArns],
+      conditions: { ArnEquals: { 'ecs:cluster': this.cluster.clusterArn } },
+    });
+    return Grant.addToPrincipal({ grantee, actions: ['logs:GetLogEvents'], resourceArns: [`${this.logGroup.logGroupArn}:log-stream:*`] });
+  }
+
+  private refuse(sentence: string): never {
+    throw new Refusal(this.node.path, sentence);
+  }
+
+  private checkSettings(settings: Readonly<Record<string, string>>): void {
+    const managed: Record<string, string> = { STOP_WITHIN: 'stopTimeout', REPORT: 'reports', REPORT_PREFIX: 'reports' };
+    for (const [name, value] of Object.entries(settings)) {
+      if (managed[name]) this.refuse(`settings.${name} is made from ${managed[name]}: set that.`);
+      if (!SETTINGS.includes(name)) this.refuse(`settings.${name} stands for no flag of deploy; there are ${SETTINGS.join(', ')}.`);
+      if (value === '') this.refuse(`settings.${name} is empty, which counts as unset: leave it out.`);
+    }
+  }
+
+  private newCluster(vpc: IVpc): ICluster {
+    return new Cluster(this, 'Cluster', { vpc, containerInsightsV2: ContainerInsights.ENABLED });
+  }
+
+  private newSecurityGroup(vpc: IVpc): SecurityGroup {
+    const group = new SecurityGroup(this, 'SecurityGroup', { vpc, allowAllOutbound: false, description: 'Prisma migrations: to the database and to AWS' });
+    group.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'S3, the registry, logs and secrets');
+    return group;
+  }
+
+  private reports(reports: ReportPlace | undefined): Record<string, string> {
+    if (!reports) return {};
+    const prefix = reports.prefix ?? 'reports';
+    if (prefix === '' || /^\/|\/$|[*?]/.test(prefix)) {
+      this.refuse(`reports.prefix "${prefix}" is no folder: give it without a slash at either end and without * and ?.`);
+    }
+    this.taskDefinition.addToTaskRolePolicy(new PolicyStatement({ actions: ['s3:PutObject'], resources: [reports.bucket.arnForObjects(`${prefix}/*`)] }));
+    if (reports.bucket.encryptionKey) {
+      this.taskDefinition.addToTaskRolePolicy(
+        new PolicyStatement({
+          actions: ['kms:GenerateDataKey'],
+          resources: [reports.bucket.encryptionKey.keyArn],
+          conditions: { StringEquals: { 'kms:ViaService': `s3.${Stack.of(this).region}.amazonaws.com` } },
+        }),
+      );
+    }
+    return { REPORT_PREFIX: `s3://${reports.bucket.bucketName}/${prefix}` };
+  }
+
+  private outputs(stack: Stack, prefix: string, reports: ReportPlace | undefined): void {
+    if (!/^[A-Za-z][A-Za-z0-9]*$/.test(prefix)) this.refuse(`outputPrefix "${prefix}" takes letters and digits, a letter first.`);
+    const values: Record<string, string> = {
+      Cluster: this.cluster.clusterArn,
+      TaskDefinition: this.family,
+      Container: CONTAINER_NAME,
+      Subnets: this.subnetIds.join(','),
+      SecurityGroups: this.securityGroup.securityGroupId,
+      AssignPublicIp: this.assignPublicIp ? 'ENABLED' : 'DISABLED',
+      LogGroup: this.logGroup.logGroupName,
+      Artifact: `s3://${this.artifact.bucket.bucketName}/${this.artifact.key}`,
+    };
+    if (reports) values.Reports = this.reportsOutput(reports);
+    if (this.uploadRule) values.DeadLetters = this.uploadRule.deadLetters.queueUrl;
+    for (const [name, value] of Object.entries(values)) {
+      if (stack.node.tryFindChild(`${prefix}${name}`)) {
+        this.refuse(`the stack has an output ${prefix}${name} already: give one of its two tasks another outputPrefix.`);
+      }
+      new CfnOutput(stack, `${prefix}${name}`, { value: Token.asString(value) });
+    }
+  }
+
+  private reportsOutput(reports: ReportPlace): string {
+    return `s3://${reports.bucket.bucketName}/${reports.prefix ?? 'reports'}`;
+  }
+
+  /** Why what cdk-nag finds is as it is. */
+  private acknowledge(): void {
+    Validations.of(this.taskDefinition).acknowledge(
+      { id: 'AwsSolutions-ECS2', reason: 'The variables are names of places and limits. Passwords are fetched from Secrets Manager, or injected from SSM.' },
+      {
+        id: 'AwsSolutions-IAM5',
+        reason: 'ecr:GetAuthorizationToken knows no resource; reports are written below one prefix; a secret that is known by its name ends in six unknown characters.',
+      },
+    );
+    if (this.securityGroup instanceof SecurityGroup) {
+      Validations.of(this.securityGroup).acknowledge({ id: 'AwsSolutions-EC23', reason: 'It lets nobody in.' });
+    }
+  }
+}
