@@ -3,6 +3,7 @@ export * from './artifact.js';
 export * from './contract.js';
 export * from './database.js';
 export * from './image.js';
+export * from './migration-gate.js';
 export * from './prisma-migrate-task.js';
 export * from './refusal.js';
 export * from './upload-rule.js';

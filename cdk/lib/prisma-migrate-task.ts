@@ -4,11 +4,12 @@ import {
   AwsLogDriverMode, Capability, Cluster, type ContainerDefinition, ContainerInsights, CpuArchitecture, FargateTaskDefinition, type ICluster, LinuxParameters,
   LogDrivers, OperatingSystemFamily,
 } from 'aws-cdk-lib/aws-ecs';
-import { Grant, type IGrantable, type IPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { Grant, type IGrantable, type IPrincipal, PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam';
 import { type ILogGroup, LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
+import { acknowledgeWildcard } from './acknowledge.js';
 import { MigrateAlarms } from './alarms.js';
 import { type MigrateArtifact, type ResolvedArtifact, resolveArtifact } from './artifact.js';
 import { CONTAINER_NAME, IMAGE_USER, SETTINGS } from './contract.js';
@@ -139,6 +140,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   readonly subnetIds: string[];
   readonly assignPublicIp: boolean;
   readonly artifact: ResolvedArtifact;
+  /** What was given as settings. */
+  readonly settings: Readonly<Record<string, string>>;
   /**
    * The rule on the upload, and its dead letters.
    * Undefined with `startOnUpload: false`.
@@ -161,7 +164,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     if (props.logGroup !== undefined && props.logRetention !== undefined) {
       this.refuse('logRetention is that of a new log group, and logGroup is given: take one of the two.');
     }
-    this.checkSettings(props.settings ?? {});
+    this.settings = props.settings ?? {};
+    this.checkSettings(this.settings);
 
     this.subnetIds = subnets.subnetIds;
     this.cluster = props.cluster ?? this.newCluster(props.vpc);
@@ -200,7 +204,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
         ...database.environment,
         ...this.reports(props.reports),
         STOP_WITHIN: `${stopTimeout.toSeconds() - 10}s`,
-        ...props.settings,
+        ...this.settings,
       },
       secrets: database.secrets,
       logging: LogDrivers.awsLogs({
@@ -231,8 +235,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     return Stack.of(this).formatArn({ service: 'ecs', resource: 'task', resourceName: `${this.cluster.clusterName}/*` });
   }
 
-  /** What starting the task takes: RunTask on this family in this cluster, and PassRole of its two roles to ECS alone. */
-  runStatements(): PolicyStatement[] {
+  private runStatements(): PolicyStatement[] {
     return [
       new PolicyStatement({
         actions: ['ecs:RunTask'],
@@ -252,15 +255,22 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
    * user.
    */
   grantRun(grantee: IGrantable): Grant {
-    const [run, pass] = this.runStatements();
-    for (const statement of [run!, pass!]) grantee.grantPrincipal.addToPrincipalPolicy(statement);
+    for (const statement of this.runStatements()) grantee.grantPrincipal.addToPrincipalPolicy(statement);
     Grant.addToPrincipal({
       grantee,
       actions: ['ecs:DescribeTasks', 'ecs:StopTask'],
       resourceArns: [this.taskArns],
       conditions: { ArnEquals: { 'ecs:cluster': this.cluster.clusterArn } },
     });
-    return Grant.addToPrincipal({ grantee, actions: ['logs:GetLogEvents'], resourceArns: [`${this.logGroup.logGroupArn}:log-stream:*`] });
+    // The ARN of a log group ends in :*, which stands for its streams.
+    return Grant.addToPrincipal({ grantee, actions: ['logs:GetLogEvents'], resourceArns: [this.logGroup.logGroupArn] });
+  }
+
+  /** Lets a role start the task, and nothing else: RunTask on this family in this cluster, PassRole of its two roles to ECS alone. */
+  allowRun(role: Role): void {
+    for (const statement of this.runStatements()) role.addToPolicy(statement);
+    const reason = 'Any revision of this one family in this one cluster: a deploy makes a new revision while an upload may be under way.';
+    acknowledgeWildcard(role, this.familyArn, reason);
   }
 
   private refuse(sentence: string): never {
@@ -293,6 +303,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
       this.refuse(`reports.prefix "${prefix}" is no folder: give it without a slash at either end and without * and ?.`);
     }
     this.taskDefinition.addToTaskRolePolicy(new PolicyStatement({ actions: ['s3:PutObject'], resources: [reports.bucket.arnForObjects(`${prefix}/*`)] }));
+    acknowledgeWildcard(this.taskDefinition, reports.bucket.arnForObjects(`${prefix}/*`), 'Each run writes a report of its own below one prefix.');
     if (reports.bucket.encryptionKey) {
       this.taskDefinition.addToTaskRolePolicy(
         new PolicyStatement({
@@ -335,11 +346,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   private acknowledge(): void {
     Validations.of(this.taskDefinition).acknowledge(
       { id: 'AwsSolutions-ECS2', reason: 'The variables are names of places and limits. Passwords are fetched from Secrets Manager, or injected from SSM.' },
-      {
-        id: 'AwsSolutions-IAM5',
-        reason: 'ecr:GetAuthorizationToken knows no resource; reports are written below one prefix; a secret that is known by its name ends in six unknown characters.',
-      },
     );
+    acknowledgeWildcard(this.taskDefinition, '*', 'ecr:GetAuthorizationToken knows no resource.');
     if (this.securityGroup instanceof SecurityGroup) {
       Validations.of(this.securityGroup).acknowledge({ id: 'AwsSolutions-EC23', reason: 'It lets nobody in.' });
     }

@@ -1,0 +1,79 @@
+/** The constructs know of the program what contract.json says, which tests/e2e/contract.rs holds against the program. */
+import { Template } from 'aws-cdk-lib/assertions';
+import { Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
+import { StringParameter } from 'aws-cdk-lib/aws-ssm';
+import { expect, test } from 'vitest';
+import contract from '../contract.json' with { type: 'json' };
+import { EXIT_CODES, EXIT_PENDING, GATE_SUCCESS_CODES, MigrationGate, PrismaMigrateTask, type PrismaMigrateTaskProps, QUIET_EXIT_CODES } from '../lib/index.js';
+import { KEY, Newsroom } from './newsroom.js';
+
+function template(more: (stack: Newsroom) => Partial<PrismaMigrateTaskProps>): Template {
+  const stack = new Newsroom();
+  const task = new PrismaMigrateTask(stack, 'Migrate', stack.props(more(stack)));
+  new MigrationGate(stack, 'Gate', { task });
+  return Template.fromStack(stack);
+}
+
+const everything: ((stack: Newsroom) => Partial<PrismaMigrateTaskProps>)[] = [
+  (stack) => ({ database: { instance: stack.database, name: 'shop', schema: 'shop' }, reports: { bucket: stack.bucket } }),
+  (stack) => ({
+    database: { instance: stack.database, login: { iamUser: 'migrator' } },
+    artifact: {
+      bucket: new Bucket(stack, 'Encrypted', { encryption: BucketEncryption.KMS, versioned: true }),
+      key: KEY,
+      versioned: true,
+      listBucket: true,
+    },
+  }),
+  (stack) => ({
+    database: {
+      instance: stack.database,
+      login: { user: 'migrator', password: StringParameter.fromSecureStringParameterAttributes(stack, 'P', { parameterName: '/p' }) },
+    },
+  }),
+];
+
+test('every variable that the constructs set is the program\'s, and each of them is set by some construct', () => {
+  const set = new Set<string>();
+  for (const props of everything) {
+    const text = template(props);
+    const [definition] = Object.values(text.findResources('AWS::ECS::TaskDefinition'));
+    const [container] = definition!.Properties.ContainerDefinitions;
+    for (const { Name } of [...container.Environment, ...(container.Secrets ?? [])]) set.add(Name);
+    for (const match of JSON.stringify(text.toJSON()).matchAll(/\\"name\\":\\"([A-Z_]+)\\"/g)) set.add(match[1]!);
+    const [gate] = Object.values(text.findResources('Custom::PrismaMigrations'));
+    for (const name of Object.keys(JSON.parse(gate!.Properties.Variables))) set.add(name);
+  }
+  for (const match of MigrationGate.starterCode.matchAll(/\b(CFN_[A-Z_]+)\b/g)) set.add(match[1]!);
+  const flags = new Set([...set].filter((name) => contract.settings.includes(name)));
+  expect([...flags].sort()).toEqual(['MAX_DURATION', 'STOP_WITHIN']);
+  expect([...set].filter((name) => !flags.has(name)).sort()).toEqual([...contract.variables, ...contract.awaited].sort());
+});
+
+test('every exit code that the constructs tell apart is the program\'s', () => {
+  for (const code of [...QUIET_EXIT_CODES, ...GATE_SUCCESS_CODES, EXIT_PENDING]) expect(EXIT_CODES).toHaveProperty(String(code));
+  expect(EXIT_CODES[EXIT_PENDING]).toContain('pending');
+});
+
+/** What each call of the program to AWS takes. */
+const ACTIONS: Record<string, string[]> = {
+  'rds-db:connect': ['rds-db:connect'],
+  's3:GetObject': ['s3:GetObject', 's3:GetObjectVersion', 'kms:Decrypt'],
+  's3:ListObjectsV2': ['s3:ListBucket'],
+  's3:PutObject': ['s3:PutObject', 'kms:GenerateDataKey'],
+  'secretsmanager:GetSecretValue': ['secretsmanager:GetSecretValue', 'kms:Decrypt'],
+};
+
+test('the task role is granted what the program calls, and nothing else', () => {
+  const granted = new Set<string>();
+  for (const props of everything) {
+    for (const [id, policy] of Object.entries(template(props).findResources('AWS::IAM::Policy'))) {
+      if (!id.startsWith('MigrateDefinitionTaskRole')) continue;
+      for (const { Action } of policy.Properties.PolicyDocument.Statement) for (const action of [Action].flat()) granted.add(action);
+    }
+  }
+  const called = [...contract.awsOperations, ...contract.awaitedOperations];
+  const needed = new Set(called.flatMap((operation) => ACTIONS[operation] ?? [`unknown operation ${operation}`]));
+  needed.delete('kms:GenerateDataKey'); // where the reports' bucket has a key of its own
+  expect([...granted].sort()).toEqual([...needed].sort());
+});
