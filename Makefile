@@ -1,7 +1,7 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz build lint image image-test
+.PHONY: help demo test soak fuzz build lint cdk image image-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: ## formatting, clippy and documentation, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked
+
+cdk: ## the CDK constructs: types, tests, the examples synthesized offline, cfn-lint
+	@cdk/check.sh
 
 image: ## the container image prisma-migrate-task and its SBOM, in target/; IMAGE_BASE=local where no registry can be reached
 	@scripts/engine.sh scripts/image.sh build

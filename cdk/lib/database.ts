@@ -114,6 +114,9 @@ interface Place {
   readonly connect: DatabaseAccess['connect'];
 }
 
+/** A number, or what CloudFormation will know it by, as a variable's value. */
+const text = (port: number): string => (Token.isUnresolved(port) ? Token.asString(port) : String(port));
+
 const DESCRIPTION = 'Prisma migrations';
 
 function place(construct: string, database: MigrateDatabase): Place {
@@ -135,7 +138,7 @@ function place(construct: string, database: MigrateDatabase): Place {
   if (cluster) {
     return {
       host: cluster.clusterEndpoint.hostname,
-      port: Token.asString(cluster.clusterEndpoint.port),
+      port: text(cluster.clusterEndpoint.port),
       resourceId: cluster.clusterResourceIdentifier,
       secret: cluster.secret,
       connect: (task) => cluster.connections.allowDefaultPortFrom(task, DESCRIPTION),
@@ -147,7 +150,7 @@ function place(construct: string, database: MigrateDatabase): Place {
   }
   return {
     host,
-    port: Token.asString(port),
+    port: text(port),
     resourceId,
     connect: (task) => {
       if (securityGroup) securityGroup.connections.allowFrom(task, Port.tcp(port), DESCRIPTION);

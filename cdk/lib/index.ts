@@ -4,6 +4,7 @@ export * from './contract.js';
 export * from './database.js';
 export * from './image.js';
 export * from './migration-gate.js';
+export * from './migration-state-machine.js';
 export * from './prisma-migrate-task.js';
 export * from './refusal.js';
 export * from './upload-rule.js';

@@ -1,4 +1,4 @@
-import { CfnOutput, Duration, Names, RemovalPolicy, Size, Stack, Token, Validations } from 'aws-cdk-lib';
+import { CfnOutput, Duration, Names, RemovalPolicy, Size, Stack, Validations } from 'aws-cdk-lib';
 import { type ISecurityGroup, type IVpc, Peer, Port, SecurityGroup, type SubnetSelection } from 'aws-cdk-lib/aws-ec2';
 import {
   AwsLogDriverMode, Capability, Cluster, type ContainerDefinition, ContainerInsights, CpuArchitecture, FargateTaskDefinition, type ICluster, LinuxParameters,
@@ -334,7 +334,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
       if (stack.node.tryFindChild(`${prefix}${name}`)) {
         this.refuse(`the stack has an output ${prefix}${name} already: give one of its two tasks another outputPrefix.`);
       }
-      new CfnOutput(stack, `${prefix}${name}`, { value: Token.asString(value) });
+      new CfnOutput(stack, `${prefix}${name}`, { value });
     }
   }
 

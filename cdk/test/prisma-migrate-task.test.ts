@@ -1,10 +1,11 @@
 import { Duration } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
-import { SubnetType } from 'aws-cdk-lib/aws-ec2';
+import { SecurityGroup, SubnetType } from 'aws-cdk-lib/aws-ec2';
 import { CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { AccountRootPrincipal, Role } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { AuroraPostgresEngineVersion, ClusterInstance, DatabaseCluster, DatabaseClusterEngine } from 'aws-cdk-lib/aws-rds';
 import { Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Topic } from 'aws-cdk-lib/aws-sns';
@@ -161,6 +162,40 @@ describe('the network', () => {
     });
     template.hasResourceProperties('AWS::EC2::SecurityGroupIngress', { FromPort: port, ToPort: port });
     template.hasResourceProperties('AWS::EC2::SecurityGroupEgress', { FromPort: port, ToPort: port });
+  });
+});
+
+describe('the database', () => {
+  const variablesOf = (database: (stack: Newsroom) => PrismaMigrateTaskProps['database']) => {
+    const template = made((stack) => ({ database: database(stack) })).template();
+    return { template, is: variables(template) };
+  };
+
+  test('may be a cluster: its writer', () => {
+    const { is } = variablesOf((stack) => ({
+      cluster: new DatabaseCluster(stack, 'Cluster', {
+        engine: DatabaseClusterEngine.auroraPostgres({ version: AuroraPostgresEngineVersion.VER_16_6 }),
+        writer: ClusterInstance.serverlessV2('writer'),
+        vpc: stack.vpc,
+      }),
+    }));
+    expect(is.DB_HOST).toEqual({ 'Fn::GetAtt': [expect.stringMatching(/^Cluster/), 'Endpoint.Address'] });
+    expect(is.DB_PORT).toEqual({ 'Fn::GetAtt': [expect.stringMatching(/^Cluster/), 'Endpoint.Port'] });
+  });
+
+  test('may be an endpoint alone, which the task may reach', () => {
+    const secret = (stack: Newsroom) => Secret.fromSecretNameV2(stack, 'S', 'newsroom/db');
+    const { is, template } = variablesOf((stack) => ({ endpoint: { host: 'db.example' }, name: 'shop', schema: 'press', login: { secret: secret(stack) } }));
+    expect(is).toMatchObject({ DB_HOST: 'db.example', DB_PORT: '5432', DB_NAME: 'shop', DB_SCHEMA: 'press' });
+    template.hasResourceProperties('AWS::EC2::SecurityGroup', { SecurityGroupEgress: [Match.objectLike({ FromPort: 443 }), Match.objectLike({ FromPort: 5432 })] });
+  });
+
+  test('may be an endpoint with a security group, which lets the task in', () => {
+    const { template } = variablesOf((stack) => ({
+      endpoint: { host: 'db.example', port: 6000, resourceId: 'db-ABC', securityGroup: SecurityGroup.fromSecurityGroupId(stack, 'G', 'sg-0123456789abcdef0') },
+      login: { iamUser: 'migrator' },
+    }));
+    template.hasResourceProperties('AWS::EC2::SecurityGroupIngress', { FromPort: 6000, ToPort: 6000, GroupId: 'sg-0123456789abcdef0' });
   });
 });
 

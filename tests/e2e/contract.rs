@@ -1,0 +1,131 @@
+//! What the CDK constructs know of the program (cdk/contract.json), held against the program. cdk/test/contract.test.ts holds the constructs against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use prisma_migrate_task::exit::Exit;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn contract() -> Value {
+    serde_json::from_str(&fs::read_to_string(root().join("cdk/contract.json")).unwrap()).unwrap()
+}
+
+fn texts(key: &str) -> BTreeSet<String> {
+    let contract = contract();
+    let texts = contract[key].as_array().unwrap_or_else(|| panic!("no list {key}"));
+    texts.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+fn help(words: &[&str]) -> String {
+    crate::migrate().verb(words).without_report().run().expect(0).stdout
+}
+
+#[test]
+fn its_exit_codes_are_those_of_the_program() {
+    let codes: BTreeMap<String, String> = serde_json::from_value(contract()["exitCodes"].clone()).unwrap();
+    let table = Exit::TABLE
+        .iter()
+        .map(|(exit, meaning)| (exit.code().to_string(), (*meaning).to_owned()));
+    assert_eq!(codes, table.collect());
+}
+
+#[test]
+fn its_settings_are_the_flags_of_deploy_that_have_a_variable() {
+    let help = help(&["deploy", "--help"]);
+    let named = help.split("[env:").skip(1).map(|rest| {
+        let name = rest.trim_start();
+        let end = name.find(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+        name[..end.unwrap_or(name.len())].to_owned()
+    });
+    let mut settings: BTreeSet<String> = named.collect();
+    // Set by the construct itself, from a prop of another kind.
+    settings.remove("REPORT_PREFIX");
+    assert_eq!(texts("settings"), settings);
+}
+
+#[test]
+fn its_variables_are_those_that_the_program_names() {
+    let help = [help(&["--help"]), help(&["deploy", "--help"])].join("\n");
+    let words: BTreeSet<&str> = help.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).collect();
+    let unknown: Vec<String> = texts("variables")
+        .into_iter()
+        .filter(|name| !words.contains(name.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "the help does not name {unknown:?}");
+    let come: Vec<String> = texts("awaited")
+        .into_iter()
+        .filter(|name| words.contains(name.as_str()))
+        .collect();
+    assert!(
+        come.is_empty(),
+        "no longer awaited but there, move them to variables: {come:?}"
+    );
+}
+
+#[test]
+fn its_verbs_are_those_of_the_program() {
+    let help = help(&["--help"]);
+    let commands = help
+        .split("Commands:")
+        .nth(1)
+        .unwrap()
+        .split("Options:")
+        .next()
+        .unwrap();
+    let verbs = commands.lines().filter_map(|line| {
+        let verb = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?;
+        verb.split(' ').next().map(str::to_owned)
+    });
+    let verbs: BTreeSet<String> = verbs.filter(|verb| verb != "help").collect();
+    assert_eq!(texts("verbs"), verbs);
+}
+
+/// The operations that the AWS SDK's clients are asked for, by the name of the method that begins them.
+const OPERATIONS: [(&str, &str); 8] = [
+    (".get_object()", "s3:GetObject"),
+    (".head_object()", "s3:HeadObject"),
+    (".put_object()", "s3:PutObject"),
+    (".list_objects_v2()", "s3:ListObjectsV2"),
+    (".get_secret_value()", "secretsmanager:GetSecretValue"),
+    (".describe_secret()", "secretsmanager:DescribeSecret"),
+    (".get_parameter()", "ssm:GetParameter"),
+    ("\"rds-db\"", "rds-db:connect"),
+];
+
+#[test]
+fn its_operations_are_those_that_the_source_calls() {
+    let mut source = String::new();
+    gather(&root().join("src"), &mut source);
+    // Chained calls are broken over lines; the SDK's own words are not.
+    let source: String = source.split_whitespace().collect();
+    let called = OPERATIONS.iter().filter(|(method, _)| source.contains(method));
+    let mut called: BTreeSet<String> = called.map(|(_, operation)| (*operation).to_owned()).collect();
+    called.retain(|operation| !texts("awaitedOperations").contains(operation));
+    assert_eq!(texts("awsOperations"), called);
+}
+
+fn gather(folder: &Path, source: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, source);
+        } else {
+            source.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn its_user_is_that_of_the_image() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let user = contract()["imageUser"].as_str().unwrap().to_owned();
+    assert!(
+        dockerfile.contains(&format!("\nUSER {user}:{user}\n")),
+        "the image has another user than {user}"
+    );
+}
