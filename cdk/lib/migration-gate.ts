@@ -90,7 +90,7 @@ export class MigrationGate extends Construct {
         SignalUrl: handle?.ref,
         Task: stack.toJsonString({
           cluster: task.cluster.clusterArn,
-          taskDefinition: task.taskDefinition.taskDefinitionArn,
+          taskDefinition: task.definitionFor(this),
           launchType: 'FARGATE',
           startedBy,
           networkConfiguration: {
@@ -179,13 +179,12 @@ export class MigrationGate extends Construct {
       },
       targets: [{ id: 'starter', arn: this.starter.functionArn }],
     });
-    const permission = new CfnPermission(this, 'StoppedPermission', {
+    new CfnPermission(this, 'StoppedPermission', {
       action: 'lambda:InvokeFunction',
       functionName: this.starter.functionArn,
       principal: 'events.amazonaws.com',
       sourceArn: rule.attrArn,
     });
-    permission.node.addDependency(rule);
     return rule;
   }
 }

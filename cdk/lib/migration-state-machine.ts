@@ -4,7 +4,7 @@ import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
 import type { IDatabaseCluster, IDatabaseInstance } from 'aws-cdk-lib/aws-rds';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
-import { DefinitionBody, LogLevel, StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
+import { type CfnStateMachine, DefinitionBody, LogLevel, StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 import { acknowledgeWildcard } from './acknowledge.js';
 import type { PrismaMigrateTask } from './prisma-migrate-task.js';
@@ -58,7 +58,6 @@ export class MigrationStateMachine extends Construct {
 
   constructor(scope: Construct, id: string, props: MigrationStateMachineProps) {
     super(scope, id);
-    const stack = Stack.of(this);
     const { task, targets, failureTopic } = props;
     const timeout = (props.timeout ?? Duration.hours(12)).toSeconds();
     this.check(props);
@@ -70,17 +69,21 @@ export class MigrationStateMachine extends Construct {
 
     const name = Names.uniqueResourceName(this, { maxLength: 80, separator: '-' });
     if (targets) this.allowMap(role, name, targets);
-    const run = { task, timeout, topic: failureTopic };
+    const run = { task, definition: task.definitionFor(this), timeout, topic: failureTopic };
     const definition = targets ? manyStates(run, targets, props.concurrency ?? 10) : oneStates(run, snapshot);
 
     const logs = new LogGroup(this, 'Log', { retention: RetentionDays.ONE_YEAR, logGroupName: `/aws/vendedlogs/states/${name}` });
     this.stateMachine = new StateMachine(this, 'StateMachine', {
       stateMachineName: name,
-      definitionBody: DefinitionBody.fromString(stack.toJsonString(definition)),
+      definitionBody: DefinitionBody.fromString('{}'),
       role,
       logs: { destination: logs, level: LogLevel.ALL, includeExecutionData: true },
       tracingEnabled: true,
     });
+    // As an object, which cfn-lint and people can read, in place of a text.
+    const resource = this.stateMachine.node.defaultChild as CfnStateMachine;
+    resource.definition = definition;
+    resource.definitionString = undefined;
     acknowledgeWildcard(role, '*', 'X-Ray and the delivery of logs know no resource.');
   }
 

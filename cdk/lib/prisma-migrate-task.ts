@@ -230,6 +230,14 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     return Stack.of(this).formatArn({ service: 'ecs', resource: 'task-definition', resourceName: `${this.family}:*` });
   }
 
+  /**
+   * How `scope` names the task definition: by its revision; from another stack by its family, which is its newest revision, since CloudFormation changes
+   * no exported value that another stack holds.
+   */
+  definitionFor(scope: Construct): string {
+    return Stack.of(scope) === Stack.of(this) ? this.taskDefinition.taskDefinitionArn : this.family;
+  }
+
   /** `arn:…:task/cluster/*`. */
   get taskArns(): string {
     return Stack.of(this).formatArn({ service: 'ecs', resource: 'task', resourceName: `${this.cluster.clusterName}/*` });

@@ -15,6 +15,8 @@ export interface Snapshot {
 
 interface Run {
   readonly task: PrismaMigrateTask;
+  /** The task definition, as the state machine's stack names it. */
+  readonly definition: string;
   /** In seconds. */
   readonly timeout: number;
   readonly topic?: ITopic;
@@ -24,7 +26,7 @@ type States = Record<string, object>;
 
 /** JSONata. Of a task that stopped, Step Functions gives ECS' description as text; of one that ECS did not take, a sentence. */
 export const EXPRESSIONS = {
-  cause: '($c := $states.errorOutput.Cause; $contains($c, /^\\s*\\{/) ? $parse($c) : {"StoppedReason": $c})',
+  cause: '($c := $states.errorOutput.Cause; $substring($c, 0, 1) = "{" ? $parse($c) : {"StoppedReason": $exists($c) ? $c : ""})',
   exitCode: `$failure.Containers[Name = "${CONTAINER_NAME}"].ExitCode`,
   neverStarted: '$failure.StopCode = "TaskFailedToStart" and $attempts < 3',
   environment: '[$each($states.input.target, function($v, $k) { {"Name": $k, "Value": $v} })]',
@@ -33,14 +35,14 @@ export const EXPRESSIONS = {
 
 const jsonata = (expression: string) => `{% ${expression} %}`;
 
-function containerRun({ task, timeout }: Run, override: object, next: object): object {
+function containerRun({ task, definition, timeout }: Run, override: object, next: object): object {
   return {
     Type: 'Task',
     Resource: 'arn:aws:states:::ecs:runTask.sync',
     TimeoutSeconds: timeout,
     Arguments: {
       Cluster: task.cluster.clusterArn,
-      TaskDefinition: task.taskDefinition.taskDefinitionArn,
+      TaskDefinition: definition,
       LaunchType: 'FARGATE',
       NetworkConfiguration: {
         AwsvpcConfiguration: {

@@ -1,4 +1,4 @@
-import { App, CfnOutput, Duration, Lazy } from 'aws-cdk-lib';
+import { App, CfnOutput, Duration, Lazy, LegacyStackSynthesizer, Stack } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
 import { MigrationGate, type MigrationGateProps, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
@@ -88,6 +88,16 @@ describe('the gate', () => {
     expect(condition.DependsOn).toContainEqual(expect.stringMatching(/^Gate/));
     expect(custom(template).Properties).toMatchObject({ DeploymentId: 'build-17', SignalUrl: condition.Properties.Handle, ServiceTimeout: '600' });
     expect(Object.keys(at('build-18').findResources('AWS::CloudFormation::WaitCondition'))[0]).not.toBe(id);
+  });
+
+  test('in a stack of its own names the family: a revision that it held could not be changed', () => {
+    const stack = new Newsroom();
+    const task = new PrismaMigrateTask(stack, 'Migrate', stack.props({ family: 'newsroom-migrate' }));
+    const other = new Stack(stack.node.root, 'gate', { synthesizer: new LegacyStackSynthesizer() });
+    new MigrationGate(other, 'Gate', { task });
+    const text = JSON.stringify(Template.fromStack(other).toJSON());
+    expect(text).toContain('\\"taskDefinition\\":\\"newsroom-migrate\\"');
+    expect(text).not.toMatch(/ImportValue[^}]*RefMigrateDefinition/);
   });
 
   const cases: [string, () => unknown, RegExp][] = [
