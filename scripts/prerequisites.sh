@@ -1,9 +1,9 @@
 #!/bin/sh
 # prerequisites.sh build | demo | test | fuzz
 #
-# Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, and
-# Node and npm for the Prisma CLI; for fuzz cargo-fuzz and a C++ compiler. As root on Debian or Ubuntu what is a package is installed; anything else is
-# named, and the exit code is 1.
+# Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, Node and
+# npm for the Prisma CLI, and Python with venv for moto's Secrets Manager; for fuzz cargo-fuzz and a C++ compiler. As root on Debian or Ubuntu what is a
+# package is installed; anything else is named, and the exit code is 1.
 set -eu
 
 case ${1:-} in
@@ -83,6 +83,10 @@ if [ "$1" = test ]; then
     lacks 'Node 20.19 or newer, for the Prisma CLI: install it from https://nodejs.org'
   command -v npm >/dev/null ||
     lacks 'npm, for the Prisma CLI: it comes with Node from https://nodejs.org'
+  # ensurepip is what Debian keeps apart in python3-venv.
+  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    if can_install; then install python3-venv; else lacks 'Python 3 with venv, for Secrets Manager: apt-get install python3-venv'; fi
+  fi
 fi
 
 exit $missing

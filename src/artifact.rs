@@ -9,6 +9,7 @@ pub mod folder;
 pub mod layout;
 pub mod lock_file;
 pub mod s3;
+pub mod seed;
 mod source;
 
 use std::fs::File;
@@ -81,6 +82,8 @@ pub struct Artifact {
     pub origin: Origin,
     /// What `migration_lock.toml` says.
     pub lock_file: LockFile,
+    /// What a new database is filled with.
+    pub seed: Option<seed::Seed>,
     /// What the user should hear of.
     pub warnings: Vec<String>,
 }
@@ -195,7 +198,14 @@ fn from_zip(path: PathBuf, wanted: Option<&str>, limits: &Limits) -> Result<Arti
 
 fn from_archive(origin: Origin, contents: archive::Contents) -> Result<Artifact, Cause> {
     let path = layout::shown(&contents.folder);
-    finish(origin, path, contents.migrations, contents.lock_file, Vec::new())
+    finish(
+        origin,
+        path,
+        contents.migrations,
+        contents.lock_file,
+        contents.seed,
+        Vec::new(),
+    )
 }
 
 fn from_folder(path: PathBuf, wanted: Option<&str>) -> Result<Artifact, Cause> {
@@ -207,6 +217,7 @@ fn from_folder(path: PathBuf, wanted: Option<&str>) -> Result<Artifact, Cause> {
         found,
         contents.migrations,
         contents.lock_file,
+        contents.seed,
         contents.warnings,
     )
 }
@@ -216,6 +227,7 @@ fn finish(
     migrations_path: String,
     mut migrations: Vec<Migration>,
     lock_file: Option<Vec<u8>>,
+    seed: Option<seed::Seed>,
     mut warnings: Vec<String>,
 ) -> Result<Artifact, Cause> {
     let lock_file = match lock_file {
@@ -234,6 +246,7 @@ fn finish(
         migrations_path,
         origin,
         lock_file,
+        seed,
         warnings,
     })
 }

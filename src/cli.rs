@@ -65,6 +65,9 @@ pub struct DeployArgs {
     /// Refuse late, missing and edited migrations, which are only warned of otherwise
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
+    /// SQL to run once, after the first deploy to this database has succeeded [default: seed.sql beside the migrations folder]
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
     /// Before anything is applied, compare the schema with the report of --since, and warn of what was changed outside migrations, or refuse
     #[arg(long, value_name = "ACTION", requires = "since")]
     pub check_drift: Option<CheckDrift>,
@@ -426,7 +429,9 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
 fn after_help() -> String {
     let mut text = String::from(
         "The database:\n  DATABASE_URL                     Prisma's connection string, or\n  \
-         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA\n\n\
+         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA, DB_CA_FILE; or\n  \
+         DB_SECRET_ARN                    a secret in Secrets Manager, as RDS has it; DB_HOST, DB_PORT, DB_NAME win over it; or\n  \
+         DB_IAM_AUTH=true                 with DB_HOST and DB_USERNAME: an RDS IAM token for each connection\n\n\
          The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
          PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
          Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \

@@ -18,6 +18,7 @@ use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
 use crate::plan::{self, Pending, Plan};
 use crate::prepare;
 use crate::recover::{self, RecoverError};
+use crate::seed;
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
 use crate::traces;
@@ -45,6 +46,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         })
         .await??;
     describe(&artifact, outcome);
+    let seed = seed::of(settings.seed.as_deref(), &artifact)?;
     let mut opened = match opened {
         Err(failure) if open::is_missing(&failure) => {
             acceptable(&artifact, &History::default(), settings)?;
@@ -59,14 +61,28 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         settings,
     )?;
     stop.unless(check_drift(settings, &opened, outcome)).await??;
-    if let Some(exit) = nothing_pending(&artifact, &opened, settings, outcome) {
+    let to_seed = match (&seed, opened.server.ledger()) {
+        (Some(_), Some(ledger)) => seed::is_expected(&opened.session, &ledger).await?,
+        _ => false,
+    };
+    if !to_seed && let Some(exit) = nothing_pending(&artifact, &opened, settings, outcome) {
         describe_schema(settings, &opened, outcome).await;
         opened.session.close().await;
         return Ok(exit);
     }
     let mut losses = Losses::default();
     loop {
-        let lost = match locked(&artifact, &opened, settings, stop, losses.attempt.as_ref(), outcome).await {
+        let lost = match locked(
+            &artifact,
+            seed.as_ref(),
+            &opened,
+            settings,
+            stop,
+            losses.attempt.as_ref(),
+            outcome,
+        )
+        .await
+        {
             Ok(Turn::Again) => continue,
             Ok(Turn::Lost(attempt)) => losses.of(attempt),
             Err(failure) if failure.connection_lost && stop.reason().is_none() => losses.count(failure),
@@ -264,6 +280,7 @@ fn nothing_pending(artifact: &Artifact, opened: &Opened, settings: &Settings, ou
 /// One turn under the lock.
 async fn locked(
     artifact: &Artifact,
+    seed: Option<&seed::Sql>,
     opened: &Opened,
     settings: &Settings,
     stop: &Stop,
@@ -324,7 +341,25 @@ async fn locked(
     };
     let pending = plan.pending.iter().map(|pending| pending.name);
     outcome.pending = pending.chain(plan.left.iter().copied()).map(str::to_owned).collect();
-    apply(plan, opened, &ledger, settings, stop, outcome).await
+    match (seed, &artifact.seed) {
+        (Some(_), _) => seed::expect(session, &ledger, &history).await?,
+        (None, Some(program)) if history.rows.is_empty() => {
+            let is_left = format!(
+                "the seed {} is a program, which is not run here: run it yourself",
+                program.path
+            );
+            warn(vec![is_left], outcome);
+        }
+        _ => {}
+    }
+    let turn = apply(plan, opened, &ledger, settings, stop, outcome).await?;
+    if let (Turn::Done, Some(seed)) = (&turn, seed)
+        && outcome.pending.is_empty()
+        && seed::is_expected(session, &ledger).await?
+    {
+        outcome.seeded = Some(seed::run(session, &ledger, seed, stop).await?);
+    }
+    Ok(turn)
 }
 
 async fn apply(

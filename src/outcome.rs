@@ -53,6 +53,8 @@ pub struct Outcome {
     pub resolved: Vec<String>,
     /// The rows that `adopt` changed or removed, or would, whole.
     pub adopted: Vec<Change>,
+    /// The seed that this run ran.
+    pub seeded: Option<Seeded>,
     /// What was changed in the schema outside migrations since an earlier report.
     pub drift: Vec<Difference>,
     /// The schema after a deploy with a report, or as `drift` found it; its objects are in the report only.
@@ -101,6 +103,17 @@ pub struct Executed {
     pub rows: Option<u64>,
 }
 
+/// A seed that this run ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Seeded {
+    /// The file.
+    pub path: String,
+    /// Lower-case hexadecimal SHA-256 of its text.
+    pub sha256: String,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
 impl Outcome {
     /// The outcome of a run that has just begun.
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
@@ -122,6 +135,7 @@ impl Outcome {
             recovered: Vec::new(),
             resolved: Vec::new(),
             adopted: Vec::new(),
+            seeded: None,
             drift: Vec::new(),
             schema: None,
             executed: Vec::new(),
@@ -145,7 +159,7 @@ impl Outcome {
             (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, "execute") => "executed",
-            (Exit::Success, _) if self.applied.is_empty() => "up_to_date",
+            (Exit::Success, _) if self.applied.is_empty() && self.seeded.is_none() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",
             (Exit::Drift, _) => "drift",

@@ -58,6 +58,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
         outcome.verb,
         settings.target.describe()
     );
+    tracing::info!("credentials for the database: {}", settings.target);
     // One thread is enough for one session; it also makes sure that both messages of the protocol are queued before either is sent.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,6 +67,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let result = runtime.block_on(async {
         let stop = Stop::listen(settings.max_duration, settings.stop_within)
             .map_err(|error| bug(&format!("the signals could not be caught: {error}")))?;
+        let settings = stop.unless(settings.find_target()).await??;
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,

@@ -1,26 +1,31 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
+mod database;
+
 use crate::artifact::{Limits, Source};
 use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs, Format,
     LockArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
+use crate::database::credentials::Way;
 use crate::database::open::Terms;
 use crate::database::pooler;
-use crate::database::target::{Parts, Target};
+use crate::database::target::Target;
 use crate::drift::Location;
 use crate::execute::{Access, Input, Order};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::plan::{Policy, Scope};
-use crate::secret::Secret;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that a run was told.
+///
+/// At first its target is the [`Way`] by which the database was given: a secret must be fetched before one knows where to go
+/// ([`Settings::find_target`]).
 #[derive(Debug)]
-pub struct Settings {
+pub struct Settings<T = Target> {
     /// What to do.
     pub action: Action,
     /// Where the migrations are; none where nothing says so.
@@ -30,8 +35,8 @@ pub struct Settings {
     /// What an archive may cost.
     pub limits: Limits,
     /// The database.
-    pub target: Target,
-    /// What the connection string holds that the log should mention: a warning, or not.
+    pub target: T,
+    /// What the way to the database holds that the log should mention: a warning, or not.
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
     pub connect_timeout: Duration,
@@ -51,6 +56,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether all that is pending shares one transaction.
     pub all_or_nothing: bool,
+    /// SQL to run after the first deploy, in the place of the artifact's.
+    pub seed: Option<PathBuf>,
     /// The earlier report that the schema is compared with before a deploy, and what is made of a difference.
     pub check_drift: Option<(CheckDrift, Location)>,
     /// Whether the schema is described in the outcome.
@@ -131,12 +138,12 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-impl Settings {
+impl Settings<Way> {
     /// Validates what was given.
     ///
     /// # Errors
     /// Something is missing, contradicts itself or cannot be read: exit 2, and how to give it.
-    pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+    pub fn new(cli: Cli, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         match cli.verb {
             Verb::Deploy(args) => Self::deploy(args, variable),
             Verb::Execute(args) => Self::execute(args, variable),
@@ -188,13 +195,13 @@ impl Settings {
         }
     }
 
-    fn locking(mut self, lock: &LockArgs) -> Settings {
+    fn locking(mut self, lock: &LockArgs) -> Self {
         self.lock_wait = lock.lock_wait;
         self.terminate_orphan = lock.terminate_orphan;
         self
     }
 
-    fn working(mut self, work: &WorkArgs) -> Settings {
+    fn working(mut self, work: &WorkArgs) -> Self {
         self.lock_timeout = work.lock_timeout;
         self.lock_retry_for = work.lock_retry_for;
         self.progress_every = work.progress_every;
@@ -203,7 +210,7 @@ impl Settings {
         self
     }
 
-    fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+    fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?
             .locking(&args.lock)
             .working(&args.work);
@@ -212,6 +219,7 @@ impl Settings {
             scope: args.to.map_or(Scope::All, Scope::UpTo),
         };
         settings.all_or_nothing = args.all_or_nothing;
+        settings.seed = args.seed;
         settings.describe_schema = args.output.report.is_some();
         if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
             settings.check_drift = Some((action, location(since)?));
@@ -219,7 +227,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn execute(args: ExecuteArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Failure> {
+    fn execute(args: ExecuteArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let order = order(&args, std::io::stdin().is_terminal(), std::io::stdout().is_terminal())?;
         let mut settings = Self::common(
             Action::Execute(order),
@@ -239,7 +247,7 @@ impl Settings {
         artifact: ArtifactArgs,
         connection: &ConnectionArgs,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Settings, Failure> {
+    ) -> Result<Self, Failure> {
         let source = match action {
             Action::Execute(_) => None,
             _ => source(artifact.source.as_deref(), variable)?,
@@ -253,9 +261,11 @@ impl Settings {
         {
             return Err(no_source());
         }
-        let (target, notes) = target(variable)?;
-        let mut notes: Vec<(bool, String)> = notes;
-        let options = target.options.as_deref().unwrap_or_default();
+        let (target, mut notes) = database::way(variable)?;
+        let options = match &target {
+            Way::Url(target) => target.options.as_deref().unwrap_or_default(),
+            Way::Parts(_) | Way::Secret(..) | Way::Iam(_) => "",
+        };
         if connection.allow_pooler && pooler::settings_in(options).is_none() {
             return Err(usage(
                 "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
@@ -284,6 +294,7 @@ impl Settings {
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
             all_or_nothing: false,
+            seed: None,
             check_drift: None,
             describe_schema: false,
             progress_every: Duration::ZERO,
@@ -292,6 +303,39 @@ impl Settings {
         })
     }
 
+    /// Finds the database: fetches the secret where one is named.
+    ///
+    /// # Errors
+    /// There are no credentials, or they do not say where the database is.
+    pub async fn find_target(self) -> Result<Settings, Failure> {
+        let target = self.target.target().await;
+        Ok(Settings {
+            target: target.map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()))?,
+            action: self.action,
+            source: self.source,
+            migrations_path: self.migrations_path,
+            limits: self.limits,
+            notes: self.notes,
+            connect_timeout: self.connect_timeout,
+            role: self.role,
+            allow_pooler: self.allow_pooler,
+            lock_wait: self.lock_wait,
+            terminate_orphan: self.terminate_orphan,
+            lock_timeout: self.lock_timeout,
+            lock_retry_for: self.lock_retry_for,
+            policy: self.policy,
+            all_or_nothing: self.all_or_nothing,
+            seed: self.seed,
+            check_drift: self.check_drift,
+            describe_schema: self.describe_schema,
+            progress_every: self.progress_every,
+            max_duration: self.max_duration,
+            stop_within: self.stop_within,
+        })
+    }
+}
+
+impl Settings {
     /// Where the migrations are.
     ///
     /// # Errors
@@ -387,61 +431,6 @@ fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Res
         address.etag = variable("PRISMA_ARTIFACT_ETAG");
     }
     Ok(Some(source))
-}
-
-fn target(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Target, Vec<(bool, String)>), Failure> {
-    let invalid = |what: &str| {
-        let what = what.to_owned();
-        move |error: crate::database::url::UrlError| {
-            Failure::new(error.exit(), format!("{what}: {error}"), error.next_step()).prisma(Some(error.code()))
-        }
-    };
-    match (variable("DATABASE_URL"), variable("DB_HOST")) {
-        (Some(_), Some(_)) => Err(usage(
-            "both DATABASE_URL and DB_HOST are set, and they may name different databases",
-            "set either DATABASE_URL or the DB_* variables",
-        )),
-        (Some(url), None) => {
-            let (target, notes) =
-                Target::from_url(&Secret::new(url)).map_err(invalid("DATABASE_URL cannot be used"))?;
-            Ok((
-                target,
-                notes.iter().map(|note| (note.is_warning(), note.to_string())).collect(),
-            ))
-        }
-        (None, Some(host)) => {
-            let user = variable("DB_USERNAME").ok_or_else(|| {
-                usage(
-                    "DB_HOST is set and DB_USERNAME is not",
-                    "set DB_USERNAME and DB_PASSWORD too",
-                )
-            })?;
-            let port = variable("DB_PORT")
-                .map(|port| {
-                    port.parse::<u16>()
-                        .map_err(|_| usage("DB_PORT is not a port number", "give a number from 1 to 65535"))
-                })
-                .transpose()?;
-            let parts = Parts {
-                host,
-                port,
-                database: variable("DB_NAME"),
-                user,
-                password: variable("DB_PASSWORD").map(Secret::new),
-                schema: variable("DB_SCHEMA"),
-                ca_file: variable("DB_CA_FILE").map(PathBuf::from),
-            };
-            Ok((
-                Target::from_parts(parts).map_err(invalid("the DB_* variables cannot be used"))?,
-                Vec::new(),
-            ))
-        }
-        (None, None) => Err(usage(
-            "nothing says where the database is",
-            "set DATABASE_URL, or DB_HOST, DB_USERNAME and DB_PASSWORD (and DB_PORT, DB_NAME, DB_SCHEMA where they differ from \
-             5432, postgres and the server's own)",
-        )),
-    }
 }
 
 /// Where a report is.

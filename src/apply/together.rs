@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::history::Marked;
 use crate::plan::Pending;
 use crate::sql::kind::Kind;
+use crate::sql::script::Statement;
 use crate::stop;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -36,7 +37,7 @@ pub struct Together {
 pub fn check(pending: &[Pending<'_>]) -> Result<(), Failure> {
     let obstacles: Vec<String> = pending
         .iter()
-        .filter_map(|pending| obstacle(pending).map(|why| format!("{}: {why}", pending.name)))
+        .filter_map(|pending| obstacle_of(pending).map(|why| format!("{}: {why}", pending.name)))
         .collect();
     if obstacles.is_empty() {
         return Ok(());
@@ -54,24 +55,27 @@ pub fn check(pending: &[Pending<'_>]) -> Result<(), Failure> {
     Err(failure)
 }
 
-fn obstacle(pending: &Pending<'_>) -> Option<String> {
-    if pending.resume.is_some() {
-        return Some("an earlier run committed its first steps".into());
+fn obstacle_of(pending: &Pending<'_>) -> Option<String> {
+    match pending.resume {
+        Some(_) => Some("an earlier run committed its first steps".into()),
+        None => obstacle(pending.script, &pending.statements),
     }
-    let (statement, why) = pending.statements.iter().find_map(|statement| {
+}
+
+/// The first statement of a script that cannot share a transaction with what is not the script's, and why.
+pub fn obstacle(script: &str, statements: &[Statement]) -> Option<String> {
+    let (statement, why) = statements.iter().find_map(|statement| {
         let why = match &statement.kind {
             Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback => "controls the transaction itself",
             Kind::SetTransaction => "must come first in its transaction",
             Kind::Alone(_) => "cannot run in a transaction",
-            Kind::Ordinary | Kind::Setting | Kind::CopyFromStdin => return None,
+            Kind::CopyFromStdin => "reads data that does not travel in a script",
+            Kind::Ordinary | Kind::Setting => return None,
         };
         Some((statement, why))
     })?;
-    let line = pending.script[..statement.range.start].matches('\n').count() + 1;
-    let first_words: Vec<&str> = pending.script[statement.range.clone()]
-        .split_whitespace()
-        .take(4)
-        .collect();
+    let line = script[..statement.range.start].matches('\n').count() + 1;
+    let first_words: Vec<&str> = script[statement.range.clone()].split_whitespace().take(4).collect();
     Some(format!("line {line}: {} … {why}", first_words.join(" ")))
 }
 

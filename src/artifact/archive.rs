@@ -17,6 +17,7 @@ use zip::unstable::read::ZipIterable;
 
 use super::Limits;
 use super::layout::{self, Kind, LOCK_FILE, Survey};
+use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, Migration, SCRIPT_FILE, Script};
 pub use error::ArchiveError;
 use inflate::Inflate;
@@ -32,6 +33,8 @@ pub struct Contents {
     pub migrations: Vec<Migration>,
     /// The content of `migration_lock.toml`.
     pub lock_file: Option<Vec<u8>>,
+    /// The seed beside the migrations folder.
+    pub seed: Option<Seed>,
 }
 
 /// What a zip is read from.
@@ -95,10 +98,24 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
 
     let mut lock_file = None;
     let mut migrations = Vec::with_capacity(found.migrations.len());
-    let mut entries: Vec<(Option<String>, Entry)> = found.lock_file.map(|entry| (None, entry)).into_iter().collect();
+    let mut entries: Vec<(Role, Entry)> = found
+        .lock_file
+        .map(|entry| (Role::LockFile, entry))
+        .into_iter()
+        .collect();
+    let mut seeds = Vec::new();
+    for (path, entry) in found.seeds {
+        match path.ends_with(SEED_FILE) {
+            true => entries.push((Role::Seed(path), entry)),
+            false => seeds.push(Seed {
+                path,
+                content: Content::Program,
+            }),
+        }
+    }
     for (name, at) in found.migrations {
         match at {
-            ScriptAt::Entry(entry) => entries.push((Some(name), *entry)),
+            ScriptAt::Entry(entry) => entries.push((Role::Migration(name), *entry)),
             ScriptAt::Nowhere(defect) => migrations.push(Migration {
                 name,
                 script: Script::absent(defect),
@@ -109,11 +126,19 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
     let reader = files.reader_mut();
     reader.expect(entries.iter().map(|(_, entry)| extent(entry, directory)).collect());
     let mut inflate = Inflate::new(reader, directory, limits);
-    for (name, entry) in entries {
+    for (role, entry) in entries {
         let bytes = inflate.entry(entry)?;
-        let Some(name) = name else {
-            lock_file = Some(bytes);
-            continue;
+        let name = match role {
+            Role::Migration(name) => name,
+            Role::Seed(path) => {
+                let content = Content::Sql(Script::read(bytes));
+                seeds.push(Seed { path, content });
+                continue;
+            }
+            Role::LockFile => {
+                lock_file = Some(bytes);
+                continue;
+            }
         };
         let mut script = Script::read(bytes);
         if let Some((_, twin)) = found.twins.iter().find(|(migration, _)| *migration == name) {
@@ -126,7 +151,15 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
         folder,
         migrations,
         lock_file,
+        seed: seed::choose(seeds),
     })
+}
+
+/// What an entry that is read is for.
+enum Role {
+    LockFile,
+    Seed(String),
+    Migration(String),
 }
 
 /// Where an entry lies, as far as the directory tells. The header before its data is as long as its name and its extra field, and the latter may be
@@ -148,6 +181,7 @@ enum ScriptAt {
 struct Found {
     migrations: BTreeMap<String, ScriptAt>,
     lock_file: Option<Entry>,
+    seeds: Vec<(String, Entry)>,
     files: HashSet<String>,
     folders: HashSet<String>,
     /// Migrations, and a file in each that is called like the script but for its case.
@@ -159,6 +193,12 @@ impl Found {
         let (raw, kind) = name_and_kind(&entry);
         let clean = layout::clean(&raw);
         let Some(rest) = layout::within(&clean.path, folder).filter(|rest| !rest.is_empty()) else {
+            if kind == Kind::File && clean.fault.is_none() && seed::is_seed(&clean.path, folder) {
+                if self.seeds.iter().any(|(path, _)| *path == clean.path) {
+                    return Err(ArchiveError::Duplicate(layout::shortened(&raw)));
+                }
+                self.seeds.push((clean.path, entry));
+            }
             return Ok(());
         };
         let (name, below) = rest

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::layout::{self, Kind, LOCK_FILE, LayoutError, Survey};
+use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, MAX_SCRIPT_BYTES, Migration, SCRIPT_FILE, Script};
 
 /// What a folder holds of Prisma's.
@@ -19,6 +20,8 @@ pub struct Contents {
     pub migrations: Vec<Migration>,
     /// The content of `migration_lock.toml`.
     pub lock_file: Option<Vec<u8>>,
+    /// The seed beside the migrations folder, where that is not the folder that was given.
+    pub seed: Option<Seed>,
     /// Folders that could not be looked into.
     pub warnings: Vec<String>,
 }
@@ -93,12 +96,36 @@ pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> 
             lock_file = Some(fs::read(&path).map_err(|source| cannot_read(&path, source))?);
         }
     }
+    let seed = match folder.parent().filter(|_| folder != root) {
+        Some(beside) => seed::choose(seeds(beside)?),
+        None => None,
+    };
     Ok(Contents {
         folder,
         migrations,
         lock_file,
+        seed,
         warnings,
     })
+}
+
+fn seeds(folder: &Path) -> Result<Vec<Seed>, FolderError> {
+    let mut seeds = Vec::new();
+    // The folder beside a schema without migrations need not exist.
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.map_err(|source| cannot_read(folder, source))?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if !path.is_file() || !seed::is_seed(name, "migrations") {
+            continue;
+        }
+        let content = match name == SEED_FILE {
+            true => Content::Sql(read_script(&path)),
+            false => Content::Program,
+        };
+        let path = path.display().to_string();
+        seeds.push(Seed { path, content });
+    }
+    Ok(seeds)
 }
 
 fn read_script(path: &Path) -> Script {

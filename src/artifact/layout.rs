@@ -340,6 +340,11 @@ pub fn is_skipped(name: &str) -> bool {
     name == "node_modules" || name == "__MACOSX" || name.starts_with('.')
 }
 
+/// The folder that a path lies in; empty for the root.
+pub fn parent(path: &str) -> &str {
+    split(path).0
+}
+
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }

@@ -10,12 +10,14 @@ mod reader;
 use std::io::Read;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ProvideCredentials;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_types::service_config::ServiceConfigKey;
 
+use crate::aws;
+pub(crate) use attempts::Attempts;
 use failure::S3Error;
 pub use object::Object;
 pub use reader::{ObjectReader, read};
@@ -51,12 +53,12 @@ impl S3 {
     /// # Errors
     /// No region, no credentials.
     pub async fn of_environment() -> Result<Self, S3Error> {
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let sdk = aws::config().await;
         if sdk.region().is_none() {
             return Err(S3Error::NoRegion);
         }
         Ok(S3 {
-            client: client(&sdk).await?,
+            client: client(sdk).await?,
             region: sdk.region().map(ToString::to_string),
         })
     }

@@ -32,7 +32,8 @@ impl ConnectError {
                 "free connections, or raise max_connections (on RDS it grows with the instance's memory) or the user's CONNECTION LIMIT"
             }
             Self::Authentication { .. } => {
-                "check user and password (has the secret been rotated?); where the password is an IAM token, the user needs the role rds_iam"
+                "check user and password (has the secret been rotated? by DB_SECRET_ARN the program fetches it itself); where the password is an IAM token, \
+                 the user needs the role rds_iam"
             }
             Self::AuthenticationMethod { .. } => {
                 "check that a password is given, and what pg_hba.conf asks of this user"
@@ -68,6 +69,8 @@ impl ConnectError {
                 "give the user (with --role: that role) the CREATEDB privilege, or create the database yourself"
             }
             Self::GaveUp { last, .. } => return last.next_step(),
+            Self::CredentialsRefused { next, .. } => return Cow::Owned(next.clone()),
+            Self::Credentials(error) => return Cow::Owned(error.next_step()),
         })
     }
 }

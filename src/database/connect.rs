@@ -90,7 +90,7 @@ impl Cancel {
 /// See [`ConnectError`]; [`ConnectError::is_waking`] tells what another attempt may cure.
 pub async fn connect(target: &Target, startup: &Startup) -> Result<Connected, ConnectError> {
     let tls = target.tls.connector()?;
-    attempt(target, startup, &tls, target.connect_timeout).await
+    admitted(target, startup, &tls, target.connect_timeout).await
 }
 
 /// Connects, and tries again with growing pauses while the database may be waking up, until `budget` has passed; an attempt that is under way then
@@ -108,7 +108,7 @@ pub async fn connect_with_retry(
     let begin = Instant::now();
     let tls = target.tls.connector()?;
     if budget.is_zero() {
-        return attempt(target, startup, &tls, target.connect_timeout).await;
+        return admitted(target, startup, &tls, target.connect_timeout).await;
     }
     let mut pause = FIRST_PAUSE;
     let mut attempts = 0;
@@ -116,7 +116,7 @@ pub async fn connect_with_retry(
         attempts += 1;
         let left = budget.saturating_sub(begin.elapsed());
         let limit = target.connect_timeout.map_or(left, |one| one.min(left));
-        let error = match attempt(target, startup, &tls, Some(limit)).await {
+        let error = match admitted(target, startup, &tls, Some(limit)).await {
             Err(error) if error.is_waking() => error,
             result => return result,
         };
@@ -139,6 +139,24 @@ pub async fn connect_with_retry(
         sleep(next).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// One attempt, with the credentials of this moment; where the server refuses them and there are other ones by now, with those.
+async fn admitted(
+    target: &Target,
+    startup: &Startup,
+    tls: &Connector,
+    limit: Option<Duration>,
+) -> Result<Connected, ConnectError> {
+    let login = target.credentials.apply(target).await?;
+    let begin = Instant::now();
+    let refusal = match attempt(&login, startup, tls, limit).await {
+        Err(refusal) => refusal,
+        connected => return connected,
+    };
+    let left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+    let login = target.credentials.after(login, refusal).await?;
+    attempt(&login, startup, tls, left).await
 }
 
 async fn attempt(

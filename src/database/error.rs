@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
+use super::credentials::CredentialsError;
 use super::pooler;
 use super::target::Target;
 use super::tls::{self, TlsSetupError};
@@ -80,6 +81,19 @@ pub enum ConnectError {
         /// The server's words.
         message: ServerMessage,
     },
+    /// The server refused credentials that came from AWS: what they are explains more than the server does.
+    #[error("{refusal}; {note}")]
+    CredentialsRefused {
+        /// The server's refusal.
+        refusal: Box<ConnectError>,
+        /// What is known of the credentials.
+        note: String,
+        /// What to check.
+        next: String,
+    },
+    /// There are no credentials to connect with.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// Client and server found no way to authenticate: no password given, an unknown method, channel binding required and not to be had.
     #[error("cannot authenticate user {user} at {server}: {reason}")]
     AuthenticationMethod {
@@ -409,7 +423,12 @@ impl ConnectError {
             Self::Closed { .. } => "P1017",
             Self::NoMaintenanceDatabase { .. } => "P3000",
             Self::GaveUp { last, .. } => return last.code(),
-            Self::TooManyConnections { .. } | Self::Pooler { .. } | Self::Refused { .. } | Self::Protocol { .. } => {
+            Self::CredentialsRefused { refusal, .. } => return refusal.code(),
+            Self::Credentials(_)
+            | Self::TooManyConnections { .. }
+            | Self::Pooler { .. }
+            | Self::Refused { .. }
+            | Self::Protocol { .. } => {
                 return None;
             }
         })
@@ -419,6 +438,7 @@ impl ConnectError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::TlsSetup(_) => Exit::Usage,
+            Self::Credentials(error) => error.exit(),
             _ => Exit::Database,
         }
     }
@@ -436,6 +456,7 @@ impl ConnectError {
             | Self::Refused { message, .. }
             | Self::CreateDatabase { message, .. } => Some(message.sqlstate.code()),
             Self::GaveUp { last, .. } => last.sqlstate(),
+            Self::CredentialsRefused { refusal, .. } => refusal.sqlstate(),
             _ => None,
         }
     }

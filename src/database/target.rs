@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::ChannelBinding;
 
+use super::credentials::Credentials;
 use super::tls::rds::Endpoint;
 use super::tls::{Roots, TlsMode, TlsSettings};
 use super::url::UrlError;
@@ -60,8 +61,10 @@ pub struct Target {
     pub database: String,
     /// The user's name, decoded. Empty: the operating system's user, as libpq has it.
     pub user: String,
-    /// The password; an IAM token is one too.
+    /// The password.
     pub password: Option<Secret>,
+    /// Where user and password come from at each attempt to connect: those above, or what takes their place.
+    pub credentials: Credentials,
     /// Prisma's `schema`: the one and only entry of the search path. `None`: the search path is the server's.
     pub schema: Option<String>,
     /// Whether and how the connection is encrypted and the server verified.
@@ -132,6 +135,7 @@ impl Target {
                 .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
             user,
             password,
+            credentials: Credentials::Given,
             schema: schema.filter(|s| !s.is_empty()),
             tls,
             channel_binding: ChannelBinding::Prefer,

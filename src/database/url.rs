@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::config::ChannelBinding;
 use url::{ParseError, Url};
 
+use super::credentials::Credentials;
 use super::target::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_DATABASE, DEFAULT_PORT, Host, Target};
 use super::tls::{Identity, Roots, TlsMode, TlsSettings};
 use crate::exit::Exit;
@@ -211,6 +212,7 @@ impl Target {
                 .map(|p| text("password", p))
                 .transpose()?
                 .map(Secret::new),
+            credentials: Credentials::Given,
             schema: parameters.schema,
             tls,
             channel_binding: parameters.channel_binding,

@@ -28,6 +28,14 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
     } else {
         overview::show(&mut page, outcome);
     }
+    if let Some(seeded) = &outcome.seeded {
+        page.blank();
+        page.line(
+            "  seeded   ",
+            GREEN,
+            &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
+        );
+    }
     page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)

@@ -70,7 +70,7 @@ fn a_url_and_a_host_contradict_each_other() {
         .run()
         .expect(2);
     assert!(
-        words(&run, "what").contains("both DATABASE_URL and DB_HOST are set"),
+        words(&run, "what").contains("DATABASE_URL is set beside DB_HOST, DB_PORT, DB_NAME, DB_USERNAME, DB_PASSWORD"),
         "{run}"
     );
     assert!(!database.has_ledger());

@@ -4,11 +4,13 @@
 
 mod artifact;
 mod artifact_ranges;
+mod aws_profile;
 mod cases;
 mod cli;
 mod concurrently;
 mod connect;
 mod create;
+mod credentials;
 mod drift;
 mod example;
 mod execute;

@@ -12,7 +12,8 @@ use std::path::Path;
 
 #[test]
 fn the_seeds_of_each_fuzz_target_hold() {
-    let targets: [(&str, fn(&[u8])); 3] = [
+    type Check = fn(&[u8]);
+    let targets: [(&str, Check); 3] = [
         ("archive", archive::check),
         ("script", script::check),
         ("url", url::check),

@@ -7,6 +7,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
 
 use super::Address;
+use crate::aws;
 
 /// Why the object could not be had. No variant holds a secret: access key ids, tokens and signed URLs never get in.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -157,6 +158,7 @@ impl S3Error {
             S3Error::WrongRegion { actual: None, .. } => "set AWS_REGION to the bucket's region".into(),
             S3Error::Superseded(_) => "nothing: the newer upload has its own run".into(),
             S3Error::Archived(_) => "restore the object, or upload it again".into(),
+            S3Error::NoCredentials { reason } if reason.contains("SSO") => "sign in with `aws sso login`, and start again".into(),
             S3Error::NoCredentials { .. } => {
                 "give the ECS task definition a task role (taskRoleArn), or configure credentials as for any AWS program".into()
             }
@@ -178,7 +180,7 @@ impl S3Error {
 
 /// What the SDK says, as plain values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Timeout,
     Unreachable(String),
     Request(String),
@@ -191,7 +193,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    pub(crate) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: StdError + ProvideErrorMetadata + 'static,
     {
@@ -264,7 +266,7 @@ impl Failure {
                     Some(_) => "s3:GetObjectVersion",
                     None => "s3:GetObject",
                 },
-                arn: format!("arn:{}:s3:::{}/{}", partition(&asked), address.bucket, address.key),
+                arn: format!("arn:{}:s3:::{}/{}", aws::partition(&asked), address.bucket, address.key),
             },
             (404, "NoSuchBucket") => S3Error::NoSuchBucket,
             (404, "NoSuchVersion") => S3Error::NoSuchVersion(version()),
@@ -287,18 +289,8 @@ fn near(keys: &[String]) -> String {
     }
 }
 
-fn partition(region: &str) -> &'static str {
-    if region.starts_with("cn-") {
-        "aws-cn"
-    } else if region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else {
-        "aws"
-    }
-}
-
 /// The last cause of an error: the SDK's own layers say little more than that there is one. On one line.
-pub(super) fn innermost(error: &dyn StdError) -> String {
+pub(crate) fn innermost(error: &dyn StdError) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -18,7 +18,7 @@ fn p3005_and_the_table_is_not_created() {
         let failure = failure(&run);
         assert_eq!(failure["prisma_code"], "P3005");
         assert!(failure["what"].as_str().unwrap().contains("users"), "{run}");
-        assert!(failure["next"].as_str().unwrap().contains("resolve --applied"), "{run}");
+        assert!(failure["next"].as_str().unwrap().contains("baseline --to"), "{run}");
         assert!(!database.has_ledger());
         assert_eq!(tables(&database), ["users"]);
     }

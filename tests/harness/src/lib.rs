@@ -10,6 +10,9 @@
 //! | [`tool`] | the binary under test |
 //! | [`prisma`] | the real Prisma CLI, as the oracle and as the rival |
 //! | [`proxy`] | what lies between the binary and the server: counted, delayed, cut |
+//! | [`secrets_manager`] | Secrets Manager, by moto's server |
+//! | [`task_role`] | temporary credentials, as ECS hands them out |
+//! | [`ldap`] | a checker of passwords for PostgreSQL that no test can know beforehand |
 //! | [`process`] | a program that runs: its output, signals, time limit |
 //!
 //! A test reads as a sentence:
@@ -32,12 +35,15 @@
 )]
 
 pub mod history;
+pub mod ldap;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod prisma;
 pub mod process;
 pub mod proxy;
 pub mod s3;
+pub mod secrets_manager;
+pub mod task_role;
 pub mod tool;
 
 pub use process::until;

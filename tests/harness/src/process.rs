@@ -206,19 +206,6 @@ impl Running {
         self.child.id()
     }
 
-    /// The most memory that it has held, in KiB (`VmHWM` in Linux's `/proc`).
-    pub fn peak_memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it is running");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let digits: String = line.unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
-        digits.parse().expect("a line VmHWM in /proc")
-    }
-
-    /// Standard output so far.
-    pub fn stdout(&self) -> String {
-        read(&self.stdout)
-    }
-
     /// Sends a signal, such as [`Signal::TERM`].
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to a process that is gone");

@@ -87,6 +87,13 @@ impl Call {
         self.secret(s3.secret_key())
     }
 
+    /// Sets several variables.
+    pub fn envs(self, variables: impl IntoIterator<Item = (String, String)>) -> Call {
+        variables
+            .into_iter()
+            .fold(self, |call, (name, value)| call.env(name, value))
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Call {
         self.environment

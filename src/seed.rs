@@ -1,0 +1,181 @@
+//! The seed: SQL that runs once, after the first deploy to a database has succeeded.
+//!
+//! Whether it is still to run is kept where an interruption cannot separate it from what it says: in a comment on the migrations table, which neither
+//! Prisma nor anything else looks at. It is set before the first migration is applied, and replaced in the transaction of the seed itself.
+
+use crate::apply::error::Context;
+use crate::apply::message::{self, Message};
+use crate::apply::together;
+use crate::artifact::Artifact;
+use crate::artifact::seed::{Content, Seed};
+use crate::database::open;
+use crate::database::session::Session;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{History, Ledger, State};
+use crate::migration::{Script, sha256};
+use crate::outcome::{Seeded, millis};
+use crate::sql::quote;
+use crate::sql::script::statements;
+use crate::stop::{self, Stop};
+use std::path::Path;
+use std::time::Instant;
+
+const PENDING: &str = "prisma-migrate-task/1 seed=pending";
+
+/// A seed that can be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sql {
+    /// The file.
+    pub path: String,
+    text: String,
+}
+
+/// The seed that a deploy would run: the file that was named, else the artifact's.
+///
+/// # Errors
+/// It cannot be read, is no UTF-8, or holds what cannot share a transaction with the note that it has run.
+pub fn of(named: Option<&Path>, artifact: &Artifact) -> Result<Option<Sql>, Failure> {
+    let (path, script) = match (named, &artifact.seed) {
+        (Some(path), _) => {
+            let shown = path.display().to_string();
+            let bytes = std::fs::read(path).map_err(|error| unusable(&shown, &format!("cannot be read: {error}")))?;
+            (shown, Script::read(bytes))
+        }
+        (
+            None,
+            Some(Seed {
+                path,
+                content: Content::Sql(script),
+            }),
+        ) => (path.clone(), script.clone()),
+        _ => return Ok(None),
+    };
+    let text = script.text().map_err(|defect| unusable(&path, &defect.to_string()))?;
+    if let Some(why) = together::obstacle(text, &statements(text)) {
+        return Err(unusable(&path, &format!("cannot run in one transaction: {why}")));
+    }
+    let text = text.to_owned();
+    Ok(Some(Sql { path, text }))
+}
+
+fn unusable(path: &str, why: &str) -> Failure {
+    Failure::new(
+        Exit::Artifact,
+        format!("the seed {path} {why}"),
+        "mend the seed, or leave it out and run it by hand",
+    )
+}
+
+/// Notes that the seed is to run, where nothing is applied yet. Under the lock.
+///
+/// # Errors
+/// The server's.
+pub async fn expect(session: &Session, ledger: &Ledger, history: &History) -> Result<(), Failure> {
+    if history.rows.iter().any(|row| row.state == State::Applied) {
+        return Ok(());
+    }
+    let noted = session.rows(&comment(ledger, PENDING)).await;
+    noted.map(drop).map_err(|error| {
+        open::unusable(
+            "that the seed is to run could not be noted at the migrations table",
+            &error,
+        )
+    })
+}
+
+/// Whether the seed is still to run.
+///
+/// # Errors
+/// The server's.
+pub async fn is_expected(session: &Session, ledger: &Ledger) -> Result<bool, Failure> {
+    let sql = format!(
+        "SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
+        quote::literal(ledger.table())
+    );
+    let rows = session.rows(&sql).await;
+    let rows = rows.map_err(|error| open::unusable("whether the seed has run could not be read", &error))?;
+    Ok(rows.first().and_then(|row| row.get(0)) == Some(PENDING))
+}
+
+/// Runs it, and notes in the same transaction that it has run. Under the lock, when nothing is pending any more.
+///
+/// # Errors
+/// It failed, and nothing of it is in the database; or it was interrupted.
+pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) -> Result<Seeded, Failure> {
+    let started = Instant::now();
+    tracing::info!(seed = seed.path, "seeding");
+    let digest = sha256(seed.text.as_bytes());
+    let mut tail = message::before_close(session.made_setting("role"));
+    tail.push(comment(
+        ledger,
+        &format!("prisma-migrate-task/1 seed=done sha256={digest}"),
+    ));
+    tail.extend(message::fresh(&session.kept_settings()));
+    let mut message = Message::new(&seed.text, 0, &[], &tail);
+    session.set_subject(Some(&seed.path));
+    let sent = stop
+        .ended(session, session.script(std::mem::take(&mut message.text)))
+        .await;
+    session.set_subject(None);
+    let state = "the migrations are applied; of the seed nothing is in the database, and the next deploy runs it";
+    let failure = match sent.map(|sent| (sent.completed, sent.error)) {
+        None => {
+            return Err(interrupted(
+                stop,
+                "the migrations are applied; whether the seed is, the next deploy reads from the comment on the migrations table",
+            ));
+        }
+        Some((_, None)) => {
+            let duration_ms = millis(started.elapsed());
+            tracing::info!(seed = seed.path, duration_ms, "seeded");
+            return Ok(Seeded {
+                path: seed.path.clone(),
+                sha256: digest,
+                duration_ms,
+            });
+        }
+        Some((_, Some(error))) if error.closed => open::unusable("the connection was lost while the seed ran", &error),
+        Some((_, Some(error))) if stop.reason().is_some() && error.is(&["57014"]) => {
+            return Err(interrupted(stop, state));
+        }
+        Some((completed, Some(error))) => {
+            let statements = statements(&seed.text);
+            let context = Context {
+                migration: &seed.path,
+                script: &seed.text,
+                statements: &statements,
+            };
+            let mut failure = context.failure(&error, &message, completed);
+            failure.migration = None;
+            failure.prisma_code = None;
+            if let Some(place) = &mut failure.place {
+                place.file.clone_from(&seed.path);
+            }
+            failure.what = format!("the seed {} failed: {}", seed.path, failure.what);
+            failure.next = "mend the seed and deploy again: it runs then".into();
+            failure
+        }
+    };
+    // Whatever the seed had set.
+    if let Err(error) = session.rows("ROLLBACK").await {
+        tracing::debug!("the seed's transaction could not be left: {}", error.message);
+    }
+    Err(failure.state(state))
+}
+
+fn interrupted(stop: &Stop, state: &str) -> Failure {
+    match stop.reason() {
+        Some(reason) => stop::interrupted(reason, state),
+        None => Failure::new(
+            Exit::Unexpected,
+            "it stopped without having been asked to",
+            "report this as a bug",
+        )
+        .state(state),
+    }
+}
+
+fn comment(ledger: &Ledger, text: &str) -> String {
+    format!("COMMENT ON TABLE {} IS {}", ledger.table(), quote::literal(text))
+}

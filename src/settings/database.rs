@@ -1,0 +1,273 @@
+//! Which of the ways to the database was given. There are four, and what belongs to two of them is refused.
+
+use super::usage;
+use crate::database::credentials::secret::SecretId;
+use crate::database::credentials::{Place, Way};
+use crate::database::target::{Parts, Target};
+use crate::database::url::UrlError;
+use crate::failure::Failure;
+use crate::secret::Secret;
+use std::path::PathBuf;
+
+/// What is to be mentioned of the way: a warning, or not.
+pub(super) type Notes = Vec<(bool, String)>;
+
+/// The one way that the variables give.
+pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Notes), Failure> {
+    let iam = variable("DB_IAM_AUTH").map_or(Ok(false), |text| yes_or_no(&text))?;
+    let is_set = |name: &str| match name {
+        "DB_IAM_AUTH" => iam,
+        name => variable(name).is_some(),
+    };
+    contradictions(&is_set)?;
+    if let Some(url) = variable("DATABASE_URL") {
+        let (target, notes) =
+            Target::from_url(&Secret::new(url)).map_err(|error| invalid("DATABASE_URL cannot be used", &error))?;
+        let notes = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
+        return Ok((Way::Url(target), notes));
+    }
+    let place = place(variable)?;
+    if let Some(text) = variable("DB_SECRET_ARN") {
+        let id = SecretId::parse(&text).map_err(|error| {
+            usage(
+                &format!("DB_SECRET_ARN cannot be used: {error}"),
+                "give the ARN of the database's secret, or its name",
+            )
+        })?;
+        return Ok((Way::Secret(id, place), Vec::new()));
+    }
+    let lacks = |what: &str| {
+        let others = if iam {
+            "DB_IAM_AUTH needs both"
+        } else {
+            "set DB_USERNAME and DB_PASSWORD too"
+        };
+        usage(what, others)
+    };
+    let (host, user) = match (place.host, variable("DB_USERNAME")) {
+        (Some(host), Some(user)) => (host, user),
+        (Some(_), None) => return Err(lacks("DB_HOST is set and DB_USERNAME is not")),
+        (None, _) if iam => return Err(lacks("DB_IAM_AUTH is set and DB_HOST is not")),
+        (None, _) => {
+            return Err(usage(
+                "nothing says where the database is",
+                "set DATABASE_URL; or DB_HOST, DB_USERNAME and DB_PASSWORD (and DB_PORT, DB_NAME, DB_SCHEMA where they differ from 5432, postgres and \
+                 the server's own), with DB_IAM_AUTH=true in place of DB_PASSWORD for IAM; or DB_SECRET_ARN",
+            ));
+        }
+    };
+    let parts = Parts {
+        host,
+        port: place.port,
+        database: place.database,
+        user,
+        password: variable("DB_PASSWORD").map(Secret::new),
+        schema: place.schema,
+        ca_file: place.ca_file,
+    };
+    let target = Target::from_parts(parts).map_err(|error| invalid("the DB_* variables cannot be used", &error))?;
+    if !iam {
+        return Ok((Way::Parts(target), Vec::new()));
+    }
+    let way = Way::iam(target).map_err(|error| usage(&error.to_string(), &error.next_step()))?;
+    let mut notes = Vec::new();
+    if matches!(&way, Way::Iam(target) if !target.tls.mode.verifies()) {
+        let unverified = "IAM tokens are sent to a server that is not verified, and whoever answers in its place can log in with one: set DB_CA_FILE";
+        notes.push((true, unverified.to_owned()));
+    }
+    Ok((way, notes))
+}
+
+/// Variables that cannot both be meant: the first, those that do not go with it, and why.
+const CONTRADICTIONS: [(&str, &[&str], &str); 3] = [
+    (
+        "DATABASE_URL",
+        &[
+            "DB_HOST",
+            "DB_PORT",
+            "DB_NAME",
+            "DB_SCHEMA",
+            "DB_USERNAME",
+            "DB_PASSWORD",
+            "DB_SECRET_ARN",
+            "DB_IAM_AUTH",
+        ],
+        "they may name different databases or users",
+    ),
+    (
+        "DB_SECRET_ARN",
+        &["DB_USERNAME", "DB_PASSWORD", "DB_IAM_AUTH"],
+        "user and password are those of the secret",
+    ),
+    ("DB_IAM_AUTH", &["DB_PASSWORD"], "the password is a token then"),
+];
+
+fn contradictions(is_set: &dyn Fn(&str) -> bool) -> Result<(), Failure> {
+    for (name, others, why) in CONTRADICTIONS {
+        let others: Vec<&str> = others.iter().copied().filter(|other| is_set(other)).collect();
+        if is_set(name) && !others.is_empty() {
+            let others = others.join(", ");
+            return Err(usage(
+                &format!("{name} is set beside {others}: {why}"),
+                &format!("unset {name}, or {others}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn place(variable: &dyn Fn(&str) -> Option<String>) -> Result<Place, Failure> {
+    let port = variable("DB_PORT").map(|port| {
+        port.parse::<u16>()
+            .map_err(|_| usage("DB_PORT is not a port number", "give a number from 1 to 65535"))
+    });
+    Ok(Place {
+        host: variable("DB_HOST"),
+        port: port.transpose()?,
+        database: variable("DB_NAME"),
+        schema: variable("DB_SCHEMA"),
+        ca_file: variable("DB_CA_FILE").map(PathBuf::from),
+    })
+}
+
+/// As clap reads the variable of a switch.
+fn yes_or_no(text: &str) -> Result<bool, Failure> {
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "y" | "t" => Ok(true),
+        "false" | "no" | "off" | "0" | "n" | "f" => Ok(false),
+        _ => Err(usage(
+            "DB_IAM_AUTH is neither true nor false",
+            "set it to true, or unset it",
+        )),
+    }
+}
+
+fn invalid(what: &str, error: &UrlError) -> Failure {
+    Failure::new(error.exit(), format!("{what}: {error}"), error.next_step()).prisma(Some(error.code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    const NAMES: [&str; 6] = [
+        "DATABASE_URL",
+        "DB_HOST",
+        "DB_USERNAME",
+        "DB_PASSWORD",
+        "DB_SECRET_ARN",
+        "DB_IAM_AUTH",
+    ];
+
+    fn given(name: &str) -> &'static str {
+        match name {
+            "DATABASE_URL" => "postgresql://u:hunter2@url.example/db",
+            "DB_HOST" => "db.example",
+            "DB_USERNAME" => "app",
+            "DB_PASSWORD" => "hunter2",
+            "DB_SECRET_ARN" => "arn:aws:secretsmanager:eu-west-1:1:secret:db-AbCdEf",
+            "DB_IAM_AUTH" => "true",
+            other => panic!("{other}"),
+        }
+    }
+
+    /// What the variables come to: the kind of way, or the refusal.
+    fn outcome(variable: &dyn Fn(&str) -> Option<String>) -> Result<&'static str, Failure> {
+        way(variable).map(|(way, _)| match way {
+            Way::Url(_) => "url",
+            Way::Parts(_) => "parts",
+            Way::Secret(..) => "secret",
+            Way::Iam(_) => "iam",
+        })
+    }
+
+    /// Columns: URL, host, user, password, secret, IAM; `1` set, `0` unset, `.` either. The first row that fits says what is expected: a way, or
+    /// what the refusal says.
+    const TABLE: [(&str, Result<&str, &str>); 14] = [
+        ("100000", Ok("url")),
+        ("1.....", Err("DATABASE_URL is set beside ")),
+        ("0...11", Err("DB_SECRET_ARN is set beside ")),
+        ("0.1.1.", Err("DB_SECRET_ARN is set beside ")),
+        ("0..11.", Err("DB_SECRET_ARN is set beside ")),
+        ("0.0010", Ok("secret")),
+        ("0..1.1", Err("DB_IAM_AUTH is set beside DB_PASSWORD")),
+        ("011001", Ok("iam")),
+        ("010001", Err("DB_HOST is set and DB_USERNAME is not")),
+        ("00..01", Err("DB_IAM_AUTH is set and DB_HOST is not")),
+        ("011.00", Ok("parts")),
+        ("010.00", Err("DB_HOST is set and DB_USERNAME is not")),
+        ("00..00", Err("nothing says where the database is")),
+        ("......", Err("no row fits")),
+    ];
+
+    #[test]
+    fn every_combination_is_one_way_or_refused() {
+        let mut ways = 0;
+        for set in 0..1 << NAMES.len() {
+            let bits: String = (0..NAMES.len())
+                .map(|at| if set >> at & 1 == 1 { '1' } else { '0' })
+                .collect();
+            let is_set = |name: &str| NAMES.iter().zip(bits.chars()).any(|(n, bit)| *n == name && bit == '1');
+            let fits = |row: &str| row.chars().zip(bits.chars()).all(|(row, bit)| row == '.' || row == bit);
+            let (_, expected) = TABLE.into_iter().find(|(row, _)| fits(row)).unwrap();
+            match (outcome(&|name| is_set(name).then(|| given(name).to_owned())), expected) {
+                (Ok(way), Ok(expected)) => {
+                    ways += 1;
+                    assert_eq!(way, expected, "{bits}");
+                }
+                (Err(failure), Err(expected)) => {
+                    assert_eq!(failure.exit, Exit::Usage, "{bits}");
+                    assert!(failure.what.contains(expected), "{bits}: {failure}");
+                    assert!(!failure.to_string().contains("hunter2"), "{bits}: {failure}");
+                    let (first, rest) = failure
+                        .what
+                        .split_once(" is set beside ")
+                        .unwrap_or((&failure.what, ""));
+                    for name in NAMES.iter().filter(|name| rest.contains(*name) || first == **name) {
+                        assert!(is_set(name), "{bits}: {failure}");
+                    }
+                    if first == "DATABASE_URL" {
+                        let others = NAMES[1..].iter().filter(|name| is_set(name));
+                        assert!(others.clone().all(|name| rest.contains(name)), "{bits}: {failure}");
+                    }
+                }
+                (result, expected) => panic!("{bits}: {result:?}, expected {expected:?}"),
+            }
+        }
+        assert_eq!(ways, 6);
+    }
+
+    #[test]
+    fn iam_is_switched_off_by_what_means_no() {
+        for (text, expected) in [
+            ("true", Ok("iam")),
+            ("TRUE", Ok("iam")),
+            ("1", Ok("iam")),
+            ("false", Ok("parts")),
+            ("0", Ok("parts")),
+            ("maybe", Err(())),
+        ] {
+            let variable = |name: &str| match name {
+                "DB_HOST" => Some("db.example".to_owned()),
+                "DB_USERNAME" => Some("app".to_owned()),
+                "DB_IAM_AUTH" => Some(text.to_owned()),
+                _ => None,
+            };
+            assert_eq!(outcome(&variable).map_err(|_| ()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn iam_by_a_socket_is_refused() {
+        let variable = |name: &str| match name {
+            "DB_HOST" => Some("/run/postgresql".to_owned()),
+            "DB_USERNAME" => Some("app".to_owned()),
+            "DB_IAM_AUTH" => Some("true".to_owned()),
+            _ => None,
+        };
+        let failure = outcome(&variable).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.what.contains("over TLS only"), "{failure}");
+    }
+}
