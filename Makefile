@@ -1,10 +1,10 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz build lint
+.PHONY: help demo test soak fuzz build lint image image-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the product on one screen: a throw-away PostgreSQL and S3, an upload, four runs
 	@scripts/prerequisites.sh demo
@@ -37,3 +37,9 @@ lint: ## formatting, clippy and documentation, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked
+
+image: ## the container image prisma-migrate-task and its SBOM, in target/; IMAGE_BASE=local where no registry can be reached
+	@scripts/engine.sh scripts/image.sh build
+
+image-test: ## the image against a PostgreSQL with TLS and an S3 in other containers
+	@scripts/engine.sh scripts/image.sh test

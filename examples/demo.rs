@@ -1,7 +1,7 @@
 //! `make demo`: the product on one screen.
 //!
-//! Starts a PostgreSQL and an S3 server of its own, uploads `migrations/` as a `prisma.zip`, and runs the real binary four times with the variables
-//! that ECS sets: a deploy, the same again, a migration that fails, its repair. Ends with 0 only if every run came to what it should. Both servers
+//! Starts a PostgreSQL and an S3 server of its own, uploads `migrations/` as a `prisma.zip`, and runs the real binary five times with the variables
+//! that ECS sets: a deploy, the same again, the plan of a migration, that it fails, its repair. Ends with 0 only if every run came to what it should. Both servers
 //! and everything in them are gone when it ends.
 
 use std::fs;
@@ -82,9 +82,21 @@ fn demo() -> Result<()> {
         "the second run did something\n{second}"
     );
 
-    screen.section("4  The next upload has a mistake in its second statement")?;
+    screen.section(
+        "4  What the next upload would do, with what is large here lowered to 8 kB: the command override [\"plan\"]",
+    )?;
     let history = history.migration(NEXT, BROKEN);
     stage.upload(&history);
+    let plan = stage.run_verb(&["plan", "--large-table", "8kB"]);
+    screen.run(&plan)?;
+    ensure!(plan.code == 0, "the plan ended with {}\n{plan}", plan.code);
+    ensure!(
+        plan.stdout.contains("data-change: UPDATE of every row of \"Article\""),
+        "the plan does not say what the migration does\n{plan}"
+    );
+    ensure!(!has_words(&stage.database), "the plan changed something");
+
+    screen.section("5  It has a mistake in its second statement")?;
     let failed = stage.run();
     screen.run(&failed)?;
     ensure!(
@@ -102,7 +114,7 @@ fn demo() -> Result<()> {
     );
     screen.line("(the column that its first statement added is gone again)")?;
 
-    screen.section("5  The mistake is mended and uploaded; there was nothing to resolve")?;
+    screen.section("6  The mistake is mended and uploaded; there was nothing to resolve")?;
     let history = history.migration(NEXT, BROKEN.replace("\"text\"", "\"body\""));
     stage.upload(&history);
     let repaired = stage.run();
@@ -122,7 +134,7 @@ fn demo() -> Result<()> {
         "the repaired migration is not in the ledger"
     );
 
-    let codes = [&first, &second, &failed, &repaired].map(|run| run.code.to_string());
+    let codes = [&first, &second, &plan, &failed, &repaired].map(|run| run.code.to_string());
     screen.section(&format!(
         "Exit codes: {}. Every run came to what it should",
         codes.join(", ")
@@ -170,8 +182,11 @@ impl Stage {
     }
 
     fn run(&self) -> Run {
-        let nothing: [&str; 0] = [];
-        let call = self.tool.verb(nothing).without_report();
+        self.run_verb(&[])
+    }
+
+    fn run_verb(&self, words: &[&str]) -> Run {
+        let call = self.tool.verb(words).without_report();
         call.database_parts(&self.database)
             .s3(&self.s3)
             .env("ARTIFACT_BUCKET", BUCKET)

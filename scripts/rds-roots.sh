@@ -79,7 +79,7 @@ for file in "$work"/each/*; do
     lower=$((lower + 1))
   elif echo "$name" | grep -q ' \(Beta\|Preview\) '; then
     tests=$((tests + 1))
-  elif ls "$work/kept" | grep -q "$digest"; then
+  elif grep -rqF "SHA-256 $digest" "$work/kept"; then
     twice=$((twice + 1))
   else
     until=$(openssl x509 -in "$file" -noout -enddate | sed 's/.*=//')

@@ -2,6 +2,7 @@
 
 use crate::artifact::Limits;
 use crate::exit::Exit;
+use crate::hazard::class::Class;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -29,6 +30,8 @@ pub struct Cli {
 pub enum Verb {
     /// Apply the pending migrations
     Deploy(DeployArgs),
+    /// Say what deploy would do: the pending migrations, their locks, their hazards; writes nothing
+    Plan(PlanArgs),
     /// Say what is applied, pending and failed; writes nothing
     Status(StatusArgs),
     /// Correct the ledger by hand: say that a migration is applied, or rolled back, or to be run on from where it stopped
@@ -56,15 +59,9 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    /// Apply the pending migrations up to and including this one, and leave the later ones
-    #[arg(long, value_name = "NAME")]
-    pub to: Option<String>,
-    /// Apply all pending migrations and their rows in one transaction, so that either all are applied or none; refused where one cannot share a transaction
-    #[arg(long, value_parser = BoolishValueParser::new())]
-    pub all_or_nothing: bool,
-    /// Refuse late, missing and edited migrations, which are only warned of otherwise
-    #[arg(long, value_parser = BoolishValueParser::new())]
-    pub strict: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub policy: PolicyArgs,
     /// SQL to run once, after the first deploy to this database has succeeded [default: seed.sql beside the migrations folder]
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
@@ -100,6 +97,26 @@ pub struct WorkArgs {
     /// How long the run may take to stop: less than the task's stopTimeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
     pub stop_within: Duration,
+}
+
+/// Flags of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub artifact: ArtifactArgs,
+    /// Exit with 10 when something is pending
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub check: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub output: OutputArgs,
 }
 
 /// Flags of `status`.
@@ -316,6 +333,26 @@ pub struct ConnectionArgs {
     pub allow_pooler: bool,
 }
 
+/// Which of the pending migrations are applied, and what is refused.
+#[derive(Args, Clone, Debug)]
+pub struct PolicyArgs {
+    /// Apply the pending migrations up to and including this one, and leave the later ones
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    /// Apply all pending migrations and their rows in one transaction, so that either all are applied or none; refused where one cannot share a transaction
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub all_or_nothing: bool,
+    /// Refuse late, missing and edited migrations, which are only warned of otherwise
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub strict: bool,
+    /// Refuse, with exit 24, pending migrations with hazards of these classes; may be given more than once
+    #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
+    pub fail_on: Vec<Class>,
+    /// From which size on a table's rewrite, scan, index build or change of rows is a hazard
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub large_table: u64,
+}
+
 /// The migration lock.
 #[derive(Args, Clone, Debug)]
 pub struct LockArgs {
@@ -435,6 +472,8 @@ fn after_help() -> String {
          The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
          PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
          Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \
+         prisma-migrate-task plan ./prisma\n  \
+         prisma-migrate-task plan --check --fail-on table-rewrite,index-build s3://bucket/stack/CODE/app/prisma.zip\n  \
          prisma-migrate-task status ./prisma\n  \
          prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n  \
          prisma-migrate-task baseline --to 20260101000000_init ./prisma\n  \
@@ -509,7 +548,7 @@ mod tests {
         let Verb::Deploy(args) = parsed(&["--strict", "./prisma"], &[]).unwrap().verb else {
             panic!("no deploy")
         };
-        assert!(args.strict && args.artifact.source.as_deref() == Some("./prisma"));
+        assert!(args.policy.strict && args.artifact.source.as_deref() == Some("./prisma"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::database::session::Session;
 use crate::drift;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::hazard;
 use crate::history::{History, Ledger, State};
 use crate::losses::{Attempt, Losses};
 use crate::migration::Migration;
@@ -70,6 +71,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         opened.session.close().await;
         return Ok(exit);
     }
+    forewarn(&artifact, &opened, settings, outcome).await?;
     let mut losses = Losses::default();
     loop {
         let lost = match locked(
@@ -277,6 +279,57 @@ fn nothing_pending(artifact: &Artifact, opened: &Opened, settings: &Settings, ou
     Some(Exit::Success)
 }
 
+/// Says what of the pending migrations may harm a database that is in use, and refuses it where that is asked for: before the lock, so that a refusal
+/// writes nothing. What an interrupted run left has to be settled first, and then it is done under the lock.
+async fn forewarn(
+    artifact: &Artifact,
+    opened: &Opened,
+    settings: &Settings,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let history = match &opened.history {
+        Some(history) => history,
+        None => {
+            if let Some(schema) = &opened.server.schema {
+                prepare::managed(&opened.session, schema).await?;
+            }
+            &History::default()
+        }
+    };
+    match plan::plan(&artifact.migrations, history, &settings.policy) {
+        Ok(plan) => examine(&plan, opened, settings, outcome).await,
+        Err(_) => Ok(()),
+    }
+}
+
+/// The same for a plan, once for each list of pending migrations.
+async fn examine(plan: &Plan<'_>, opened: &Opened, settings: &Settings, outcome: &mut Outcome) -> Result<(), Failure> {
+    let pending = plan.pending.iter().map(|pending| pending.name);
+    let pending: Vec<String> = pending.chain(plan.left.iter().copied()).map(str::to_owned).collect();
+    if outcome.pending == pending {
+        return Ok(());
+    }
+    outcome.pending = pending;
+    let schema = opened.server.schema.as_deref().or(settings.target.schema.as_deref());
+    let examined = hazard::examine(Some(&opened.session), schema, &plan.pending, settings)
+        .await
+        .map_err(|error| open::unusable("the tables of the pending migrations could not be looked at", &error))?;
+    for hazard in &examined.hazards {
+        tracing::warn!(
+            migration = hazard.migration,
+            "{}:{}: {}: {}; instead: {}",
+            hazard.file,
+            hazard.line,
+            hazard.class,
+            hazard.what,
+            hazard.recipe
+        );
+    }
+    warn(examined.warning.into_iter().collect(), outcome);
+    outcome.hazards = examined.hazards;
+    hazard::refuse(&outcome.hazards)
+}
+
 /// One turn under the lock.
 async fn locked(
     artifact: &Artifact,
@@ -339,8 +392,7 @@ async fn locked(
         Ok(plan) => plan,
         Err(failure) => return Err(with_traces(session, &artifact.migrations, failure).await),
     };
-    let pending = plan.pending.iter().map(|pending| pending.name);
-    outcome.pending = pending.chain(plan.left.iter().copied()).map(str::to_owned).collect();
+    examine(&plan, opened, settings, outcome).await?;
     match (seed, &artifact.seed) {
         (Some(_), _) => seed::expect(session, &ledger, &history).await?,
         (None, Some(program)) if history.rows.is_empty() => {

@@ -13,7 +13,7 @@ pub enum Exit {
     Unexpected = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// `status`: migrations are pending.
+    /// `status`, `plan --check`: migrations are pending.
     Pending = 10,
     /// `drift`: the schema was changed outside migrations.
     Drift = 11,
@@ -51,7 +51,7 @@ impl Exit {
         (Exit::Success, "up to date, applied, or executed"),
         (Exit::Unexpected, "unexpected error (a bug)"),
         (Exit::Usage, "usage or configuration"),
-        (Exit::Pending, "status: migrations are pending"),
+        (Exit::Pending, "status, plan --check: migrations are pending"),
         (Exit::Drift, "drift: the schema was changed outside migrations"),
         (
             Exit::RolledBack,

@@ -7,6 +7,7 @@ use crate::database::open::Server;
 use crate::drift::{Difference, schema::Schema};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::hazard::{Hazard, Planned};
 use crate::overview::Overview;
 use crate::status::Running;
 use serde::Serialize;
@@ -24,7 +25,7 @@ pub struct Outcome {
     pub program_version: &'static str,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
-    /// `deploy`, `status`, `resolve`, `baseline`, `adopt`, `drift` or `execute`.
+    /// `deploy`, `plan`, `status`, `resolve`, `baseline`, `adopt`, `drift` or `execute`.
     pub verb: &'static str,
     /// One word for what it came to.
     pub result: &'static str,
@@ -47,6 +48,10 @@ pub struct Outcome {
     pub migrations: Vec<Overview>,
     /// Of `status`: the session that holds the migration lock.
     pub running: Option<Running>,
+    /// What `plan` found that `deploy` would do; none for every other verb.
+    pub plan: Option<Vec<Planned>>,
+    /// What of it may harm a database that is in use.
+    pub hazards: Vec<Hazard>,
     /// What was settled of earlier runs that were interrupted.
     pub recovered: Vec<String>,
     /// What `resolve`, `baseline` or `adopt` recorded.
@@ -92,17 +97,6 @@ pub struct Applied {
     pub duration_ms: u64,
 }
 
-/// Statements of one kind that `execute` ran, one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Executed {
-    /// Their command, by their first words.
-    pub command: String,
-    /// How many they were.
-    pub statements: u64,
-    /// How many rows they returned or changed; none for commands that know of none.
-    pub rows: Option<u64>,
-}
-
 /// A seed that this run ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Seeded {
@@ -112,6 +106,17 @@ pub struct Seeded {
     pub sha256: String,
     /// How long it took.
     pub duration_ms: u64,
+}
+
+/// Statements of one kind that `execute` ran, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Executed {
+    /// Their command, by their first words.
+    pub command: String,
+    /// How many they were.
+    pub statements: u64,
+    /// How many rows they returned or changed; none for commands that know of none.
+    pub rows: Option<u64>,
 }
 
 impl Outcome {
@@ -132,6 +137,8 @@ impl Outcome {
             pending: Vec::new(),
             migrations: Vec::new(),
             running: None,
+            plan: None,
+            hazards: Vec::new(),
             recovered: Vec::new(),
             resolved: Vec::new(),
             adopted: Vec::new(),
@@ -159,6 +166,7 @@ impl Outcome {
             (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             (Exit::Success, "execute") => "executed",
+            (Exit::Success, "plan") if !self.pending.is_empty() => "planned",
             (Exit::Success, _) if self.applied.is_empty() && self.seeded.is_none() => "up_to_date",
             (Exit::Success, _) => "applied",
             (Exit::Pending, _) => "pending",

@@ -20,11 +20,7 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
     };
     if opened.server.schema.is_none() {
         let Some(schema) = wanted else {
-            return Err(Failure::new(
-                Exit::Database,
-                "no schema of the search path exists, so there is no place for the migrations table",
-                "create the schema, or name one with ?schema= or DB_SCHEMA: that one is created",
-            ));
+            return Err(no_schema());
         };
         let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema));
         session
@@ -54,6 +50,15 @@ pub async fn prepare(opened: &Opened, wanted: Option<&str>) -> Result<Ledger, Fa
         .await
         .map_err(failed("the migrations table could not be created"))?;
     Ok(ledger)
+}
+
+/// No schema of the search path exists, and none is named that could be made.
+pub fn no_schema() -> Failure {
+    Failure::new(
+        Exit::Database,
+        "no schema of the search path exists, so there is no place for the migrations table",
+        "create the schema, or name one with ?schema= or DB_SCHEMA: that one is created",
+    )
 }
 
 /// Whether the migrations table is in the schema by now; where it is not, the schema holds no other table.

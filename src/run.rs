@@ -9,6 +9,7 @@ use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
+use crate::preview;
 use crate::resolve;
 use crate::settings::{self, Action, Output, Settings};
 use crate::status;
@@ -70,6 +71,7 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
         let settings = stop.unless(settings.find_target()).await??;
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
+            Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await?,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
             Action::ResolveApplied(names) => resolve::applied(&settings, &stop, names, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,

@@ -5,7 +5,7 @@ mod database;
 use crate::artifact::{Limits, Source};
 use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs, Format,
-    LockArgs, LogFormat, LogLevel, OutputArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
+    LockArgs, LogFormat, LogLevel, OutputArgs, PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::credentials::Way;
 use crate::database::open::Terms;
@@ -15,6 +15,7 @@ use crate::drift::Location;
 use crate::execute::{Access, Input, Order};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::hazard::Watchfulness;
 use crate::plan::{Policy, Scope};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ pub struct Settings<T = Target> {
     pub policy: Policy,
     /// Whether all that is pending shares one transaction.
     pub all_or_nothing: bool,
+    /// What counts as a hazard, and which are refused.
+    pub watchfulness: Watchfulness,
     /// SQL to run after the first deploy, in the place of the artifact's.
     pub seed: Option<PathBuf>,
     /// The earlier report that the schema is compared with before a deploy, and what is made of a difference.
@@ -78,6 +81,11 @@ const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(25);
 pub enum Action {
     /// Apply what is pending.
     Deploy,
+    /// Say what a deploy would do; `check`: exit 10 when something is pending.
+    Plan {
+        /// `--check`.
+        check: bool,
+    },
     /// Look, and write nothing.
     Status,
     /// Record migrations as applied.
@@ -117,6 +125,7 @@ impl Output {
     pub fn of(cli: &Cli) -> Output {
         let (verb, args): (_, &OutputArgs) = match &cli.verb {
             Verb::Deploy(args) => ("deploy", &args.output),
+            Verb::Plan(args) => ("plan", &args.output),
             Verb::Status(args) => ("status", &args.output),
             Verb::Resolve(args) => ("resolve", &args.output),
             Verb::Baseline(args) => ("baseline", &args.output),
@@ -147,6 +156,13 @@ impl Settings<Way> {
         match cli.verb {
             Verb::Deploy(args) => Self::deploy(args, variable),
             Verb::Execute(args) => Self::execute(args, variable),
+            Verb::Plan(PlanArgs {
+                artifact,
+                check,
+                policy,
+                connection,
+                ..
+            }) => Ok(Self::common(Action::Plan { check }, artifact, &connection, variable)?.obeying(policy)),
             Verb::Status(StatusArgs {
                 artifact, connection, ..
             }) => Self::common(Action::Status, artifact, &connection, variable),
@@ -210,15 +226,24 @@ impl Settings<Way> {
         self
     }
 
+    fn obeying(mut self, policy: PolicyArgs) -> Self {
+        self.policy = Policy {
+            strict: policy.strict,
+            scope: policy.to.map_or(Scope::All, Scope::UpTo),
+        };
+        self.all_or_nothing = policy.all_or_nothing;
+        self.watchfulness = Watchfulness {
+            large_table: policy.large_table,
+            fail_on: policy.fail_on,
+        };
+        self
+    }
+
     fn deploy(args: DeployArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let mut settings = Self::common(Action::Deploy, args.artifact, &args.connection, variable)?
             .locking(&args.lock)
-            .working(&args.work);
-        settings.policy = Policy {
-            strict: args.strict,
-            scope: args.to.map_or(Scope::All, Scope::UpTo),
-        };
-        settings.all_or_nothing = args.all_or_nothing;
+            .working(&args.work)
+            .obeying(args.policy);
         settings.seed = args.seed;
         settings.describe_schema = args.output.report.is_some();
         if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
@@ -294,6 +319,7 @@ impl Settings<Way> {
             lock_retry_for: Duration::ZERO,
             policy: Policy::default(),
             all_or_nothing: false,
+            watchfulness: Watchfulness::default(),
             seed: None,
             check_drift: None,
             describe_schema: false,
@@ -325,6 +351,7 @@ impl Settings<Way> {
             lock_retry_for: self.lock_retry_for,
             policy: self.policy,
             all_or_nothing: self.all_or_nothing,
+            watchfulness: self.watchfulness,
             seed: self.seed,
             check_drift: self.check_drift,
             describe_schema: self.describe_schema,

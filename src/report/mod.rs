@@ -1,5 +1,6 @@
 //! Where the outcome goes: standard output (of `execute`: standard error), as text or as JSON, and a file.
 
+mod plan;
 mod text;
 
 use crate::cli::LogFormat;

@@ -7,14 +7,15 @@ use crate::database::open::Server;
 use crate::drift::{Change, Difference};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::hazard;
 use crate::outcome::{Executed, Outcome};
 use crate::printable::{printable, printable_name};
 
-const BOLD: &str = "1";
-const DIM: &str = "2";
-const RED: &str = "31;1";
+pub(super) const BOLD: &str = "1";
+pub(super) const DIM: &str = "2";
+pub(super) const RED: &str = "31;1";
 const GREEN: &str = "32;1";
-const YELLOW: &str = "33;1";
+pub(super) const YELLOW: &str = "33;1";
 
 /// The outcome as text, without a final newline.
 pub fn render(outcome: &Outcome, colour: bool) -> String {
@@ -23,7 +24,9 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         colour,
     };
     page.heading(outcome);
-    if outcome.migrations.is_empty() {
+    if let Some(plan) = &outcome.plan {
+        page.plan(plan, &outcome.hazards);
+    } else if outcome.migrations.is_empty() {
         page.migrations(outcome);
     } else {
         overview::show(&mut page, outcome);
@@ -46,7 +49,7 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
     });
     if let Some(failure) = &outcome.failure {
         page.failure(failure);
-    } else if outcome.exit_code == Exit::Pending {
+    } else if outcome.exit_code == Exit::Pending || outcome.result == "planned" {
         page.blank();
         page.line("next:  ", BOLD, "prisma-migrate-task deploy");
     }
@@ -54,13 +57,13 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
     page.text
 }
 
-struct Page {
-    text: String,
+pub(super) struct Page {
+    pub(super) text: String,
     colour: bool,
 }
 
 impl Page {
-    fn blank(&mut self) {
+    pub(super) fn blank(&mut self) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
@@ -82,7 +85,7 @@ impl Page {
         }
     }
 
-    fn painted(&self, code: &str, text: &str) -> String {
+    pub(super) fn painted(&self, code: &str, text: &str) -> String {
         let text = printable(text);
         if self.colour && !text.trim().is_empty() {
             format!("\u{1b}[{code}m{text}\u{1b}[0m")
@@ -95,7 +98,9 @@ impl Page {
         let held = outcome.artifact.as_ref().map(|artifact| artifact.migrations);
         let (paint, said) = match outcome.result {
             "failed" => (RED, format!("{} failed", outcome.verb)),
+            "pending" if outcome.plan.is_some() => (YELLOW, self::planned(outcome)),
             "pending" => (YELLOW, format!("{} pending", count(outcome.pending.len()))),
+            "planned" => (YELLOW, self::planned(outcome)),
             "applied" => (GREEN, format!("{} applied", count(outcome.applied.len()))),
             "resolved" => (GREEN, "resolved".to_owned()),
             "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
@@ -199,6 +204,11 @@ impl Page {
         self.line("next:       ", BOLD, &failure.next);
         self.line("exit code:  ", BOLD, &failure.exit.code().to_string());
     }
+}
+
+fn planned(outcome: &Outcome) -> String {
+    let pending = count(outcome.pending.len());
+    format!("{pending} pending, {}", hazard::summary(&outcome.hazards))
 }
 
 /// Where the migrations went: the server, the database, and the schema of the ledger.

@@ -155,12 +155,34 @@ fn documents() -> Vec<Value> {
     keep(together.database(&grown).run(), 0, "applied");
 
     documents.extend(statuses());
+    documents.push(planned());
     documents.extend(drifts());
     grown.execute("UPDATE _prisma_migrations SET checksum = 'remote-migration'");
     grown.execute("INSERT INTO _prisma_migrations SELECT 'again', checksum, finished_at, migration_name FROM _prisma_migrations WHERE migration_name = '1_a'");
     let adopt = migrate().verb(["adopt"]).arg(history.folder()).database(&grown).run();
     documents.push(adopt.expect(24).report.unwrap());
     documents
+}
+
+/// A plan with a hazard of every class, and whatever else a plan says.
+fn planned() -> Value {
+    let database = Server::shared().database();
+    let before =
+        "CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x'); CREATE TABLE u AS SELECT 1 AS a; ANALYZE t";
+    let history = History::new().migration("1_t", before);
+    migrate().deploy(history.folder()).database(&database).run().expect(0);
+    let history = history
+        .migration(
+            "2_t",
+            "ALTER TABLE t ALTER a TYPE bigint; ALTER TABLE t ALTER b SET NOT NULL; CREATE INDEX ON t (a);",
+        )
+        .migration(
+            "3_t",
+            "UPDATE t SET a = 2; ALTER TABLE t RENAME a TO c; DROP TABLE u; DO 'BEGIN END';",
+        )
+        .migration("4_t", "CREATE INDEX CONCURRENTLY i ON t (c);");
+    let plan = migrate().verb(["plan", "--large-table", "0"]).arg(history.folder());
+    plan.database(&database).run().expect(0).report.unwrap()
 }
 
 /// What a comparison says of a schema as it was, and of one in which something was added, removed and changed.
@@ -246,8 +268,9 @@ fn what_occurs_is_documented_and_what_is_documented_occurs() {
         ("migrations[].remarks", "/remarks/0"),
         ("adopted[].action", "/action"),
         ("drift[].change", "/change"),
+        ("hazards[].class", "/class"),
     ];
-    let listed = ["applied", "migrations", "adopted", "drift"]
+    let listed = ["applied", "migrations", "adopted", "drift", "hazards"]
         .into_iter()
         .flat_map(|list| {
             documents

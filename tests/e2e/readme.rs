@@ -51,9 +51,11 @@ fn its_flags_and_variables_are_those_of_the_help() {
         word.starts_with("--") && word.ends_with(char::is_alphanumeric) && !matches!(word, "--help" | "--version")
     };
     let variable = |word: &str| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    let help = ["deploy", "status", "resolve", "baseline", "adopt", "drift", "execute"]
-        .map(|verb| tool.verb([verb, "--help"]).without_report().run().expect(0).stdout)
-        .join("\n");
+    let help = [
+        "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute",
+    ]
+    .map(|verb| tool.verb([verb, "--help"]).without_report().run().expect(0).stdout)
+    .join("\n");
     let help = format!(
         "{help}\n{}",
         tool.verb(["--help"]).without_report().run().expect(0).stdout

@@ -20,7 +20,7 @@ use crate::token;
 pub use objects::{Fault, Stored};
 use objects::{Objects, Versioning};
 
-/// A server on 127.0.0.1 with one access key, running until the value is dropped.
+/// A server with one access key, running until the value is dropped.
 #[derive(Debug)]
 pub struct S3 {
     address: SocketAddr,
@@ -31,12 +31,17 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// An empty server on a port that was free.
+    /// An empty server on a port that was free, with a key of its own.
     pub fn start() -> S3 {
-        let (access_key, secret_key) = (
+        S3::listen(
+            SocketAddr::from(([127, 0, 0, 1], 0)),
             format!("AKIA{}", token().to_uppercase()),
             format!("{}{}", token(), token()),
-        );
+        )
+    }
+
+    /// An empty server at this address (port 0: one that is free), with this key.
+    pub fn listen(address: SocketAddr, access_key: String, secret_key: String) -> S3 {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -48,9 +53,7 @@ impl S3 {
         service.set_access(objects.clone());
         let service = service.build();
 
-        let listener = runtime
-            .block_on(TcpListener::bind(("127.0.0.1", 0)))
-            .expect("no port for S3");
+        let listener = runtime.block_on(TcpListener::bind(address)).expect("no port for S3");
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = objects.clone();
         runtime.spawn(async move {
@@ -78,7 +81,7 @@ impl S3 {
         }
     }
 
-    /// `http://127.0.0.1:port`.
+    /// `http://127.0.0.1:port`, where it listens there.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -1,0 +1,394 @@
+//! `plan`, and the hazards that `deploy` says and refuses: against tables that are really filled, with the size that counts as large lowered to fit.
+
+use harness::history::History;
+use harness::postgres::{Database, Server};
+use harness::process::Run;
+use harness::tool::Call;
+use serde_json::Value;
+
+use crate::cases::{failure, ledger, names, tables, warnings};
+
+/// A table of some 600 kB and one of a page, as a deploy left them.
+const BEFORE: &str = "CREATE TABLE \"Order\" (id int PRIMARY KEY, note varchar(200), paid boolean); \
+     INSERT INTO \"Order\" SELECT n, repeat('x', 100), true FROM generate_series(1, 4000) n; \
+     CREATE TABLE small (id int PRIMARY KEY, note text); INSERT INTO small VALUES (1, 'a'); \
+     CREATE TABLE bare (id int); ANALYZE \"Order\"; ANALYZE small;";
+
+fn before() -> History {
+    History::new().migration("20240101_before", BEFORE)
+}
+
+fn database() -> Database {
+    let database = Server::shared().database();
+    let history = before();
+    let deploy = crate::migrate().deploy(history.folder()).database(&database);
+    deploy.run().expect(0);
+    database
+}
+
+/// `plan` with 100 kB as large.
+fn plan(history: &History, database: &Database) -> Call {
+    let plan = crate::migrate().verb(["plan", "--large-table", "100kB"]);
+    plan.arg(history.folder()).database(database)
+}
+
+fn deploy(history: &History, database: &Database) -> Call {
+    let deploy = crate::migrate().verb(["deploy", "--large-table", "100kB"]);
+    deploy.arg(history.folder()).database(database)
+}
+
+/// `class file:line relation`, one for each hazard.
+fn hazards(run: &Run) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let hazard = |hazard: &Value| {
+        let place = hazard["file"].as_str().unwrap().replace("/migration.sql", "");
+        format!(
+            "{} {place}:{} {}",
+            text(&hazard["class"]),
+            hazard["line"],
+            text(&hazard["relation"])
+        )
+    };
+    let hazards = run.report.as_ref().unwrap()["hazards"].as_array().unwrap();
+    hazards.iter().map(hazard).collect()
+}
+
+/// The hazards of one script, as `class relation`.
+fn classes(script: &str, database: &Database) -> Vec<String> {
+    let history = before().migration("2_it", script);
+    let run = plan(&history, database).run().expect(0);
+    hazards(&run)
+        .iter()
+        .map(|hazard| {
+            let (class, rest) = hazard.split_once(' ').unwrap();
+            format!("{class} {}", rest.split_once(' ').unwrap().1)
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_is_written_and_the_lock_is_not_taken() {
+    let database = database();
+    let history = before().migration("20240102_more", "CREATE TABLE more (id int);");
+    let holder = crate::cases::lock_holder(&database);
+    let rows = database.ledger().len();
+    let run = plan(&history, &database).run().expect(0);
+    assert_eq!(names(&run, "pending"), ["20240102_more"]);
+    assert_eq!(run.report.as_ref().unwrap()["result"], "planned");
+    assert!(warnings(&run).contains("the migration lock is held by"), "{run}");
+    assert_eq!(database.ledger().len(), rows);
+    assert!(!tables(&database).contains(&"more".to_owned()));
+    drop(holder);
+    plan(&history, &database).arg("--check").run().expect(10);
+    deploy(&history, &database).run().expect(0);
+    let run = plan(&history, &database).arg("--check").run().expect(0);
+    assert_eq!(run.report.unwrap()["result"], "up_to_date");
+}
+
+#[test]
+fn a_missing_database_and_a_missing_table_are_said_and_not_made() {
+    let database = Server::shared().database();
+    let history = before();
+    let run = plan(&history, &database).run().expect(0);
+    assert!(warnings(&run).contains("there is no migrations table yet"), "{run}");
+    assert!(!database.has_ledger());
+
+    let missing = format!("{}_missing", database.name());
+    let url = database.url().replace(database.name(), &missing);
+    let call = crate::migrate().verb(["plan"]).arg(history.folder());
+    let run = call.database_url(&database, &url).run().expect(0);
+    assert!(warnings(&run).contains("does not exist: deploy creates it"), "{run}");
+    assert_eq!(names(&run, "pending"), ["20240101_before"]);
+    assert_eq!(hazards(&run), [] as [&str; 0]);
+    let count = format!("SELECT count(*) FROM pg_database WHERE datname = '{missing}'");
+    assert_eq!(database.scalar(&count), "0");
+}
+
+#[test]
+fn what_blocks_a_deploy_blocks_its_plan() {
+    let database = Server::shared().database();
+    database.execute("CREATE TABLE mine (id int)");
+    let history = before();
+    let run = plan(&history, &database).run().expect(23);
+    assert_eq!(failure(&run)["prisma_code"], "P3005");
+
+    let database = self::database();
+    database.execute("INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('x', '', '20240102_more')");
+    let history = before().migration("20240102_more", "CREATE TABLE more (id int);");
+    let run = plan(&history, &database).run().expect(22);
+    assert_eq!(failure(&run)["prisma_code"], "P3009");
+    database.execute(
+        "UPDATE _prisma_migrations SET logs = 'prisma-migrate-task/1 run=22222222-2222-4222-8222-222222222222 state=partial' WHERE id = 'x'",
+    );
+    plan(&history, &database).run().expect(21);
+    let late = before().migration("20230101_late", "SELECT 1;");
+    database.execute("DELETE FROM _prisma_migrations WHERE id = 'x'");
+    let run = plan(&late, &database).run().expect(0);
+    assert!(warnings(&run).contains("20230101_late is late"), "{run}");
+    plan(&late, &database).arg("--strict").run().expect(23);
+}
+
+#[test]
+fn the_example_is_without_hazards_on_an_empty_database() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let database = Server::shared().database();
+    let call = crate::migrate().verb(["plan", "--large-table", "0"]).arg(&folder);
+    let run = call.database(&database).run().expect(0);
+    assert_eq!(names(&run, "pending").len(), 10);
+    assert_eq!(hazards(&run), [] as [&str; 0]);
+    let how: Vec<&str> = run.report.as_ref().unwrap()["plan"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|migration| migration["how"].as_str().unwrap())
+        .collect();
+    assert_eq!(how.iter().filter(|how| **how == "alone").count(), 1);
+}
+
+#[test]
+fn each_class_on_a_large_table() {
+    let database = database();
+    let order = |class: &str| vec![format!("{class} \"Order\"")];
+    let cases = [
+        ("ALTER TABLE \"Order\" ALTER id TYPE bigint;", order("table-rewrite")),
+        (
+            "ALTER TABLE \"public\".\"Order\" ADD COLUMN key uuid NOT NULL DEFAULT gen_random_uuid();",
+            order("table-rewrite"),
+        ),
+        ("ALTER TABLE \"Order\" ADD COLUMN n serial;", order("table-rewrite")),
+        ("VACUUM FULL \"Order\";", order("table-rewrite")),
+        ("ALTER TABLE \"Order\" ALTER note SET NOT NULL;", order("table-scan")),
+        ("ALTER TABLE \"Order\" ADD CHECK (id > 0);", order("table-scan")),
+        (
+            "ALTER TABLE \"Order\" ADD FOREIGN KEY (id) REFERENCES small;",
+            order("table-scan"),
+        ),
+        ("CREATE INDEX ON \"Order\" (note);", order("index-build")),
+        ("ALTER TABLE \"Order\" ADD UNIQUE (note);", order("index-build")),
+        ("UPDATE \"Order\" SET paid = false;", order("data-change")),
+        ("DELETE FROM \"Order\" WHERE paid;", order("data-change")),
+        ("DROP TABLE \"Order\";", order("drop")),
+        ("ALTER TABLE \"Order\" DROP COLUMN note;", order("drop")),
+        ("TRUNCATE \"Order\";", order("drop")),
+        ("ALTER TABLE \"Order\" RENAME TO orders;", order("rename")),
+        ("ALTER TABLE \"Order\" RENAME note TO remark;", order("rename")),
+        // What costs nothing, or only a moment.
+        (
+            "ALTER TABLE \"Order\" ADD COLUMN a int NOT NULL DEFAULT 5, ADD COLUMN b timestamptz DEFAULT now();",
+            vec![],
+        ),
+        ("ALTER TABLE \"Order\" ALTER note TYPE text;", vec![]),
+        ("ALTER TABLE \"Order\" ALTER id SET NOT NULL;", vec![]),
+        (
+            "ALTER TABLE \"Order\" ADD CONSTRAINT c CHECK (id > 0) NOT VALID;",
+            vec![],
+        ),
+        ("CREATE INDEX CONCURRENTLY ON \"Order\" (note);", vec![]),
+        ("UPDATE \"Order\" SET paid = false WHERE id = 5;", vec![]),
+        ("ALTER TABLE small ADD FOREIGN KEY (id) REFERENCES \"Order\";", vec![]),
+        // Small, empty or new.
+        (
+            "ALTER TABLE small ALTER id TYPE bigint; CREATE INDEX ON small (note); UPDATE small SET note = 'b';",
+            vec![],
+        ),
+        (
+            "DROP TABLE bare; ALTER TABLE small ADD COLUMN x int; ALTER TABLE small DROP COLUMN x;",
+            vec![],
+        ),
+        (
+            "CREATE TABLE a (id int); ALTER TABLE a RENAME TO b; CREATE INDEX ON b (id); DROP TABLE b;",
+            vec![],
+        ),
+    ];
+    for (script, expected) in cases {
+        assert_eq!(classes(script, &database), expected, "{script}");
+    }
+}
+
+#[test]
+fn a_check_that_is_valid_lets_set_not_null_pass() {
+    let database = database();
+    let order = ["table-scan \"Order\""];
+    let add = "ALTER TABLE \"Order\" ADD CONSTRAINT c CHECK (note IS NOT NULL) NOT VALID;";
+    let validate = "ALTER TABLE \"Order\" VALIDATE CONSTRAINT c;";
+    let set = "ALTER TABLE \"Order\" ALTER note SET NOT NULL;";
+    // In one transaction the scan is under the lock that ADD CONSTRAINT took.
+    assert_eq!(classes(&format!("{add} {validate}"), &database), order);
+    let history = before()
+        .migration("2_add", add)
+        .migration("3_validate", validate)
+        .migration("4_set", set);
+    assert_eq!(hazards(&plan(&history, &database).run().expect(0)), [] as [&str; 0]);
+    database.execute(add);
+    assert_eq!(classes(set, &database), order);
+    assert_eq!(classes(validate, &database), [] as [&str; 0]);
+    database.execute(validate);
+    assert_eq!(classes(set, &database), [] as [&str; 0]);
+    database.execute(set);
+    assert_eq!(classes(set, &database), [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_refused_is_refused_before_anything_is_written() {
+    let database = database();
+    let history = before()
+        .migration("20240102_fine", "CREATE TABLE fine (id int);")
+        .migration(
+            "20240103_index",
+            "-- CreateIndex\nCREATE INDEX i ON \"Order\" (note);\nALTER TABLE \"Order\" RENAME note TO remark;",
+        );
+    let before = database.dump();
+    for call in [plan(&history, &database), deploy(&history, &database)] {
+        let run = call.arg("--fail-on=index-build,drop").run().expect(24);
+        let failure = failure(&run);
+        assert_eq!(failure["migration"], "20240103_index");
+        let what = failure["what"].as_str().unwrap();
+        assert!(
+            what.starts_with("20240103_index/migration.sql:2: index-build: builds an index on \"Order\" ("),
+            "{what}"
+        );
+        assert!(
+            failure["next"].as_str().unwrap().contains("CREATE INDEX CONCURRENTLY"),
+            "{run}"
+        );
+        assert_eq!(
+            hazards(&run),
+            [
+                "index-build 20240103_index:2 \"Order\"",
+                "rename 20240103_index:3 \"Order\""
+            ]
+        );
+        let refused = &run.report.as_ref().unwrap()["hazards"];
+        assert_eq!(
+            (&refused[0]["refused"], &refused[1]["refused"]),
+            (&true.into(), &false.into())
+        );
+        assert_eq!(database.dump(), before);
+    }
+    assert_eq!(ledger(&database), ["20240101_before applied"]);
+
+    // The variable, and nothing that is refused: said as it starts, and done.
+    let run = deploy(&history, &database)
+        .env("FAIL_ON", "table-rewrite")
+        .run()
+        .expect(0);
+    assert!(
+        run.stderr.contains("20240103_index/migration.sql:2: index-build"),
+        "{run}"
+    );
+    assert_eq!(hazards(&run).len(), 2);
+    assert_eq!(ledger(&database).len(), 3);
+}
+
+#[test]
+fn a_first_deploy_that_is_refused_leaves_no_ledger() {
+    let database = Server::shared().database();
+    database.execute("CREATE SCHEMA old; CREATE TABLE old.t AS SELECT 1 AS id");
+    let history = History::new().migration("1_drop", "DROP TABLE old.t;");
+    deploy(&history, &database).arg("--fail-on=drop").run().expect(24);
+    assert!(!database.has_ledger());
+}
+
+#[test]
+fn a_statement_s_locks_come_with_the_table_s_size() {
+    let database = database();
+    let history = before().migration(
+        "2_it",
+        "ALTER ROLE CURRENT_USER PASSWORD 'secret';\nALTER TABLE \"Order\" ADD COLUMN x int;\n\
+         INSERT INTO small VALUES (2, 'b');\nINSERT INTO small VALUES (3, 'c');\nDO $$ BEGIN END $$;",
+    );
+    let run = plan(&history, &database).run().expect(0);
+    let migration = &run.report.as_ref().unwrap()["plan"][0];
+    assert_eq!((&migration["how"], &migration["why"]), (&"atomic".into(), &Value::Null));
+    let statements = migration["statements"].as_array().unwrap();
+    assert_eq!(statements.len(), 4);
+    assert_eq!(statements[0]["sql"], "ALTER ROLE CURRENT_USER PASSWORD ********");
+    let lock = &statements[1]["locks"][0];
+    assert_eq!(
+        (&lock["mode"], &lock["relation"]),
+        (&"ACCESS EXCLUSIVE".into(), &"\"Order\"".into())
+    );
+    assert_eq!((&lock["rows"], &lock["new"]), (&4000.into(), &false.into()));
+    let bytes = database.scalar("SELECT pg_table_size('\"Order\"')");
+    assert_eq!(lock["bytes"].to_string(), bytes);
+    assert_eq!(
+        (&statements[2]["line"], &statements[2]["count"]),
+        (&3.into(), &2.into())
+    );
+    assert!(statements[3]["note"].as_str().unwrap().contains("cannot be seen into"));
+}
+
+#[test]
+fn a_table_that_is_locked_is_not_waited_for() {
+    let database = database();
+    let mut holder = database.client();
+    holder.batch_execute("BEGIN; LOCK TABLE \"Order\"").unwrap();
+    let history = before().migration("2_it", "ALTER TABLE \"Order\" ALTER id TYPE bigint;");
+    let run = plan(&history, &database).run().expect(0);
+    assert_eq!(hazards(&run), ["table-rewrite 2_it:1 \"Order\""]);
+    assert!(
+        warnings(&run).contains("sizes are those of the last VACUUM or ANALYZE"),
+        "{run}"
+    );
+}
+
+#[test]
+fn partitions_count_together() {
+    let database = database();
+    database.execute(
+        "CREATE TABLE p (id int, note text) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); \
+         CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2); \
+         INSERT INTO p SELECT 1 + n % 2, repeat('x', 100) FROM generate_series(1, 2000) n; ANALYZE p1; ANALYZE p2",
+    );
+    let history = before().migration("2_it", "CREATE INDEX ON p (note);");
+    let run = plan(&history, &database).run().expect(0);
+    let hazard = &run.report.as_ref().unwrap()["hazards"][0];
+    assert_eq!(
+        (&hazard["class"], &hazard["rows"]),
+        (&"index-build".into(), &2000.into())
+    );
+    assert!(hazard["what"].as_str().unwrap().contains("2 partitions"), "{run}");
+    assert!(hazard["recipe"].as_str().unwrap().contains("ON ONLY"), "{run}");
+}
+
+#[test]
+fn the_page_for_people() {
+    let database = database();
+    let history = before()
+        .migration(
+            "20240102_bigger_ids",
+            "-- AlterTable\nALTER TABLE \"Order\" ALTER COLUMN \"id\" SET DATA TYPE BIGINT,\n  ADD COLUMN \"total\" DECIMAL(10,2);\n\n\
+             CREATE TABLE \"Line\" (\n  id int PRIMARY KEY\n);\nALTER TABLE small ADD COLUMN at date NOT NULL;\n",
+        )
+        .migration("20240103_index", "CREATE INDEX CONCURRENTLY i ON \"Order\" (note);");
+    let run = plan(&history, &database).arg("--log-format=text").run().expect(0);
+    let size = run.report.as_ref().unwrap()["hazards"][0]["bytes"].as_u64().unwrap();
+    let size = prisma_migrate_task::hazard::size::bytes(size);
+    let (_, page) = run.stdout.split_once('\n').unwrap();
+    assert!(
+        run.stdout
+            .starts_with("2 migrations pending, 1 hazard: 1 table-rewrite  127.0.0.1:"),
+        "{run}"
+    );
+    let expected = format!(
+        "
+20240102_bigger_ids/migration.sql  in one transaction
+      :2  ALTER TABLE \"Order\" ALTER COLUMN \"id\" SET DATA TYPE BIGINT, ADD COLUMN \"total\" DECIMAL(10,2)
+          ACCESS EXCLUSIVE on \"Order\", {size}, ~4000 rows
+          table-rewrite: writes \"Order\" ({size}, ~4000 rows) anew, since id changes from integer to BIGINT, under ACCESS EXCLUSIVE: \
+nobody can read or write it meanwhile
+          instead: add a column of the new type, keep it in step by a trigger, fill it in batches, then swap the two
+      :8  ALTER TABLE small ADD COLUMN at date NOT NULL
+          ACCESS EXCLUSIVE on small, 16 kB, ~1 row
+          note: fails unless small has no rows: at is NOT NULL and has no default
+          and 1 statement that locks nothing that is there now
+
+20240103_index/migration.sql  by itself, outside a transaction: CREATE INDEX CONCURRENTLY cannot run in a transaction
+      :1  CREATE INDEX CONCURRENTLY i ON \"Order\" (note)
+          SHARE UPDATE EXCLUSIVE on \"Order\", {size}, ~4000 rows
+
+next:  prisma-migrate-task deploy
+"
+    );
+    assert_eq!(page, expected);
+}
