@@ -419,14 +419,14 @@ pub fn parse(
         return Ok(Asked::Text(completions::script(shell, &mut command)));
     }
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    Ok(Asked::Run(cli))
+    Ok(Asked::Run(Box::new(cli)))
 }
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Asked {
     /// A run.
-    Run(Cli),
+    Run(Box<Cli>),
     /// To print this.
     Text(String),
 }
@@ -580,7 +580,7 @@ mod tests {
             .chain(arguments.iter().copied())
             .map(Into::into);
         parse(arguments, &variable).map(|asked| match asked {
-            Asked::Run(cli) => cli,
+            Asked::Run(cli) => *cli,
             Asked::Text(text) => panic!("{text}"),
         })
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     run::leave_no_core();
     let cli = match cli::parse(std::env::args_os(), &settings::variable) {
-        Ok(Asked::Run(cli)) => cli,
+        Ok(Asked::Run(cli)) => *cli,
         Ok(Asked::Text(text)) => {
             report::say(&text);
             return ExitCode::from(Exit::Success.code());
