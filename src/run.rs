@@ -52,14 +52,6 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             tracing::debug!("{note}");
         }
     }
-    tracing::info!(
-        run_id = outcome.run_id,
-        "prisma-migrate-task {} {}: {}",
-        env!("CARGO_PKG_VERSION"),
-        outcome.verb,
-        settings.target.describe()
-    );
-    tracing::info!("credentials for the database: {}", settings.target);
     // One thread is enough for one session; it also makes sure that both messages of the protocol are queued before either is sent.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,6 +60,15 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let result = runtime.block_on(async {
         let stop = Stop::listen(settings.max_duration, settings.stop_within)
             .map_err(|error| bug(&format!("the signals could not be caught: {error}")))?;
+        // The first line of the log: from here on a signal is heard, also by PID 1, for which the kernel drops those that are not caught.
+        tracing::info!(
+            run_id = outcome.run_id,
+            "prisma-migrate-task {} {}: {}",
+            env!("CARGO_PKG_VERSION"),
+            outcome.verb,
+            settings.target.describe()
+        );
+        tracing::info!("credentials for the database: {}", settings.target);
         let settings = stop.unless(settings.find_target()).await??;
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,

@@ -116,6 +116,8 @@ pub struct Output {
     pub report: Option<PathBuf>,
     /// How lines look; none: by whether it is a terminal.
     pub format: Option<LogFormat>,
+    /// The outcome is JSON, whatever the log is.
+    pub json: bool,
     /// The least severe lines that are shown.
     pub level: LogLevel,
 }
@@ -137,6 +139,7 @@ impl Output {
             verb,
             report: args.report.clone(),
             format: args.log_format,
+            json: args.json,
             level: args.log_level,
         }
     }

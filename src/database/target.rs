@@ -11,6 +11,7 @@ use super::credentials::Credentials;
 use super::tls::rds::Endpoint;
 use super::tls::{Roots, TlsMode, TlsSettings};
 use super::url::UrlError;
+use crate::printable::printable_name;
 use crate::secret::Secret;
 
 /// PostgreSQL's port where none is given.
@@ -201,9 +202,9 @@ impl Target {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(host) if host.contains(':') => write!(f, "[{host}]"),
-            Self::Tcp(host) => f.write_str(host),
-            Self::Socket(directory) => write!(f, "{}", directory.display()),
+            Self::Tcp(host) if host.contains(':') => write!(f, "[{}]", printable_name(host)),
+            Self::Tcp(host) => f.write_str(&printable_name(host)),
+            Self::Socket(directory) => f.write_str(&printable_name(&directory.to_string_lossy())),
         }
     }
 }

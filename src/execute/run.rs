@@ -64,11 +64,9 @@ impl Run<'_> {
         };
         self.send(begin).await?;
         let ran = self.each(progress, output).await;
-        if ran.is_ok() && self.order.access == Access::Write {
-            if self.stop.reason().is_none() {
-                progress.committing = true;
-                return self.send("COMMIT").await;
-            }
+        if ran.is_ok() && self.order.access == Access::Write && self.stop.reason().is_none() {
+            progress.committing = true;
+            return self.send("COMMIT").await;
         }
         let rolled_back = self.session.rows("ROLLBACK").await;
         if let Err(error) = rolled_back {

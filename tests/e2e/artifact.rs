@@ -170,7 +170,7 @@ fn thousands_of_entries_of_node_modules_and_what_else_is_found_in_zips() {
         ("__MACOSX/prisma/migrations/20240101000000_init/._migration.sql", "\0"),
         ("prisma/schema/main.prisma", ""),
         ("prisma/schema/user.prisma", ""),
-        ("prisma/seed.sql", "CREATE TABLE seed (id int);"),
+        ("prisma/sql/seed.sql", "CREATE TABLE seed (id int);"),
         ("prisma/migrations/README.md", "# how to"),
         ("prisma/migrations/migration_lock.toml", "provider = \"postgresql\""),
         (

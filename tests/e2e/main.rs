@@ -30,6 +30,7 @@ mod refusal;
 mod role;
 mod scope;
 mod secrets;
+mod seed;
 mod seeds;
 mod session;
 mod squawk;

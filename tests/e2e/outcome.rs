@@ -78,6 +78,15 @@ fn documents() -> Vec<Value> {
         assert_eq!(document["exit_code"], code);
         documents.push(document);
     };
+    let seeded = Server::shared().database();
+    let with_seed = History::new()
+        .migration("1_a", "SELECT 1;")
+        .raw("seed.sql", "SELECT 1;");
+    keep(
+        migrate().deploy(with_seed.folder()).database(&seeded).run(),
+        0,
+        "applied",
+    );
     let enclosed = "BEGIN; CREATE TABLE d (id int); COMMIT;";
     let history = History::new()
         .migration("20240102_b", "CREATE TABLE b (id int); CREATE TABLE b2 (id int);")

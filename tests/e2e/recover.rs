@@ -141,8 +141,10 @@ fn a_cut_between_the_commit_and_the_verdict_does_not_run_the_script_twice() {
     let undisturbed = {
         let (database, history) = pending(script);
         let proxy = Proxy::to(Server::shared());
+        // A report describes the schema at the end, and the end is what is cut here.
         migrate()
             .deploy(history.folder())
+            .without_report()
             .database_url(&database, &proxy.url_for(&database))
             .run()
             .expect(0);
@@ -155,11 +157,13 @@ fn a_cut_between_the_commit_and_the_verdict_does_not_run_the_script_twice() {
         proxy.cut_after(Direction::ToClient, undisturbed - 1 - before_the_end);
         let run = migrate()
             .deploy(history.folder())
+            .without_report()
             .database_url(&database, &proxy.url_for(&database))
             .run()
             .expect(0);
         is_applied(&database);
-        says_applied(&run);
+        let said: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(said["applied"][0]["name"], NAME, "{run}");
         assert_eq!(database.scalar("SELECT count(*) FROM t"), "1");
         if run.stderr.contains("the connection was lost") && run.stderr.matches("applying (").count() == 1 {
             known_without_running_again += 1;

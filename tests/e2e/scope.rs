@@ -254,7 +254,10 @@ fn a_connection_that_is_cut_in_any_answer_of_the_end_changes_nothing() {
         let database = Server::shared().database();
         let proxy = Proxy::to(Server::shared());
         let history = three();
-        let call = migrate().deploy(history.folder()).arg("--all-or-nothing");
+        let call = migrate()
+            .deploy(history.folder())
+            .arg("--all-or-nothing")
+            .without_report();
         call.database_url(&database, &proxy.url_for(&database)).run().expect(0);
         proxy.bytes(Direction::ToClient)
     };
@@ -263,7 +266,10 @@ fn a_connection_that_is_cut_in_any_answer_of_the_end_changes_nothing() {
         let proxy = Proxy::to(Server::shared());
         proxy.cut_after(Direction::ToClient, undisturbed - 1 - before_the_end);
         let history = three();
-        let call = migrate().deploy(history.folder()).arg("--all-or-nothing");
+        let call = migrate()
+            .deploy(history.folder())
+            .arg("--all-or-nothing")
+            .without_report();
         let run = call.database_url(&database, &proxy.url_for(&database)).run().expect(0);
         assert_eq!(
             ledger(&database),

@@ -206,16 +206,6 @@ impl Running {
         self.child.id()
     }
 
-    /// The most memory that it has held so far, in bytes.
-    pub fn peak_memory(&self) -> u64 {
-        memory(self.id()).expect("it is running")
-    }
-
-    /// Standard output so far.
-    pub fn stdout(&self) -> String {
-        read(&self.stdout)
-    }
-
     /// Sends a signal, such as [`Signal::TERM`].
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to a process that is gone");
