@@ -355,7 +355,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     Validations.of(this.taskDefinition).acknowledge(
       { id: 'AwsSolutions-ECS2', reason: 'The variables are names of places and limits. Passwords are fetched from Secrets Manager, or injected from SSM.' },
     );
-    acknowledgeWildcard(this.taskDefinition, '*', 'ecr:GetAuthorizationToken knows no resource.');
+    acknowledgeWildcard(this.taskDefinition.obtainExecutionRole(), '*', 'ecr:GetAuthorizationToken knows no resource.');
     if (this.securityGroup instanceof SecurityGroup) {
       Validations.of(this.securityGroup).acknowledge({ id: 'AwsSolutions-EC23', reason: 'It lets nobody in.' });
     }
