@@ -75,8 +75,10 @@ impl Applier<'_> {
         if !progress.written {
             self.write_mark(pending, &steps, progress).await?;
         }
-        self.write(&self.ledger.close(&progress.id, &pending.checksum), pending)
-            .await?;
+        // The last step may have left another role behind.
+        let mut close = self.before_close();
+        close.push(self.ledger.close(&progress.id, &pending.checksum));
+        self.write(&close.join("; "), pending).await?;
         // Brings the session back to how it began.
         let _ = self.session.rows(&self.verdict(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
