@@ -212,7 +212,9 @@ fn a_script_that_goes_step_by_step_may_end_under_another_role() {
     let other = owner_of(&database);
     let grant = format!("GRANT ALL ON SCHEMA public TO {}", database.user());
     database.superuser().batch_execute(&grant).unwrap();
-    let script = format!("CREATE TABLE t (id int);\nCREATE INDEX CONCURRENTLY i ON t (id);\nSET ROLE \"{other}\";");
+    let script = format!(
+        "CREATE TABLE t (id int);\nCREATE INDEX CONCURRENTLY i ON t (id);\nSET ROLE \"{other}\";\nCREATE TABLE theirs (id int);"
+    );
     let history = History::new()
         .migration("1_it", script)
         .migration("2_next", "CREATE TABLE n (id int);");
@@ -222,5 +224,6 @@ fn a_script_that_goes_step_by_step_may_end_under_another_role() {
         "{:?}",
         database.ledger()
     );
+    assert_eq!(owner(&database, "theirs"), other.name());
     assert_eq!(owner(&database, "n"), database.user());
 }
