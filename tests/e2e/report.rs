@@ -61,8 +61,9 @@ fn tables(database: &Database) -> String {
 
 #[test]
 fn a_gate_is_answered_with_success() {
+    let history = good();
     let (database, bucket) = (Server::shared().database(), Endpoint::start());
-    gate(deploy(&good(), &database), &bucket)
+    gate(deploy(&history, &database), &bucket)
         .arg("--log-level=debug")
         .run()
         .expect(0);
@@ -80,18 +81,19 @@ fn a_gate_is_answered_with_success() {
     let first = body["PhysicalResourceId"].clone();
 
     let bucket = Endpoint::start();
-    gate(deploy(&good(), &database), &bucket).run().expect(0);
+    gate(deploy(&history, &database), &bucket).run().expect(0);
     assert_eq!(only(&bucket).1["PhysicalResourceId"], first);
     let bucket = Endpoint::start();
-    let named = gate(deploy(&good(), &database), &bucket).env("CFN_PHYSICAL_RESOURCE_ID", "older");
+    let named = gate(deploy(&history, &database), &bucket).env("CFN_PHYSICAL_RESOURCE_ID", "older");
     named.run().expect(0);
     assert_eq!(only(&bucket).1["PhysicalResourceId"], "older");
 }
 
 #[test]
 fn a_failure_says_what_and_where_and_how_the_database_is() {
+    let history = bad();
     let (database, bucket, ecs) = (Server::shared().database(), Endpoint::start(), Endpoint::start());
-    let call = gate(deploy(&bad(), &database), &bucket)
+    let call = gate(deploy(&history, &database), &bucket)
         .envs(ecs.ecs())
         .secret("qzelsewherexk");
     let run = call.arg("--log-format=text").run().expect(20);
@@ -175,9 +177,10 @@ fn an_answer_that_is_refused_does_not_hide_the_outcome() {
 
 #[test]
 fn whoever_never_takes_the_answer_does_not_outlast_the_stop() {
+    let history = good();
     let (database, bucket) = (Server::shared().database(), Endpoint::start());
     bucket.always(Reply::Silence);
-    let run = gate(deploy(&good(), &database), &bucket)
+    let run = gate(deploy(&history, &database), &bucket)
         .arg("--stop-within=3s")
         .spawn();
     until("the answer is sent", || !bucket.requests().is_empty());
@@ -274,9 +277,10 @@ fn an_answer_that_could_not_be_given_is_a_usage_error_before_anything_runs() {
 
 #[test]
 fn a_report_is_an_object_in_s3() {
+    let history = good();
     let (s3, database) = (S3::start(), Server::shared().database());
     s3.unversioned("reports");
-    let call = deploy(&good(), &database).s3(&s3).without_report();
+    let call = deploy(&history, &database).s3(&s3).without_report();
     let run = call.arg("--report=s3://reports/a b/é.json").run().expect(0);
     let report: Value = serde_json::from_slice(&s3.get("reports", "a b/é.json").unwrap()).unwrap();
     assert_eq!(report["run_id"], printed(&run)["run_id"]);
@@ -370,9 +374,10 @@ fn a_report_that_s3_does_not_take() {
 
 #[test]
 fn metadata_that_never_comes_holds_nothing_up_for_long() {
+    let history = good();
     let (database, ecs) = (Server::shared().database(), Endpoint::start());
     ecs.always(Reply::Silence);
-    let run = deploy(&good(), &database)
+    let run = deploy(&history, &database)
         .envs(ecs.ecs())
         .env("EVENT_ID", "event-1")
         .run()
@@ -388,8 +393,9 @@ fn metadata_that_never_comes_holds_nothing_up_for_long() {
 
 #[test]
 fn metrics_are_one_line_of_the_log() {
+    let history = good();
     let (database, ecs) = (Server::shared().database(), Endpoint::start());
-    let run = deploy(&good(), &database)
+    let run = deploy(&history, &database)
         .envs(ecs.ecs())
         .arg("--metrics")
         .run()
@@ -410,5 +416,5 @@ fn metrics_are_one_line_of_the_log() {
         (&line["Family"], &line["Verb"], &line["Applied"]),
         (&"migrate".into(), &"deploy".into(), &1.into())
     );
-    assert!(!deploy(&good(), &database).run().expect(0).stderr.contains("_aws"));
+    assert!(!deploy(&history, &database).run().expect(0).stderr.contains("_aws"));
 }

@@ -1,7 +1,7 @@
 //! A small HTTP server that records what it is asked: the bucket behind CloudFormation's presigned URLs, and the metadata that ECS tells a container.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
