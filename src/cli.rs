@@ -367,6 +367,9 @@ pub struct LockArgs {
 /// What is said, and how.
 #[derive(Args, Clone, Debug)]
 pub struct OutputArgs {
+    /// Print the outcome as JSON, whatever the log looks like
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub json: bool,
     /// Write the outcome as a JSON document to this file, or as an object s3://bucket/key
     #[arg(long, value_name = "REPORT")]
     pub report: Option<String>,
@@ -410,11 +413,56 @@ pub enum LogLevel {
 pub fn parse(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Cli, clap::Error> {
-    let mut command = with_variables(Cli::command(), variable).after_help(after_help());
+) -> Result<Asked, clap::Error> {
+    let command = Cli::command();
+    #[cfg(feature = "laptop")]
+    let command = command.subcommand(completions::verb());
+    let mut command = with_variables(command, variable).after_help(after_help());
     let arguments = verb_first(arguments.into_iter().collect(), &command);
     let matches = command.try_get_matches_from_mut(arguments)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    #[cfg(feature = "laptop")]
+    if let Some(shell) = completions::asked_for(&matches) {
+        return Ok(Asked::Text(completions::script(shell, &mut command)));
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok(Asked::Run(Box::new(cli)))
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A run.
+    Run(Box<Cli>),
+    /// To print this.
+    Text(String),
+}
+
+/// The script by which a shell completes verbs and flags.
+#[cfg(feature = "laptop")]
+mod completions {
+    use clap::{Arg, ArgMatches, Command, value_parser};
+    use clap_complete::{Shell, generate};
+
+    const VERB: &str = "completions";
+
+    /// The verb.
+    pub(super) fn verb() -> Command {
+        let shell = Arg::new("shell").value_name("SHELL").required(true);
+        Command::new(VERB)
+            .about("Print the script by which a shell completes verbs and flags")
+            .arg(shell.value_parser(value_parser!(Shell)).help("The shell"))
+    }
+
+    pub(super) fn asked_for(matches: &ArgMatches) -> Option<Shell> {
+        matches.subcommand_matches(VERB)?.get_one::<Shell>("shell").copied()
+    }
+
+    pub(super) fn script(shell: Shell, command: &mut Command) -> String {
+        let mut script = Vec::new();
+        let name = command.get_name().to_owned();
+        generate(shell, command, name, &mut script);
+        String::from_utf8_lossy(&script).into_owned()
+    }
 }
 
 /// Brings the verb to the front, wherever it stands, and puts `deploy` there where there is none: the container's command is mostly empty.
@@ -537,7 +585,10 @@ mod tests {
         let arguments = std::iter::once("prisma-migrate-task")
             .chain(arguments.iter().copied())
             .map(Into::into);
-        parse(arguments, &variable)
+        parse(arguments, &variable).map(|asked| match asked {
+            Asked::Run(cli) => *cli,
+            Asked::Text(text) => panic!("{text}"),
+        })
     }
 
     #[test]

@@ -111,6 +111,15 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The same where it is a single statement that is not known to have run.
+pub fn resolve_or_retry(migration: &str, statement: usize) -> String {
+    format!(
+        "{}; or, if statement {statement} left nothing behind, mend what stopped it and run `prisma-migrate-task resolve --retry {migration}`, which \
+         goes on with it",
+        resolve_by_hand(migration)
+    )
+}
+
 /// The two commands that get out of a partially committed migration.
 pub fn resolve_by_hand(migration: &str) -> String {
     format!(

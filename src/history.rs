@@ -21,6 +21,20 @@ pub enum State {
     RolledBack,
 }
 
+impl State {
+    /// The SQL expression that says it of a row.
+    pub const SQL: &str = "CASE WHEN rolled_back_at IS NOT NULL THEN 'rolled back' WHEN finished_at IS NOT NULL THEN 'applied' ELSE 'unfinished' END";
+
+    /// Reads what [`State::SQL`] said.
+    pub fn of(said: Option<&str>) -> State {
+        match said {
+            Some("applied") => State::Applied,
+            Some("rolled back") => State::RolledBack,
+            _ => State::Unfinished,
+        }
+    }
+}
+
 /// One row of the ledger. A migration may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -205,10 +219,11 @@ impl Ledger {
     pub fn select(table: &str) -> String {
         format!(
             "SELECT id, migration_name, checksum, \
-             CASE WHEN rolled_back_at IS NOT NULL THEN 'rolled back' WHEN finished_at IS NOT NULL THEN 'applied' ELSE 'unfinished' END, \
+             {}, \
              pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), applied_steps_count, \
              CASE WHEN rolled_back_at IS NULL AND finished_at IS NULL THEN logs END \
-             FROM {table} ORDER BY started_at"
+             FROM {table} ORDER BY started_at",
+            State::SQL
         )
     }
 
@@ -219,11 +234,7 @@ impl Ledger {
             id: text(0),
             migration: text(1),
             checksum: text(2),
-            state: match column(3) {
-                Some("applied") => State::Applied,
-                Some("rolled back") => State::RolledBack,
-                _ => State::Unfinished,
-            },
+            state: State::of(column(3)),
             started_at: text(4),
             applied_steps_count: column(5).and_then(|n| n.parse().ok()).unwrap_or(0),
             logs: column(6).map(str::to_owned),

@@ -1,5 +1,6 @@
 //! The program: reads the command line, runs, says what came of it, exits with its code.
 
+use prisma_migrate_task::cli::{Asked, LogFormat};
 use prisma_migrate_task::settings::{self, Output};
 use prisma_migrate_task::{cli, exit::Exit, log, outcome::Outcome, report, run};
 use std::process::ExitCode;
@@ -7,7 +8,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     run::leave_no_core();
     let cli = match cli::parse(std::env::args_os(), &settings::variable) {
-        Ok(cli) => cli,
+        Ok(Asked::Run(cli)) => *cli,
+        Ok(Asked::Text(text)) => {
+            report::say(&text);
+            return ExitCode::from(Exit::Success.code());
+        }
         Err(usage) => {
             // Whether the terminal takes the text changes nothing.
             let _ = usage.print();
@@ -24,6 +29,7 @@ fn main() -> ExitCode {
     if output.metrics {
         report::metrics::write(&outcome);
     }
-    report::print(&outcome, output.format);
+    let format = output.json.then_some(LogFormat::Json).or(output.format);
+    report::print(&outcome, format);
     ExitCode::from(outcome.exit_code.code())
 }

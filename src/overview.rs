@@ -1,6 +1,6 @@
 //! Every migration of the artifact and of the ledger in one list, as `status` shows it: a pure function of the two.
 
-use crate::history::Mark;
+use crate::history::{Mark, State as Recorded};
 use crate::migration::{Migration, order};
 use crate::sql::password;
 use serde::Serialize;
@@ -65,7 +65,7 @@ pub struct Attempt {
     /// As [`crate::history::Row::checksum`].
     pub checksum: String,
     /// What the row's dates say.
-    pub state: crate::history::State,
+    pub state: Recorded,
     /// RFC 3339, UTC.
     pub started_at: String,
     /// When it was applied or rolled back.
@@ -86,10 +86,11 @@ impl Attempt {
         };
         format!(
             "SELECT migration_name, checksum, \
-             CASE WHEN rolled_back_at IS NOT NULL THEN 'rolled back' WHEN finished_at IS NOT NULL THEN 'applied' ELSE 'unfinished' END, \
+             {}, \
              {}, {}, \
              pg_catalog.floor(EXTRACT(epoch FROM COALESCE(rolled_back_at, finished_at) - started_at) * 1000), applied_steps_count, \
              CASE WHEN rolled_back_at IS NOT NULL OR finished_at IS NULL THEN logs END FROM {table} ORDER BY started_at",
+            Recorded::SQL,
             time("started_at"),
             time("COALESCE(rolled_back_at, finished_at)"),
         )
@@ -97,16 +98,11 @@ impl Attempt {
 
     /// Reads a row of [`Attempt::select`], given by its columns' texts.
     pub fn of<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Attempt {
-        use crate::history::State;
         let text = |at: usize| column(at).unwrap_or_default().to_owned();
         Attempt {
             migration: text(0),
             checksum: text(1),
-            state: match column(2) {
-                Some("applied") => State::Applied,
-                Some("rolled back") => State::RolledBack,
-                _ => State::Unfinished,
-            },
+            state: Recorded::of(column(2)),
             started_at: text(3),
             ended_at: column(4).map(str::to_owned),
             duration_ms: column(5).and_then(|millis| millis.parse().ok()),
@@ -143,7 +139,6 @@ pub fn overview(migrations: &[Migration], attempts: &[Attempt], under_way: bool)
 }
 
 fn one(name: &str, file: Option<&Migration>, attempts: &[&Attempt], under_way: bool) -> Overview {
-    use crate::history::State as Recorded;
     // Any row that is applied makes it so, and any that is unfinished blocks: the later ones only tell what else happened.
     let decisive = [Recorded::Unfinished, Recorded::Applied, Recorded::RolledBack]
         .iter()
@@ -195,7 +190,6 @@ fn error_of(logs: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::State as Recorded;
     use crate::migration::Script;
 
     fn file(name: &str) -> Migration {

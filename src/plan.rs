@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::failure::resolve_by_hand;
+use crate::failure::{resolve_by_hand, resolve_or_retry};
 use crate::history::{History, Mark, Marked, Row, State};
 use crate::migration::{Migration, order};
 use crate::sql::kind::Kind;
@@ -225,7 +225,7 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resum
         )),
         Marked::Alone { step, .. } => Err(blocked(
             format!("statement {step} cannot run in a transaction; an earlier run sent it and was interrupted or failed: it may or may not have run"),
-            None,
+            Some(resolve_or_retry(&row.migration, *step)),
         )),
         Marked::Steps { done, prefix } => {
             let unchanged = migration.and_then(|migration| migration.script.text().ok()).is_some_and(|script| {

@@ -124,6 +124,7 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
             tracing::debug!("{note}");
         }
     }
+    // The first line of the log: a signal is heard by now, also by PID 1, for which the kernel drops those that are not caught.
     tracing::info!(
         run_id = outcome.run_id,
         "prisma-migrate-task {} {}: {}",

@@ -29,8 +29,9 @@ impl Kept {
     pub fn select(table: &str) -> String {
         format!(
             "SELECT id, migration_name, checksum, \
-             CASE WHEN rolled_back_at IS NOT NULL THEN 'rolled back' WHEN finished_at IS NOT NULL THEN 'applied' ELSE 'unfinished' END, \
-             started_at, pg_catalog.row_to_json(t) FROM {table} AS t ORDER BY started_at, finished_at, id"
+             {}, \
+             started_at, pg_catalog.row_to_json(t) FROM {table} AS t ORDER BY started_at, finished_at, id",
+            State::SQL
         )
     }
 
@@ -41,11 +42,7 @@ impl Kept {
             id: text(0),
             migration: text(1),
             checksum: text(2),
-            state: match column(3) {
-                Some("applied") => State::Applied,
-                Some("rolled back") => State::RolledBack,
-                _ => State::Unfinished,
-            },
+            state: State::of(column(3)),
             started_at: text(4),
             row: column(5).map_or(Value::Null, shown),
         }

@@ -12,7 +12,7 @@ use super::{Applier, End, How, RowSeen, context};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
-use crate::failure::{Failure, resolve_by_hand};
+use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
 use crate::history::Marked;
 use crate::plan::Pending;
 use crate::sql::kind::{self, Alone};
@@ -219,7 +219,9 @@ impl Applier<'_> {
                 }
                 AloneEnd::Unknown(error) => {
                     let failure = context(pending).statement_failure(&error, step.range.start);
-                    return Err(self.partially_committed(pending, &progress.id, failure).await);
+                    let mut failure = self.partially_committed(pending, &progress.id, failure).await;
+                    failure.next = resolve_or_retry(pending.name, at + 1);
+                    return Err(failure);
                 }
             }
         }

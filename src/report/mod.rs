@@ -37,6 +37,12 @@ pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
     let _ = writeln!(to, "{text}").and_then(|()| to.flush());
 }
 
+/// Writes a text to standard output. A reader that has gone away wants no more of it.
+pub fn say(text: &str) {
+    let mut stdout = std::io::stdout();
+    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
 /// Writes the outcome as a JSON document to a file. Where that fails, the outcome says so, and its exit code too if it was a success.
 pub fn write(outcome: &mut Outcome, file: &Path) {
     let text = format!("{:#}\n", document(outcome));

@@ -32,6 +32,8 @@ pub struct Output {
     pub task_metadata: Option<String>,
     /// How lines look; none: by whether it is a terminal.
     pub format: Option<LogFormat>,
+    /// The outcome is JSON, whatever the log is.
+    pub json: bool,
     /// The least severe lines that are shown.
     pub level: LogLevel,
     /// After how long the run stops by itself.
@@ -65,6 +67,7 @@ impl Output {
             verb,
             metrics: args.metrics,
             format: args.log_format,
+            json: args.json,
             level: args.log_level,
             max_duration,
             stop_within,
@@ -88,6 +91,7 @@ impl Output {
             event_id: variable("EVENT_ID"),
             task_metadata: variable("ECS_CONTAINER_METADATA_URI_V4"),
             format: None,
+            json: false,
             level: LogLevel::Info,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,

@@ -383,3 +383,33 @@ fn a_report_that_cannot_be_written_is_70_after_a_success_only() {
     assert!(failed.stderr.contains(nowhere), "{failed}");
     run("status", &failing()).expect(10);
 }
+
+#[test]
+fn a_shell_is_told_how_to_complete() {
+    for (shell, said) in [
+        ("bash", "--lock-wait"),
+        ("zsh", "#compdef prisma-migrate-task"),
+        ("fish", "-l all-or-nothing"),
+    ] {
+        let run = migrate().verb(["completions", shell]).without_report().run().expect(0);
+        assert!(run.stdout.contains(said), "{shell}\n{run}");
+    }
+    migrate()
+        .verb(["completions", "cmd.exe"])
+        .without_report()
+        .run()
+        .expect(2);
+}
+
+#[test]
+fn the_outcome_is_json_beside_a_log_for_people() {
+    let call = migrate().verb(["deploy", "--json", "--log-format", "text", "not/there"]);
+    let run = call
+        .env("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/d")
+        .arg("--connect-timeout")
+        .arg("0")
+        .run();
+    let outcome: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run}"));
+    assert_eq!(outcome["exit_code"], run.code);
+    assert!(!run.stderr.starts_with('{'), "{run}");
+}

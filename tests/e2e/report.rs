@@ -143,7 +143,10 @@ fn a_wait_condition_is_signalled() {
 fn an_answer_that_is_not_taken_is_sent_again() {
     let (database, bucket) = (Server::shared().database(), Endpoint::start());
     bucket.reply([Reply::Status(500), Reply::Close, Reply::Status(503)]);
-    gate(deploy(&good(), &database), &bucket).run().expect(0);
+    gate(deploy(&good(), &database), &bucket)
+        .arg("--log-level=debug")
+        .run()
+        .expect(0);
     let bodies: Vec<String> = bucket.requests().into_iter().map(|request| request.body).collect();
     assert!(bodies.len() >= 4, "{bodies:?}");
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");

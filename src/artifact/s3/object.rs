@@ -47,7 +47,7 @@ pub struct Object {
     pub version_id: Option<String>,
     /// Its etag, with the quotes that S3 puts around it.
     pub etag: Option<String>,
-    /// Its last [`TAIL`] bytes, or all of it.
+    /// Its last bytes (`TAIL` in `ranges.rs`), or all of it.
     pub tail: Part,
     limit: u64,
     fetched: u64,

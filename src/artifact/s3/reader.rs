@@ -19,7 +19,7 @@ struct Wanted {
     answer: oneshot::Sender<Result<Vec<Part>, S3Error>>,
 }
 
-/// Reads of an object what `read` asks for. Holds the object's tail, one [`BATCH`], and no more.
+/// Reads of an object what `read` asks for. Holds the object's tail, one batch of parts, and no more.
 ///
 /// # Errors
 /// The first error of S3, whatever `read` made of it.

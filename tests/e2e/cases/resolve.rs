@@ -214,7 +214,14 @@ fn retry(history: &History, database: &Database, name: &str) -> Call {
 #[test]
 fn retry_goes_on_with_the_statement_that_failed() {
     let (database, history) = stopped_at_its_second_statement();
-    deploy(&history, &database).run().expect(21);
+    let run = deploy(&history, &database).run().expect(21);
+    assert!(
+        failure(&run)["next"]
+            .as_str()
+            .unwrap()
+            .contains("resolve --retry 2_call"),
+        "{run}"
+    );
     let run = retry(&history, &database, "2_call").run().expect(21);
     assert_eq!(failure(&run)["place"]["line"], 2);
     database.execute("DELETE FROM said; INSERT INTO gate VALUES (1)");

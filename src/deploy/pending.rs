@@ -1,0 +1,167 @@
+//! Applies what is pending, one migration after the other or all together.
+
+use super::{Turn, warn};
+use crate::apply::together::{self, Together};
+use crate::apply::{Applier, End, How};
+use crate::database::lock;
+use crate::database::open::{self, Opened};
+use crate::database::server_error::ServerError;
+use crate::database::session::Session;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::Ledger;
+use crate::losses::Attempt;
+use crate::outcome::{Applied, Outcome, millis};
+use crate::plan::{Pending, Plan};
+use crate::settings::Settings;
+use crate::stop::{self, Stop};
+use crate::traces;
+use crate::watch::Watch;
+use std::time::{Duration, Instant};
+
+/// Applies what is planned.
+pub(super) async fn apply(
+    plan: Plan<'_>,
+    opened: &Opened,
+    ledger: &Ledger,
+    settings: &Settings,
+    stop: &Stop,
+    outcome: &mut Outcome,
+) -> Result<Turn, Failure> {
+    warn(plan.warnings, outcome);
+    let session = &opened.session;
+    let run_id = outcome.run_id.clone();
+    let terms = settings.terms(&run_id);
+    let watch = Watch::new(&terms, opened.server.pid, settings.progress_every);
+    let applier = Applier {
+        session,
+        ledger,
+        pid: opened.server.pid,
+        run_id: &run_id,
+        lock_retry_for: settings.lock_retry_for,
+        stop,
+        watch: &watch,
+    };
+    if settings.all_or_nothing {
+        return apply_together(&applier, &plan.pending, outcome).await;
+    }
+    let count = plan.pending.len();
+    for (at, pending) in plan.pending.into_iter().enumerate() {
+        if let Some(reason) = stop.reason() {
+            return Err(stop::interrupted(
+                reason,
+                "no migration was running; the pending ones were not begun",
+            ));
+        }
+        tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        let started = Instant::now();
+        let end = match applier.apply(&pending).await {
+            Err(failure) => return Err(with_what_exists(session, &pending, failure).await),
+            Ok(end) => end,
+        };
+        match end {
+            End::Applied { how, lock_held } => {
+                let duration_ms = millis(started.elapsed());
+                tracing::info!(migration = pending.name, duration_ms, "applied");
+                is_in(outcome, pending.name, how, duration_ms);
+                if !lock_held {
+                    tracing::warn!(
+                        migration = pending.name,
+                        "released the migration lock: it is taken again"
+                    );
+                    return Ok(Turn::Again);
+                }
+            }
+            End::Lost { id, error, sent } => {
+                let how = pending.shape.into();
+                return Ok(Turn::Lost(Attempt {
+                    migrations: vec![pending.name.to_owned()],
+                    id,
+                    how,
+                    started,
+                    error,
+                    sent,
+                }));
+            }
+            End::GiveWay => {
+                stop.unless(give_way(session, settings.lock_wait)).await??;
+                return Ok(Turn::Again);
+            }
+        }
+    }
+    Ok(Turn::Done)
+}
+
+/// All that is pending, in one transaction.
+async fn apply_together(
+    applier: &Applier<'_>,
+    pending: &[Pending<'_>],
+    outcome: &mut Outcome,
+) -> Result<Turn, Failure> {
+    together::check(pending)?;
+    if pending.is_empty() {
+        return Ok(Turn::Done);
+    }
+    let started = Instant::now();
+    let Together { end, durations } = applier.apply_together(pending).await?;
+    match end {
+        End::Applied { how, lock_held } => {
+            tracing::info!("all {} are applied", pending.len());
+            for (migration, duration) in pending.iter().zip(durations) {
+                is_in(outcome, migration.name, how, millis(duration));
+            }
+            // Where a script gave the lock away, there may be more to do by now.
+            Ok(if lock_held { Turn::Done } else { Turn::Again })
+        }
+        End::Lost { id, error, sent } => Ok(Turn::Lost(Attempt {
+            migrations: pending.iter().map(|pending| pending.name.to_owned()).collect(),
+            id,
+            how: How::Together,
+            started,
+            error,
+            sent,
+        })),
+        End::GiveWay => Ok(Turn::Again),
+    }
+}
+
+fn is_in(outcome: &mut Outcome, migration: &str, how: How, duration_ms: u64) {
+    outcome.pending.retain(|name| name != migration);
+    outcome.applied.push(Applied {
+        name: migration.to_owned(),
+        how,
+        duration_ms,
+    });
+}
+
+/// Lets the sessions have the lock that wait for it and stand in the way, until none waits any more.
+async fn give_way(session: &Session, wait: Duration) -> Result<(), Failure> {
+    let lost = |error: ServerError| open::unusable("the migration lock could not be given away", &error);
+    lock::release(session).await.map_err(lost)?;
+    tracing::info!("the migration lock is given to those who wait for it, and taken again after them");
+    let until = Instant::now() + wait.max(Duration::from_secs(60));
+    while !lock::waiters(session).await.map_err(lost)?.is_empty() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Adds to a failure over something that exists already what of the migration's creations exists, and the way out where all of it does: that is for a
+/// person to say, never for this program to guess.
+async fn with_what_exists(session: &Session, pending: &Pending<'_>, mut failure: Failure) -> Failure {
+    // A table or index, a column, a schema, a function, anything else.
+    const EXISTS: [&str; 5] = ["42P07", "42701", "42P06", "42723", "42710"];
+    if failure.exit != Exit::RolledBack || !failure.sqlstate.as_deref().is_some_and(|code| EXISTS.contains(&code)) {
+        return failure;
+    }
+    match traces::of(session, pending.script).await {
+        Ok(traces) => failure.details.extend(traces),
+        Err(error) => tracing::debug!("what exists could not be looked for: {}", error.message),
+    }
+    failure.next = format!(
+        "if the database has everything of this migration already, record it with `prisma-migrate-task resolve --applied {}`; else fix the SQL and \
+         deploy again",
+        pending.name
+    );
+    failure
+}
