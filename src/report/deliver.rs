@@ -130,13 +130,11 @@ mod tests {
             .build()
             .unwrap();
         let mut tries = 0;
-        let ended = runtime.block_on(until_taken(
-            async || {
-                tries += 1;
-                answers(tries)
-            },
-            sleep(after),
-        ));
+        let attempt = async || {
+            tries += 1;
+            answers(tries)
+        };
+        let ended = runtime.block_on(async { until_taken(attempt, sleep(after)).await });
         (ended, tries)
     }
 
