@@ -179,9 +179,35 @@ pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
     )
 }
 
-/// The verdict between two steps of one script, which share their session's settings.
-pub fn step_verdict(ledger: &Ledger, id: &str) -> String {
-    format!("ROLLBACK; {}", read(ledger, id))
+/// The verdict between two steps of one script, which share their session's settings: the role that the script has set is left only to read the row.
+/// `role` as in [`before_close`].
+pub fn step_verdict(ledger: &Ledger, id: &str, role: Option<&str>) -> String {
+    format!(
+        "ROLLBACK; BEGIN; {}; {}; COMMIT",
+        as_ours(role).join("; "),
+        read(ledger, id)
+    )
+}
+
+/// A note of ours as part of a script's transaction that has set a role before: it is written under our role, and the script goes on under its own.
+pub fn under_our_role(note: String, role: Option<&str>) -> Vec<String> {
+    const SCRIPTS: &str = "prisma_migrate_task.role";
+    let mut statements = vec![format!(
+        "SELECT pg_catalog.set_config('{SCRIPTS}', pg_catalog.current_setting('role'), true)"
+    )];
+    statements.extend(as_ours(role));
+    statements.push(note);
+    statements.push(format!(
+        "SELECT pg_catalog.set_config('role', pg_catalog.current_setting('{SCRIPTS}'), true)"
+    ));
+    statements
+}
+
+/// Our role until the transaction ends.
+fn as_ours(role: Option<&str>) -> Vec<String> {
+    let mut statements = vec!["SET LOCAL role TO DEFAULT".to_owned()];
+    statements.extend(role.map(|role| format!("SET LOCAL ROLE {}", quote::identifier(role))));
+    statements
 }
 
 fn read(ledger: &Ledger, id: &str) -> String {

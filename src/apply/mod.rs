@@ -268,6 +268,10 @@ impl Applier<'_> {
         message::at_backend(self.pid)
     }
 
+    fn step_verdict(&self, id: &str) -> String {
+        message::step_verdict(self.ledger, id, self.session.made_setting("role"))
+    }
+
     fn before_close(&self) -> Vec<String> {
         message::before_close(self.session.made_setting("role"))
     }

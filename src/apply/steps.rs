@@ -75,8 +75,10 @@ impl Applier<'_> {
         if !progress.written {
             self.write_mark(pending, &steps, progress).await?;
         }
-        self.write(&self.ledger.close(&progress.id, &pending.checksum), pending)
-            .await?;
+        // The last step may have left another role behind.
+        let mut close = self.before_close();
+        close.push(self.ledger.close(&progress.id, &pending.checksum));
+        self.write(&close.join("; "), pending).await?;
         // Brings the session back to how it began.
         let _ = self.session.rows(&self.verdict(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
@@ -104,10 +106,13 @@ impl Applier<'_> {
             });
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
-            let mut message = Message::new(text, step.head, &[self.at_backend(), note], &[]);
-            let (sent, verdict) = self
-                .send(&mut message, &message::step_verdict(self.ledger, &progress.id))
-                .await?;
+            let mut head = vec![self.at_backend()];
+            match steps[..at].iter().any(|before| before.setting) {
+                true => head.extend(message::under_our_role(note, self.session.made_setting("role"))),
+                false => head.push(note),
+            }
+            let mut message = Message::new(text, step.head, &head, &[]);
+            let (sent, verdict) = self.send(&mut message, &self.step_verdict(&progress.id)).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(error) => return Err(no_verdict(pending, &error)),
@@ -184,7 +189,7 @@ impl Applier<'_> {
                     let sql = format!(
                         "{}; {}",
                         self.ledger.remark(&progress.id, &self.mark(done), at + 1),
-                        message::step_verdict(self.ledger, &progress.id)
+                        self.step_verdict(&progress.id)
                     );
                     let lock_held = match self.session.rows(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
                         Ok(verdict) => verdict.lock_held,

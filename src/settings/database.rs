@@ -21,9 +21,15 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
     };
     contradictions(&is_set)?;
     if let Some(url) = variable("DATABASE_URL") {
-        let (target, notes) =
+        let (mut target, notes) =
             Target::from_url(&Secret::new(url)).map_err(|error| invalid("DATABASE_URL cannot be used", &error))?;
-        let notes = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
+        let mut notes: Vec<(bool, String)> = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
+        if let Some(file) = variable("DB_CA_FILE")
+            && !target.tls.trust(PathBuf::from(file))
+        {
+            let ignored = "DB_CA_FILE is not read, since DATABASE_URL has an sslrootcert of its own";
+            notes.push((true, ignored.to_owned()));
+        }
         return Ok((Way::Url(target), notes));
     }
     let place = place(variable)?;
@@ -200,6 +206,40 @@ mod tests {
         ("00..00", Err("nothing says where the database is")),
         ("......", Err("no row fits")),
     ];
+
+    #[test]
+    fn a_file_of_authorities_holds_beside_a_url_too() {
+        use crate::database::tls::{Roots, TlsMode};
+        for (query, mode, file, warned) in [
+            ("", TlsMode::VerifyFull, "/ca.pem", false),
+            ("?sslmode=require", TlsMode::VerifyCa, "/ca.pem", false),
+            ("?sslmode=disable", TlsMode::Disable, "/ca.pem", false),
+            (
+                "?sslmode=verify-full&sslrootcert=/own.pem",
+                TlsMode::VerifyFull,
+                "/own.pem",
+                true,
+            ),
+        ] {
+            let variable = |name: &str| match name {
+                "DATABASE_URL" => Some(format!("postgresql://u:p@db.example.com/d{query}")),
+                "DB_CA_FILE" => Some("/ca.pem".to_owned()),
+                _ => None,
+            };
+            let (way, notes) = way(&variable).unwrap();
+            let Way::Url(target) = way else { panic!("{way}") };
+            assert_eq!(
+                (target.tls.mode, &target.tls.roots),
+                (mode, &Roots::Files(vec![file.into()])),
+                "{query}"
+            );
+            assert_eq!(
+                notes.iter().any(|(_, note)| note.contains("DB_CA_FILE is not read")),
+                warned,
+                "{query}"
+            );
+        }
+    }
 
     #[test]
     fn every_combination_is_one_way_or_refused() {

@@ -205,3 +205,25 @@ fn a_database_that_is_made_belongs_to_the_role() {
         .unwrap();
     assert_eq!(owned, role.name(), "and not {user}");
 }
+
+#[test]
+fn a_script_that_goes_step_by_step_may_end_under_another_role() {
+    let database = Server::shared().database();
+    let other = owner_of(&database);
+    let grant = format!("GRANT ALL ON SCHEMA public TO {}", database.user());
+    database.superuser().batch_execute(&grant).unwrap();
+    let script = format!(
+        "CREATE TABLE t (id int);\nCREATE INDEX CONCURRENTLY i ON t (id);\nSET ROLE \"{other}\";\nCREATE TABLE theirs (id int);"
+    );
+    let history = History::new()
+        .migration("1_it", script)
+        .migration("2_next", "CREATE TABLE n (id int);");
+    migrate().deploy(history.folder()).database(&database).run().expect(0);
+    assert!(
+        database.ledger().iter().all(|row| row.finished),
+        "{:?}",
+        database.ledger()
+    );
+    assert_eq!(owner(&database, "theirs"), other.name());
+    assert_eq!(owner(&database, "n"), database.user());
+}

@@ -189,6 +189,23 @@ impl TlsSettings {
         }
     }
 
+    /// Trusts the authorities of a file, and verifies the server in full by them where nobody asked for another mode. False, and nothing changed,
+    /// where files were named already.
+    pub fn trust(&mut self, file: PathBuf) -> bool {
+        if matches!(self.roots, Roots::Files(_)) {
+            return false;
+        }
+        self.roots = Roots::Files(vec![file]);
+        self.mode = match (self.explicit, self.mode) {
+            (false, _) => TlsMode::VerifyFull,
+            // As libpq has it where there is a file of roots.
+            (true, TlsMode::Require) => TlsMode::VerifyCa,
+            (true, mode) => mode,
+        };
+        self.explicit = true;
+        true
+    }
+
     /// Whether a connection over TCP is encrypted in any case: else a server, or whoever poses as one, can have it in clear.
     pub fn is_certain(&self) -> bool {
         self.mode >= TlsMode::Require
