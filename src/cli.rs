@@ -370,9 +370,15 @@ pub struct OutputArgs {
     /// Print the outcome as JSON, whatever the log looks like
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub json: bool,
-    /// Write the outcome as a JSON document to this file
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    /// Write the outcome as a JSON document to this file, or as an object s3://bucket/key
+    #[arg(long, value_name = "REPORT")]
+    pub report: Option<String>,
+    /// Without --report: write the document below this s3://bucket/prefix, as KEY/VERSION-OR-ETAG/RUN-ID.json of the artifact
+    #[arg(long, value_name = "S3-PREFIX")]
+    pub report_prefix: Option<String>,
+    /// Write duration, number of applied migrations and exit code to the log as CloudWatch metrics (EMF)
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub metrics: bool,
     /// Lines for people or one JSON object a line [default: text on a terminal, json elsewhere]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,

@@ -1,7 +1,8 @@
 //! The program: reads the command line, runs, says what came of it, exits with its code.
 
 use prisma_migrate_task::cli::{Asked, LogFormat};
-use prisma_migrate_task::{cli, exit::Exit, log, outcome::Outcome, report, run, settings};
+use prisma_migrate_task::settings::{self, Output};
+use prisma_migrate_task::{cli, exit::Exit, log, outcome::Outcome, report, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,15 +16,18 @@ fn main() -> ExitCode {
         Err(usage) => {
             // Whether the terminal takes the text changes nothing.
             let _ = usage.print();
-            return ExitCode::from(if usage.use_stderr() { Exit::Usage } else { Exit::Success }.code());
+            if !usage.use_stderr() {
+                return ExitCode::from(Exit::Success.code());
+            }
+            run::refuse(&usage, Output::without_command(&settings::variable));
+            return ExitCode::from(Exit::Usage.code());
         }
     };
-    let output = settings::Output::of(&cli);
+    let output = Output::of(&cli, &settings::variable);
     log::start(output.format, output.level);
-    let mut outcome: Outcome = run::run(cli, &output);
-    // First the file: that it could not be written is part of what is printed.
-    if let Some(file) = &output.report {
-        report::write(&mut outcome, file);
+    let outcome: Outcome = run::run(cli, &output);
+    if output.metrics {
+        report::metrics::write(&outcome);
     }
     let format = output.json.then_some(LogFormat::Json).or(output.format);
     report::print(&outcome, format);

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::hazard::{Hazard, Planned};
 use crate::overview::Overview;
 use crate::status::Running;
+use crate::task::Task;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +37,10 @@ pub struct Outcome {
     pub started_at: String,
     /// How long the run took.
     pub duration_ms: u64,
+    /// EventBridge's id of the event that started the run, where it was told.
+    pub event_id: Option<String>,
+    /// The ECS task that this is; none elsewhere.
+    pub task: Option<Task>,
     /// Where the migrations were read from; none where they could not be, or were not needed.
     pub artifact: Option<ArtifactRead>,
     /// The database; none where there is no session on it.
@@ -131,6 +136,8 @@ impl Outcome {
             exit_code: Exit::Unexpected,
             started_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             duration_ms: 0,
+            event_id: None,
+            task: None,
             artifact: None,
             database: None,
             applied: Vec::new(),

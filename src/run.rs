@@ -8,25 +8,97 @@ use crate::drift;
 use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::log;
 use crate::outcome::Outcome;
 use crate::preview;
+use crate::report::{self, place::Place};
 use crate::resolve;
 use crate::settings::{self, Action, Output, Settings};
 use crate::status;
 use crate::stop::Stop;
+use crate::task;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-/// Runs the verb. Always comes to an outcome, also where the program itself is wrong.
+/// Runs the verb, and brings the outcome to those who wait for it elsewhere. Always comes to an outcome, also where the program itself is wrong.
 pub fn run(cli: Cli, output: &Output) -> Outcome {
-    let started = Instant::now();
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
-    let result = catch_unwind(AssertUnwindSafe(|| act(cli, &mut outcome)))
+    outcome.event_id.clone_from(&output.event_id);
+    finish(&mut outcome, output, |runtime, stop, outcome| {
+        if let Some(failure) = &output.refused {
+            return Err(failure.clone());
+        }
+        act(cli, runtime, stop, outcome)
+    });
+    outcome
+}
+
+/// Answers those who wait for a run whose command line cannot be read; nothing where nobody does. The text of the error is on standard error already.
+pub fn refuse(usage: &clap::Error, output: Output) {
+    if output.answers.is_empty() {
+        return;
+    }
+    log::start(output.format, output.level);
+    let text = usage.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let failure = Failure::new(
+        Exit::Usage,
+        first,
+        "correct the task's command, and the variables of its flags",
+    );
+    let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
+    finish(&mut outcome, &output, |_, _, _| Err(failure));
+}
+
+/// Does the work, closes the outcome and delivers it.
+fn finish(
+    outcome: &mut Outcome,
+    output: &Output,
+    work: impl FnOnce(&Runtime, &Stop, &mut Outcome) -> Result<Exit, Failure>,
+) {
+    let started = Instant::now();
+    // One thread is enough for one session; it also makes sure that both messages of the protocol are queued before either is sent.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let began = runtime.and_then(|runtime| {
+        let entered = runtime.enter();
+        let stop = Stop::listen(output.max_duration, output.stop_within)?;
+        drop(entered);
+        Ok((runtime, stop))
+    });
+    let (runtime, stop) = match began {
+        Ok(began) => began,
+        Err(error) => {
+            let failure = bug(&format!("the asynchronous runtime could not be started: {error}"));
+            outcome.end(Err(failure), started.elapsed());
+            return write_file(outcome, output);
+        }
+    };
+    let task = output
+        .task_metadata
+        .clone()
+        .map(|metadata| runtime.spawn(async move { task::of(&metadata).await }));
+    let result = catch_unwind(AssertUnwindSafe(|| work(&runtime, &stop, outcome)))
         .unwrap_or_else(|_| Err(bug("it ended unexpectedly, with the message above")));
     outcome.end(result, started.elapsed());
-    outcome
+    if let Some(task) = task {
+        outcome.task = runtime.block_on(task).ok().flatten();
+    }
+    write_file(outcome, output);
+    let delivery = AssertUnwindSafe(|| runtime.block_on(report::deliver::deliver(outcome, output, &stop)));
+    if catch_unwind(delivery).is_err() {
+        report::undelivered(outcome, "the delivery of the outcome ended unexpectedly".to_owned());
+    }
+    // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.
+    runtime.shutdown_background();
+}
+
+fn write_file(outcome: &mut Outcome, output: &Output) {
+    if let Some(Place::File(file)) = &output.report {
+        report::write(outcome, file);
+    }
 }
 
 /// Leaves no image of this process behind when it dies, since its memory holds the password: no core file, and no crash handler that is handed one.
@@ -42,7 +114,7 @@ pub fn leave_no_core() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
+fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Result<Exit, Failure> {
     let settings = Settings::new(cli, &settings::variable)?;
     for (is_warning, note) in &settings.notes {
         if *is_warning {
@@ -52,40 +124,30 @@ fn act(cli: Cli, outcome: &mut Outcome) -> Result<Exit, Failure> {
             tracing::debug!("{note}");
         }
     }
-    // One thread is enough for one session; it also makes sure that both messages of the protocol are queued before either is sent.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| bug(&format!("the asynchronous runtime could not be started: {error}")))?;
-    let result = runtime.block_on(async {
-        let stop = Stop::listen(settings.max_duration, settings.stop_within)
-            .map_err(|error| bug(&format!("the signals could not be caught: {error}")))?;
-        // The first line of the log: from here on a signal is heard, also by PID 1, for which the kernel drops those that are not caught.
-        tracing::info!(
-            run_id = outcome.run_id,
-            "prisma-migrate-task {} {}: {}",
-            env!("CARGO_PKG_VERSION"),
-            outcome.verb,
-            settings.target.describe()
-        );
-        tracing::info!("credentials for the database: {}", settings.target);
+    // The first line of the log: a signal is heard by now, also by PID 1, for which the kernel drops those that are not caught.
+    tracing::info!(
+        run_id = outcome.run_id,
+        "prisma-migrate-task {} {}: {}",
+        env!("CARGO_PKG_VERSION"),
+        outcome.verb,
+        settings.target.describe()
+    );
+    tracing::info!("credentials for the database: {}", settings.target);
+    runtime.block_on(async {
         let settings = stop.unless(settings.find_target()).await??;
         match &settings.action {
-            Action::Deploy => deploy::deploy(&settings, &stop, outcome).await,
+            Action::Deploy => deploy::deploy(&settings, stop, outcome).await,
             Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await?,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
-            Action::ResolveApplied(names) => resolve::applied(&settings, &stop, names, outcome).await,
-            Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, &stop, name, outcome).await,
-            Action::ResolveRetry(name) => resolve::retry(&settings, &stop, name, outcome).await,
-            Action::Adopt { confirm } => adopt::adopt(&settings, &stop, *confirm, outcome).await,
-            Action::Drift(since) => drift::drift(&settings, &stop, since, outcome).await,
-            Action::Baseline(name) => baseline::baseline(&settings, &stop, name, outcome).await,
-            Action::Execute(order) => execute::execute(&settings, order, &stop, outcome).await,
+            Action::ResolveApplied(names) => resolve::applied(&settings, stop, names, outcome).await,
+            Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, stop, name, outcome).await,
+            Action::ResolveRetry(name) => resolve::retry(&settings, stop, name, outcome).await,
+            Action::Adopt { confirm } => adopt::adopt(&settings, stop, *confirm, outcome).await,
+            Action::Drift(since) => drift::drift(&settings, stop, since, outcome).await,
+            Action::Baseline(name) => baseline::baseline(&settings, stop, name, outcome).await,
+            Action::Execute(order) => execute::execute(&settings, order, stop, outcome).await,
         }
-    });
-    // A look-up of a host name, or a file that is being read, cannot be interrupted: the end is not for them to hold up.
-    runtime.shutdown_background();
-    result
+    })
 }
 
 fn bug(what: &str) -> Failure {

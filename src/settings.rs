@@ -1,11 +1,12 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
 mod database;
+mod output;
 
 use crate::artifact::{Limits, Source};
 use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs, Format,
-    LockArgs, LogFormat, LogLevel, OutputArgs, PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
+    LockArgs, LogFormat, PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::credentials::Way;
 use crate::database::open::Terms;
@@ -17,6 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::Watchfulness;
 use crate::plan::{Policy, Scope};
+pub use output::Output;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,14 +69,7 @@ pub struct Settings<T = Target> {
     pub describe_schema: bool,
     /// How often a running migration is spoken of.
     pub progress_every: Duration,
-    /// After how long the run stops by itself.
-    pub max_duration: Option<Duration>,
-    /// How long the run may take to stop.
-    pub stop_within: Duration,
 }
-
-/// ECS sends SIGKILL 30 s after SIGTERM where the task definition says nothing else.
-const DEFAULT_STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,44 +100,6 @@ pub enum Action {
     Drift(Location),
     /// Run SQL.
     Execute(Order),
-}
-
-/// What is said, and how: known before everything else, since the errors of everything else are said so too.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The verb, for the outcome.
-    pub verb: &'static str,
-    /// Where the JSON document goes.
-    pub report: Option<PathBuf>,
-    /// How lines look; none: by whether it is a terminal.
-    pub format: Option<LogFormat>,
-    /// The outcome is JSON, whatever the log is.
-    pub json: bool,
-    /// The least severe lines that are shown.
-    pub level: LogLevel,
-}
-
-impl Output {
-    /// What the command line says of it.
-    pub fn of(cli: &Cli) -> Output {
-        let (verb, args): (_, &OutputArgs) = match &cli.verb {
-            Verb::Deploy(args) => ("deploy", &args.output),
-            Verb::Plan(args) => ("plan", &args.output),
-            Verb::Status(args) => ("status", &args.output),
-            Verb::Resolve(args) => ("resolve", &args.output),
-            Verb::Baseline(args) => ("baseline", &args.output),
-            Verb::Adopt(args) => ("adopt", &args.output),
-            Verb::Drift(args) => ("drift", &args.output),
-            Verb::Execute(args) => ("execute", &args.output),
-        };
-        Output {
-            verb,
-            report: args.report.clone(),
-            format: args.log_format,
-            json: args.json,
-            level: args.log_level,
-        }
-    }
 }
 
 /// Reads a variable; an empty one counts as unset.
@@ -224,8 +181,6 @@ impl Settings<Way> {
         self.lock_timeout = work.lock_timeout;
         self.lock_retry_for = work.lock_retry_for;
         self.progress_every = work.progress_every;
-        self.max_duration = work.max_duration;
-        self.stop_within = work.stop_within;
         self
     }
 
@@ -248,7 +203,7 @@ impl Settings<Way> {
             .working(&args.work)
             .obeying(args.policy);
         settings.seed = args.seed;
-        settings.describe_schema = args.output.report.is_some();
+        settings.describe_schema = args.output.report.is_some() || args.output.report_prefix.is_some();
         if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
             settings.check_drift = Some((action, location(since)?));
         }
@@ -265,8 +220,6 @@ impl Settings<Way> {
         )?;
         settings.lock_timeout = args.lock_timeout;
         settings.progress_every = args.progress_every;
-        settings.max_duration = args.max_duration;
-        settings.stop_within = args.stop_within;
         Ok(settings)
     }
 
@@ -327,8 +280,6 @@ impl Settings<Way> {
             check_drift: None,
             describe_schema: false,
             progress_every: Duration::ZERO,
-            max_duration: None,
-            stop_within: DEFAULT_STOP_WITHIN,
         })
     }
 
@@ -359,8 +310,6 @@ impl Settings<Way> {
             check_drift: self.check_drift,
             describe_schema: self.describe_schema,
             progress_every: self.progress_every,
-            max_duration: self.max_duration,
-            stop_within: self.stop_within,
         })
     }
 }

@@ -115,6 +115,12 @@ impl Stop {
         }
     }
 
+    /// Waits until a run that is to stop must have ended; for ever where it is not to stop. A little is kept for the last words.
+    pub async fn over(&self) {
+        let (_, asked_at) = self.requested().await;
+        sleep_until(asked_at + self.within.mul_f64(0.95)).await;
+    }
+
     /// Some of the time is kept for the verdict, the report and the goodbye.
     fn deadline(&self, asked_at: Instant) -> Instant {
         asked_at + self.within.mul_f64(0.8)

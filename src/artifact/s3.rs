@@ -13,12 +13,13 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ProvideCredentials;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_types::service_config::ServiceConfigKey;
 
 use crate::aws;
 pub(crate) use attempts::Attempts;
-use failure::S3Error;
+use failure::{Failure, S3Error};
 pub use object::Object;
 pub use reader::{ObjectReader, read};
 
@@ -26,6 +27,10 @@ pub use reader::{ObjectReader, read};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one attempt may take until the answer begins; the SDK itself ends a body that stalls.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often storing an object is tried, and the longest pause between two attempts.
+const PUT_ATTEMPTS: u32 = 20;
+const PUT_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Which object to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +88,35 @@ pub async fn whole(address: &Address, limit: u64) -> Result<Vec<u8>, S3Error> {
         reader.read_to_end(&mut bytes).map(|_| bytes)
     });
     read.await?.map_err(|error| S3Error::Request(error.to_string()))
+}
+
+/// Stores a JSON document. What passes (no connection, 5xx, SlowDown) is tried again for a minute and more: whoever has less time gives it up.
+///
+/// # Errors
+/// See [`S3Error`].
+pub async fn put(address: &Address, document: Vec<u8>) -> Result<(), S3Error> {
+    let S3 { client, region } = S3::of_environment().await?;
+    let attempts = Attempts::default();
+    let retry = RetryConfig::standard()
+        .with_max_attempts(PUT_ATTEMPTS)
+        .with_max_backoff(PUT_BACKOFF);
+    let request = client
+        .put_object()
+        .bucket(&address.bucket)
+        .key(&address.key)
+        .content_type("application/json")
+        .body(document.into())
+        .customize()
+        .config_override(aws_sdk_s3::config::Config::builder().retry_config(retry))
+        .interceptor(attempts.clone());
+    let failed = match request.send().await {
+        Ok(_) => return Ok(()),
+        Err(error) => Failure::of(&error),
+    };
+    Err(match failed.explain(address, region.as_deref(), attempts.count()) {
+        S3Error::Denied { arn, .. } => S3Error::PutDenied { arn },
+        error => error,
+    })
 }
 
 async fn client(sdk: &SdkConfig) -> Result<Client, S3Error> {

@@ -1,5 +1,10 @@
-//! Where the outcome goes: standard output (of `execute`: standard error), as text or as JSON, and a file.
+//! Where the outcome goes: standard output (of `execute`: standard error), as text or as JSON; a file or an object in S3; CloudFormation; CloudWatch.
+//! All are views of the one value, and standard output comes last: what could not be delivered is part of what is printed.
 
+pub mod answer;
+pub mod deliver;
+pub mod metrics;
+pub mod place;
 mod plan;
 mod text;
 
@@ -42,12 +47,19 @@ pub fn say(text: &str) {
 pub fn write(outcome: &mut Outcome, file: &Path) {
     let text = format!("{:#}\n", document(outcome));
     if let Err(error) = std::fs::write(file, text) {
-        let warning = format!("the report could not be written to {}: {error}", file.display());
-        tracing::error!("{warning}");
-        outcome.warnings.push(warning);
-        if outcome.exit_code == Exit::Success {
-            outcome.exit_code = Exit::Report;
-        }
+        undelivered(
+            outcome,
+            format!("the report could not be written to {}: {error}", file.display()),
+        );
+    }
+}
+
+/// Says that a view of the outcome did not reach whom it is for.
+pub fn undelivered(outcome: &mut Outcome, warning: String) {
+    tracing::error!("{warning}");
+    outcome.warnings.push(warning);
+    if outcome.exit_code == Exit::Success {
+        outcome.exit_code = Exit::Report;
     }
 }
 

@@ -48,7 +48,8 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         page.line("warning: ", YELLOW, warning)
     });
     if let Some(failure) = &outcome.failure {
-        page.failure(failure);
+        let log = outcome.task.as_ref().and_then(|task| task.log_url.as_deref());
+        page.failure(failure, log);
     } else if outcome.exit_code == Exit::Pending || outcome.result == "planned" {
         page.blank();
         page.line("next:  ", BOLD, "prisma-migrate-task deploy");
@@ -171,7 +172,7 @@ impl Page {
         }
     }
 
-    fn failure(&mut self, failure: &Failure) {
+    fn failure(&mut self, failure: &Failure, log: Option<&str>) {
         self.blank();
         let codes: Vec<String> = failure
             .prisma_code
@@ -203,6 +204,9 @@ impl Page {
         self.line("database:   ", BOLD, &failure.state);
         self.line("next:       ", BOLD, &failure.next);
         self.line("exit code:  ", BOLD, &failure.exit.code().to_string());
+        if let Some(log) = log {
+            self.line("log:        ", BOLD, log);
+        }
     }
 }
 

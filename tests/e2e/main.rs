@@ -27,6 +27,7 @@ mod rds;
 mod readme;
 mod recover;
 mod refusal;
+mod report;
 mod role;
 mod scope;
 mod secrets;

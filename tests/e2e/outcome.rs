@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use harness::endpoint::Endpoint;
 use harness::history::{History, Layout};
 use harness::postgres::{Database, Server};
 use harness::s3::S3;
@@ -83,7 +84,12 @@ fn documents() -> Vec<Value> {
         .migration("1_a", "SELECT 1;")
         .raw("seed.sql", "SELECT 1;");
     keep(
-        migrate().deploy(with_seed.folder()).database(&seeded).run(),
+        migrate()
+            .deploy(with_seed.folder())
+            .database(&seeded)
+            .envs(Endpoint::start().ecs())
+            .env("EVENT_ID", "6a7e8feb-b491-4cf7-a9f1-bf3703467718")
+            .run(),
         0,
         "applied",
     );

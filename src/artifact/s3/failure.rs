@@ -22,6 +22,12 @@ pub enum S3Error {
         /// The resource that the permission is about.
         arn: String,
     },
+    /// 403, as an object was to be stored.
+    #[error("S3 denied access (403): the role may not write it (it needs s3:PutObject on {arn})")]
+    PutDenied {
+        /// The resource that the permission is about.
+        arn: String,
+    },
     /// The object is encrypted with a key that the role may not use, or that is disabled.
     #[error("S3 could not decrypt the object: {reason}")]
     Kms {
@@ -149,6 +155,7 @@ impl S3Error {
             S3Error::Denied { action, arn } => format!(
                 "check the key, and give the task role {action} on {arn} (and kms:Decrypt if the bucket uses a KMS key)"
             ),
+            S3Error::PutDenied { arn } => format!("give the task role s3:PutObject on {arn} (and kms:GenerateDataKey if the bucket uses a KMS key)"),
             S3Error::Kms { .. } => "give the task role kms:Decrypt on the bucket's KMS key, and see that the key is enabled".into(),
             S3Error::NoSuchKey { .. } | S3Error::NoSuchVersion(_) | S3Error::Deleted(_) => {
                 "check the key and the version, and whether the upload has finished".into()
