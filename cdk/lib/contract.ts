@@ -16,8 +16,11 @@ export const EXIT_CODES: Readonly<Record<string, string>> = contract.exitCodes;
 /** Exit codes after which nothing is wrong: up to date, pending, drift (both are answers to a question), superseded by a newer upload. */
 export const QUIET_EXIT_CODES: readonly number[] = [0, 10, 11, 41];
 
-/** Exit codes with which a gate lets the deploy go on: applied; or superseded, whose newer upload has its own run. */
-export const GATE_SUCCESS_CODES: readonly number[] = [0, 41];
+/**
+ * Exit codes with which a gate lets the deploy go on: the migrations are in, if need be without their report. As the program answers by itself
+ * (src/report/answer.rs): after 41 those of this artifact are not in.
+ */
+export const GATE_SUCCESS_CODES: readonly number[] = [0, 70];
 
 /** `plan --check` found something to do. */
 export const EXIT_PENDING = 10;

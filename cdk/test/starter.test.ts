@@ -217,7 +217,8 @@ describe('when a task of the gate has stopped', () => {
     ],
     ['a failure of its own', { exitCode: 20 }, { stopCode: 'EssentialContainerExited' }, { Status: 'FAILED', Reason: `the task stopped: exit code 20, EssentialContainerExited, ${TASK}` }],
     ['success', { exitCode: 0 }, {}, { Status: 'SUCCESS' }],
-    ['a newer upload', { exitCode: 41 }, {}, { Status: 'SUCCESS' }],
+    ['a report that could not be delivered', { exitCode: 70 }, {}, { Status: 'SUCCESS' }],
+    ['a newer upload', { exitCode: 41 }, {}, { Status: 'FAILED' }],
     ['pending migrations', { exitCode: 10 }, {}, { Status: 'FAILED' }],
   ];
   test.each(cases)('%s is told', async (_, container, task, expected) => {
