@@ -433,3 +433,29 @@ fn a_later_migration_that_cannot_be_read_keeps_the_first_from_running() {
     assert_eq!(run.report.as_ref().unwrap()["failure"]["prisma_code"], "P3015", "{run}");
     assert_eq!(tables(&database).replace("_prisma_migrations", ""), "", "{run}");
 }
+
+#[test]
+fn what_s3_answers_is_told_in_words() {
+    for (status, code, said) in [
+        (400, "KMS.DisabledException", "could not decrypt"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (301, "PermanentRedirect", "region"),
+    ] {
+        let (s3, database) = (S3::start(), Server::shared().database());
+        s3.put("artifacts", "prisma.zip", making("a").zip(Layout::Project));
+        s3.fail(1, status, code);
+        let call = migrate()
+            .deploy("s3://artifacts/prisma.zip")
+            .s3(&s3)
+            .database(&database);
+        let what = refused(call, &database, 40);
+        assert!(what.contains(said), "{code}: {what}");
+    }
+    let (s3, database) = (S3::start(), Server::shared().database());
+    let call = migrate()
+        .deploy("s3://artifacts/prisma.zip")
+        .s3(&s3)
+        .database(&database);
+    let what = refused(call.env("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"), &database, 40);
+    assert!(what.contains("127.0.0.1:1") || what.contains("reach"), "{what}");
+}
