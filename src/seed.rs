@@ -21,6 +21,7 @@ use crate::stop::{self, Stop};
 use std::path::Path;
 use std::time::Instant;
 
+const OURS: &str = "prisma-migrate-task/1 seed=";
 const PENDING: &str = "prisma-migrate-task/1 seed=pending";
 
 /// A seed that can be run.
@@ -72,7 +73,8 @@ fn unusable(path: &str, why: &str) -> Failure {
 /// # Errors
 /// The server's.
 pub async fn expect(session: &Session, ledger: &Ledger, history: &History) -> Result<(), Failure> {
-    if history.rows.iter().any(|row| row.state == State::Applied) {
+    // A seed may have run where there was no migration at all yet.
+    if history.rows.iter().any(|row| row.state == State::Applied) || noted(session, ledger).await?.is_some() {
         return Ok(());
     }
     let noted = session.rows(&comment(ledger, PENDING)).await;
@@ -89,13 +91,19 @@ pub async fn expect(session: &Session, ledger: &Ledger, history: &History) -> Re
 /// # Errors
 /// The server's.
 pub async fn is_expected(session: &Session, ledger: &Ledger) -> Result<bool, Failure> {
+    Ok(noted(session, ledger).await?.as_deref() == Some(PENDING))
+}
+
+/// What the comment on the migrations table says of the seed.
+async fn noted(session: &Session, ledger: &Ledger) -> Result<Option<String>, Failure> {
     let sql = format!(
         "SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
         quote::literal(ledger.table())
     );
     let rows = session.rows(&sql).await;
     let rows = rows.map_err(|error| open::unusable("whether the seed has run could not be read", &error))?;
-    Ok(rows.first().and_then(|row| row.get(0)) == Some(PENDING))
+    let comment = rows.first().and_then(|row| row.get(0)).map(str::to_owned);
+    Ok(comment.filter(|comment| comment.starts_with(OURS)))
 }
 
 /// Runs it, and notes in the same transaction that it has run. Under the lock, when nothing is pending any more.

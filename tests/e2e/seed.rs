@@ -155,3 +155,14 @@ fn a_program_is_named_and_left_alone() {
     let run = deploy(&history, &database).run().expect(0);
     assert!(!warnings(&run).contains("seed.ts"), "{run}");
 }
+
+#[test]
+fn one_that_ran_before_there_was_a_migration_does_not_run_again() {
+    let database = Server::shared().database();
+    let history = History::new().raw("seed.sql", "CREATE TABLE said (id int);");
+    let run = deploy(&history, &database).run().expect(0);
+    assert!(!seeded(&run).is_null(), "{run}");
+    let history = history.migration("1_init", "CREATE TABLE a (id int);");
+    let run = deploy(&history, &database).run().expect(0);
+    assert!(seeded(&run).is_null(), "{run}");
+}
