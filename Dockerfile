@@ -11,7 +11,7 @@ ARG RUST_IMAGE=rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae7160665
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 # Static: glibc is inside, and there is nothing to load. The target is named below, so that these flags are not those of build scripts and procedural
-# macros. No path of the builder is in the binary, and what is for people's laptops only (feature `laptop`) is not either.
+# macros. No path of the builder is in the binary, and what is for people's laptops only (feature `client`) is not either.
 ENV CARGO_HOME=/cargo \
     CARGO_INCREMENTAL=0 \
     RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/cargo/registry/src/= --remap-path-prefix=/build/="

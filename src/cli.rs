@@ -415,12 +415,12 @@ pub fn parse(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Asked, clap::Error> {
     let command = Cli::command();
-    #[cfg(feature = "laptop")]
+    #[cfg(feature = "client")]
     let command = command.subcommand(completions::verb());
     let mut command = with_variables(command, variable).after_help(after_help());
     let arguments = verb_first(arguments.into_iter().collect(), &command);
     let matches = command.try_get_matches_from_mut(arguments)?;
-    #[cfg(feature = "laptop")]
+    #[cfg(feature = "client")]
     if let Some(shell) = completions::asked_for(&matches) {
         return Ok(Asked::Text(completions::script(shell, &mut command)));
     }
@@ -438,7 +438,7 @@ pub enum Asked {
 }
 
 /// The script by which a shell completes verbs and flags.
-#[cfg(feature = "laptop")]
+#[cfg(feature = "client")]
 mod completions {
     use clap::{Arg, ArgMatches, Command, value_parser};
     use clap_complete::{Shell, generate};

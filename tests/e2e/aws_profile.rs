@@ -49,7 +49,7 @@ fn keys_region_and_endpoint_of_a_profile_are_enough() {
     assert_eq!(database.ledger().len(), 1);
 }
 
-#[cfg(feature = "laptop")]
+#[cfg(feature = "client")]
 #[test]
 fn a_credential_process_is_asked() {
     let (s3, database) = (S3::start(), Server::shared().database());
@@ -64,7 +64,7 @@ fn a_credential_process_is_asked() {
 }
 
 /// Answers one request for a role's credentials as IAM Identity Center does.
-#[cfg(feature = "laptop")]
+#[cfg(feature = "client")]
 fn identity_center(s3: &S3) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +94,7 @@ fn identity_center(s3: &S3) -> SocketAddr {
     address
 }
 
-#[cfg(feature = "laptop")]
+#[cfg(feature = "client")]
 #[test]
 fn a_session_of_sso_is_used_and_its_end_is_said() {
     let (s3, database) = (S3::start(), Server::shared().database());

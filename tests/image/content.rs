@@ -160,6 +160,6 @@ fn the_sbom_holds_what_the_program_is_made_of_and_nothing_else() {
         "{sbom:#}"
     );
     assert!(!has("s3s") && !has("rcgen"), "{sbom:#}");
-    // Of the feature `laptop`.
+    // Of the feature `client`.
     assert!(!has("aws-sdk-sso"), "{sbom:#}");
 }
