@@ -43,6 +43,12 @@ pub enum Exit {
     InterruptedPartially = 61,
     /// The migrations are done, the report could not be delivered.
     Report = 70,
+    /// `run`, `wait`: the task never started.
+    NeverStarted = 80,
+    /// `run`, `wait`: nothing tells what came of the task.
+    Unknown = 81,
+    /// `run`, `wait`: detached; the task goes on.
+    Detached = 82,
 }
 
 impl Exit {
@@ -93,6 +99,12 @@ impl Exit {
             Exit::Report,
             "the migrations are done, the report could not be delivered",
         ),
+        (Exit::NeverStarted, "run, wait: the task never started"),
+        (
+            Exit::Unknown,
+            "run, wait: nothing tells what came of the task: look at its log",
+        ),
+        (Exit::Detached, "run, wait: detached, the task goes on"),
     ];
 
     /// The number that the process exits with.
