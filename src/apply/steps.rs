@@ -80,7 +80,7 @@ impl Applier<'_> {
         close.push(self.ledger.close(&progress.id, &pending.checksum));
         self.write(&close.join("; "), pending).await?;
         // Brings the session back to how it began.
-        let _ = self.session.rows(&self.verdict(&progress.id)).await;
+        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
         Ok(End::Applied { how, lock_held })
     }
@@ -323,7 +323,7 @@ impl Applier<'_> {
                 error.message
             );
         }
-        let _ = self.session.rows(&self.verdict(&progress.id)).await;
+        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
         failure
     }
 }
