@@ -133,7 +133,6 @@ impl Applier<'_> {
     }
 
     async fn atomic(&self, pending: &Pending<'_>, head: usize) -> Result<End, Failure> {
-        let context = context(pending);
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
             let id = Uuid::new_v4().to_string();
@@ -156,7 +155,7 @@ impl Applier<'_> {
                         lock_held: verdict.lock_held,
                     });
                 }
-                RowSeen::Unfinished { .. } if script::is_enclosed(&pending.statements) => {
+                RowSeen::Unfinished { .. } if pending.enclosed => {
                     if let Err(failure) = self.write(&self.ledger.close(&id, &pending.checksum), pending).await {
                         if failure.connection_lost {
                             let error = ServerError::closed(failure.what);
@@ -170,7 +169,7 @@ impl Applier<'_> {
                     });
                 }
                 RowSeen::Unfinished { .. } => {
-                    let failure = self.explain(&context, sent, &message).await;
+                    let failure = self.explain(&context(pending), sent, &message).await;
                     return Err(self.partially_committed(pending, &id, failure).await);
                 }
                 RowSeen::None => {}
@@ -193,7 +192,7 @@ impl Applier<'_> {
                     }
                 }
                 _ => {
-                    let failure = self.explain(&context, sent, &message).await;
+                    let failure = self.explain(&context(pending), sent, &message).await;
                     return Err(self.rolled_back(pending, started, failure).await);
                 }
             }
@@ -397,7 +396,7 @@ fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
     Context {
         migration: pending.name,
         script: pending.script,
-        statements: &pending.statements,
+        statements: pending.statements(),
     }
 }
 

@@ -55,7 +55,7 @@ impl Applier<'_> {
     }
 
     async fn all_steps(&self, pending: &Pending<'_>, progress: &mut Progress) -> Result<End, Failure> {
-        let steps = steps(pending.script, &pending.statements);
+        let steps = steps(pending.script, &pending.statements());
         // What the steps before the interruption set, the session of this run does not have.
         for step in steps.iter().take(progress.done).filter(|step| step.setting) {
             self.write(&pending.script[step.range.clone()], pending).await?;

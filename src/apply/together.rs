@@ -58,7 +58,7 @@ pub fn check(pending: &[Pending<'_>]) -> Result<(), Failure> {
 fn obstacle_of(pending: &Pending<'_>) -> Option<String> {
     match pending.resume {
         Some(_) => Some("an earlier run committed its first steps".into()),
-        None => obstacle(pending.script, &pending.statements),
+        None => obstacle(pending.script, &pending.statements()),
     }
 }
 
