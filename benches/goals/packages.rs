@@ -6,7 +6,7 @@ use std::process::Command;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{Criterion, Measured, OURS, ROUNDS, far_s3, ratio, scratch};
+use super::{Criterion, Measured, OURS, far_s3, ratio, rounds, scratch};
 use crate::measure::{Contender, Job, race_with_memory};
 use crate::stage::{Project, Stage, Way, record};
 
@@ -33,7 +33,7 @@ pub fn measure(stage: &Stage) -> Measured {
         command.envs(environment.clone());
         Job::new(command, ())
     };
-    let figures = race_with_memory(ROUNDS, &mut [Contender::new(WHOLE, whole), Contender::new(OURS, ours)]);
+    let figures = race_with_memory(rounds(), &mut [Contender::new(WHOLE, whole), Contender::new(OURS, ours)]);
     let (requests, bytes) = (s3.requests(), s3.bytes_sent());
     let status = ours().command.output().expect("it can be run").status;
     assert!(status.success(), "{status}");
