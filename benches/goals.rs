@@ -185,7 +185,9 @@ fn of_pending(figures: Vec<Figures>) -> Measured {
             OF_A_LEDGER,
         )],
         figures,
-        notes: vec![format!("Against psql with the least of a ledger it is {with_least:.3} times.")],
+        notes: vec![format!(
+            "Against psql with the least of a ledger it is {with_least:.3} times."
+        )],
     }
 }
 
@@ -262,7 +264,10 @@ fn all_or_nothing(stage: &Stage) -> Measured {
         command.arg("--all-or-nothing");
         Job::new(command, database)
     };
-    let figures = race(rounds(), &mut [Contender::new(SINGLE, single), Contender::new(OURS, ours)]);
+    let figures = race(
+        rounds(),
+        &mut [Contender::new(SINGLE, single), Contender::new(OURS, ours)],
+    );
     Measured {
         criteria: vec![Criterion::at_most(
             "times psql -1",
@@ -290,8 +295,18 @@ fn folder(stage: &Stage) -> Measured {
     let more = |at: usize| (median(&figures, names[at]) - median(&figures, names[0])) * 1e3;
     Measured {
         criteria: vec![
-            Criterion::at_most("milliseconds more than with 10", more(2), 100.0, "each file is opened, asked for its size, read and closed"),
-            Criterion::at_most("times the cost of a migration among 1,000", more(2) / more(1).max(1.0) / (9_990.0 / 990.0), 1.25, ""),
+            Criterion::at_most(
+                "milliseconds more than with 10",
+                more(2),
+                100.0,
+                "each file is opened, asked for its size, read and closed",
+            ),
+            Criterion::at_most(
+                "times the cost of a migration among 1,000",
+                more(2) / more(1).max(1.0) / (9_990.0 / 990.0),
+                1.25,
+                "",
+            ),
         ],
         figures,
         notes: vec!["The ledger holds all but ten of them.".to_owned()],

@@ -84,11 +84,11 @@ pub fn race(rounds: usize, contenders: &mut [Contender<'_>]) -> Vec<Figures> {
     figures.collect()
 }
 
-/// [`race`], and behind it `rounds` runs more of each in which the memory is looked at: to look takes time from what is timed.
+/// [`race`], and behind it some runs more of each in which the memory is looked at: to look takes time from what is timed.
 pub fn race_with_memory(rounds: usize, contenders: &mut [Contender<'_>]) -> Vec<Figures> {
     let mut figures = race(rounds, contenders);
     for (contender, figures) in contenders.iter_mut().zip(&mut figures) {
-        let peaks = (0..rounds.min(7)).map(|_| peak_memory((contender.prepare)()));
+        let peaks = (0..rounds.min(3)).map(|_| peak_memory((contender.prepare)()));
         figures.memory = peaks.max();
     }
     figures
@@ -101,7 +101,12 @@ fn timed(job: Job) -> Duration {
     let status = command.status();
     let took = started.elapsed();
     let status = status.unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
-    assert!(status.success(), "{:?}: {status}\n{}", command.get_program(), said(&errors));
+    assert!(
+        status.success(),
+        "{:?}: {status}\n{}",
+        command.get_program(),
+        said(&errors)
+    );
     drop(holds);
     took
 }
@@ -121,7 +126,12 @@ fn peak_memory(job: Job) -> u64 {
         }
         sleep(Duration::from_millis(1));
     };
-    assert!(status.success(), "{:?}: {status}\n{}", command.get_program(), said(&errors));
+    assert!(
+        status.success(),
+        "{:?}: {status}\n{}",
+        command.get_program(),
+        said(&errors)
+    );
     drop(holds);
     peak
 }

@@ -32,7 +32,14 @@ fn install_sqlx() -> PathBuf {
     let program = home().join("bin/sqlx");
     if !program.is_file() {
         let mut cargo = Command::new("cargo");
-        cargo.args(["install", "sqlx-cli", "--version", SQLX, "--locked", "--no-default-features"]);
+        cargo.args([
+            "install",
+            "sqlx-cli",
+            "--version",
+            SQLX,
+            "--locked",
+            "--no-default-features",
+        ]);
         cargo.args(["--features", "postgres,rustls", "--root"]).arg(home());
         installed(&mut cargo);
     }
@@ -41,7 +48,10 @@ fn install_sqlx() -> PathBuf {
 
 fn install_dbmate() -> PathBuf {
     let home = home();
-    let native = format!("node_modules/@dbmate/linux-{}/bin/dbmate", if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" });
+    let native = format!(
+        "node_modules/@dbmate/linux-{}/bin/dbmate",
+        if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" }
+    );
     if !home.join(&native).is_file() {
         for (name, content) in FILES {
             fs::write(home.join(name), content).expect("a file of the peers");
@@ -57,7 +67,9 @@ fn install_dbmate() -> PathBuf {
 impl Peers {
     pub fn sqlx(&self, stage: &Stage, database: &Database, way: Way, project: &Project) -> Command {
         let mut command = Command::new(self.sqlx.get_or_init(install_sqlx));
-        command.args(["migrate", "run", "--source"]).arg(project.of_tool("sqlx"));
+        command
+            .args(["migrate", "run", "--source"])
+            .arg(project.of_tool("sqlx"));
         command.env_clear().env("DATABASE_URL", stage.url(database, way));
         command
     }
@@ -68,13 +80,21 @@ impl Peers {
         command.args(["--no-dump-schema", "migrate"]);
         let url = stage.url(database, way);
         let separator = if url.contains('?') { '&' } else { '?' };
-        command.env_clear().env("DATABASE_URL", format!("{url}{separator}sslmode=disable"));
+        command
+            .env_clear()
+            .env("DATABASE_URL", format!("{url}{separator}sslmode=disable"));
         command
     }
 
     pub fn versions() -> String {
-        let dbmate = FILES[0].1.lines().find_map(|line| line.trim().strip_prefix("\"dbmate\": "));
-        format!("sqlx-cli {SQLX}, dbmate {}", dbmate.unwrap_or_default().trim_matches('"'))
+        let dbmate = FILES[0]
+            .1
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("\"dbmate\": "));
+        format!(
+            "sqlx-cli {SQLX}, dbmate {}",
+            dbmate.unwrap_or_default().trim_matches('"')
+        )
     }
 }
 

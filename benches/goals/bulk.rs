@@ -31,7 +31,10 @@ pub fn measure(stage: &Stage) -> Measured {
         let database = stage.database();
         Job::new(stage.ours(&database, Way::Tcp, &history.folder()), database)
     };
-    let figures = race_with_memory(rounds(), &mut [Contender::new(LIMIT, limit), Contender::new(OURS, ours)]);
+    let figures = race_with_memory(
+        rounds(),
+        &mut [Contender::new(LIMIT, limit), Contender::new(OURS, ours)],
+    );
     let most = (3 * script.len()) as f64 / 1e6 + 32.0;
     let memory = figures[1].memory.unwrap_or_default() as f64 / 1e6;
     Measured {
@@ -51,7 +54,9 @@ pub fn measure(stage: &Stage) -> Measured {
 
 fn script() -> (String, usize) {
     let mut script = String::with_capacity(BYTES + (1 << 20));
-    script.push_str("CREATE TABLE \"Reading\" (\"id\" INTEGER NOT NULL, \"sensor\" TEXT NOT NULL, \"note\" TEXT NOT NULL);\n");
+    script.push_str(
+        "CREATE TABLE \"Reading\" (\"id\" INTEGER NOT NULL, \"sensor\" TEXT NOT NULL, \"note\" TEXT NOT NULL);\n",
+    );
     let note = "It was a bright cold day in April, and the clocks were striking thirteen. ".repeat(12);
     let (mut row, mut statements) = (0, 0);
     while script.len() < BYTES {
