@@ -73,7 +73,7 @@ pub fn rounds() -> usize {
     wanted.unwrap_or(7)
 }
 
-const OF_A_LEDGER: &str = "a ledger is two more writes in each transaction, and after each the row, the lock and the session are looked at: some 0.35 ms of \
+const OF_A_LEDGER: &str = "a ledger is two more writes in each transaction, and after each the row, the lock and the session are looked at: some 0.43 ms of \
      the server's CPU beside the 0.6 ms that the statements of such a migration take. The row \"with the least of a ledger\" is psql with one INSERT and \
      one UPDATE for each file, asserting nothing and reading nothing back";
 
