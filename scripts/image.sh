@@ -15,6 +15,10 @@ export DOCKER=$docker DOCKER_BUILDKIT=1 IMAGE=${IMAGE:-prisma-migrate-task}
 
 bases=()
 if [ "${IMAGE_BASE:-}" = local ]; then
+  if [ -n "${PLATFORM:-}" ]; then
+    echo 'IMAGE_BASE=local is for this machine'"'"'s architecture: leave PLATFORM out' >&2
+    exit 2
+  fi
   folder=$(mktemp -d)
   scripts/base-images.sh "$folder"
   rm -rf "$folder"
@@ -45,9 +49,15 @@ build_surroundings() {
   done
 }
 
-# Checked out elsewhere, by somebody whose new files have other rights.
+# build_elsewhere FOLDER UMASK COMMIT IMAGE: checked out there, with these rights for new files, and built without any cache.
 build_elsewhere() {
-  (umask "$2" && git clone --quiet . "$1" && cd "$1" && build_commit --no-cache --tag "$3")
+  (
+    umask "$2"
+    git clone --quiet --no-checkout . "$1"
+    cd "$1"
+    git checkout --quiet --detach "$3"
+    build_commit --no-cache --tag "$4"
+  )
 }
 
 # What of an image has to be the same: what a container is started with, and the layers by their digests.
@@ -64,14 +74,16 @@ unpack() {
 }
 
 build_twice() {
-  local places
+  local commit places
+  # It takes half an hour, in which somebody may go on working here.
+  commit=$(git rev-parse HEAD)
   places=$(mktemp -d)
-  build_elsewhere "$places/one" 022 "$IMAGE-one"
-  build_elsewhere "$places/two" 077 "$IMAGE-two"
+  build_elsewhere "$places/one" 022 "$commit" "$IMAGE-one"
+  build_elsewhere "$places/two" 077 "$commit" "$IMAGE-two"
   facts "$IMAGE-one" >"$places/one.facts"
   facts "$IMAGE-two" >"$places/two.facts"
   if diff "$places/one.facts" "$places/two.facts"; then
-    echo "the same twice: $(git rev-parse HEAD)"
+    echo "the same twice: $commit"
     tail -n +2 "$places/one.facts"
     rm -rf "$places"
   else
