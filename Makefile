@@ -48,5 +48,5 @@ image: ## the container image prisma-migrate-task and its SBOM, in target/; IMAG
 image-test: ## the image against a PostgreSQL with TLS and an S3 in other containers
 	@scripts/engine.sh scripts/image.sh test
 
-image-reproducible: ## the image of this commit, built twice from nothing: are both the same? Half an hour
+image-reproducible: ## the image of this commit, built twice from nothing: are both the same
 	@scripts/engine.sh scripts/image.sh reproducible
