@@ -3,6 +3,7 @@
 mod attempts;
 mod beside;
 pub mod failure;
+mod multipart;
 mod object;
 mod ranges;
 mod reader;
@@ -20,6 +21,7 @@ use aws_types::service_config::ServiceConfigKey;
 use crate::aws;
 pub(crate) use attempts::Attempts;
 use failure::{Failure, S3Error};
+pub use multipart::Multipart;
 pub use object::Object;
 pub use reader::{ObjectReader, read};
 
@@ -109,14 +111,10 @@ pub async fn put(address: &Address, document: Vec<u8>) -> Result<(), S3Error> {
         .customize()
         .config_override(aws_sdk_s3::config::Config::builder().retry_config(retry))
         .interceptor(attempts.clone());
-    let failed = match request.send().await {
-        Ok(_) => return Ok(()),
-        Err(error) => Failure::of(&error),
-    };
-    Err(match failed.explain(address, region.as_deref(), attempts.count()) {
-        S3Error::Denied { arn, .. } => S3Error::PutDenied { arn },
-        error => error,
-    })
+    match request.send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::of(&error).explain_write(address, region.as_deref(), attempts.count())),
+    }
 }
 
 async fn client(sdk: &SdkConfig) -> Result<Client, S3Error> {

@@ -39,6 +39,18 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
             &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
         );
     }
+    if let Some(written) = &outcome.written {
+        let rows = match written.rows {
+            1 => "1 row".to_owned(),
+            rows => format!("{rows} rows"),
+        };
+        page.blank();
+        page.line(
+            "  written  ",
+            GREEN,
+            &format!("{}  {rows}, {}", written.place, hazard::size::bytes(written.bytes)),
+        );
+    }
     page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)

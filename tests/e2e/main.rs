@@ -15,6 +15,7 @@ mod credentials;
 mod drift;
 mod example;
 mod execute;
+mod execute_places;
 mod hostile;
 mod interop;
 mod lexer;

@@ -287,6 +287,14 @@ impl Failure {
             },
         }
     }
+
+    /// What it means for the object that was to be stored.
+    pub(super) fn explain_write(self, address: &Address, asked_region: Option<&str>, attempts: u32) -> S3Error {
+        match self.explain(address, asked_region, attempts) {
+            S3Error::Denied { arn, .. } => S3Error::PutDenied { arn },
+            error => error,
+        }
+    }
 }
 
 fn near(keys: &[String]) -> String {

@@ -124,6 +124,11 @@ impl S3 {
         self.objects.newest(bucket, key)
     }
 
+    /// How many multipart uploads are neither completed nor aborted.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.objects.unfinished()
+    }
+
     /// Answers the next `count` requests with an error, such as `(503, "SlowDown")` or `(403, "AccessDenied")`.
     pub fn fail(&self, count: usize, status: u16, code: &str) {
         for _ in 0..count {
