@@ -137,7 +137,14 @@ pub fn before_close(role: Option<&str>) -> Vec<String> {
     statements
 }
 
-/// What the head begins with: fails, and the whole message with it, where it came to another backend than the run's.
+/// What a migration's head begins with: its name, for whoever looks at pg_stat_activity or at the server's log, and [`at_backend`].
+pub fn opening(migration: &str, pid: u32) -> String {
+    // A comment ends where its text says so, and a name is any text.
+    let name = migration.replace(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)), "?");
+    format!("/* {name} */ {}", at_backend(pid))
+}
+
+/// Fails, and the whole message with it, where it came to another backend than the run's.
 pub fn at_backend(pid: u32) -> String {
     format!(
         "SELECT ('{OTHER_BACKEND}' OPERATOR(pg_catalog.||) pg_catalog.pg_backend_pid())::pg_catalog.int4 \

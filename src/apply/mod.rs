@@ -140,7 +140,7 @@ impl Applier<'_> {
             let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
             let mut tail = self.before_close();
             tail.push(self.ledger.close(&id, &pending.checksum));
-            let mut message = Message::new(pending.script, head, &[self.at_backend(), begin], &tail);
+            let mut message = Message::new(pending.script, head, &[self.opening(pending), begin], &tail);
             let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
@@ -210,7 +210,7 @@ impl Applier<'_> {
         let mut message = Message::new(
             pending.script,
             0,
-            &[self.at_backend(), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
+            &[self.opening(pending), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
             &tail,
         );
         let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
@@ -262,6 +262,10 @@ impl Applier<'_> {
             self.watch.begin(Some(pending.name));
         }
         Ok(again)
+    }
+
+    fn opening(&self, pending: &Pending<'_>) -> String {
+        message::opening(pending.name, self.pid)
     }
 
     fn at_backend(&self) -> String {

@@ -106,7 +106,7 @@ impl Applier<'_> {
             });
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
-            let mut head = vec![self.at_backend()];
+            let mut head = vec![self.opening(pending)];
             match steps[..at].iter().any(|before| before.setting) {
                 true => head.extend(message::under_our_role(note, self.session.made_setting("role"))),
                 false => head.push(note),

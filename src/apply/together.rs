@@ -171,7 +171,7 @@ impl Applier<'_> {
     fn one_of_them(&self, migration: &Pending<'_>, id: &str, first: bool) -> Message {
         let mark = self.mark(Marked::Partial);
         let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
-        let mut head = vec![self.at_backend(), begin];
+        let mut head = vec![self.opening(migration), begin];
         if first {
             head.insert(0, "BEGIN".to_owned());
         }

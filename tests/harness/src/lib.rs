@@ -13,6 +13,7 @@
 //! | [`secrets_manager`] | Secrets Manager, by moto's server |
 //! | [`task_role`] | temporary credentials, as ECS hands them out |
 //! | [`endpoint`] | an HTTP server that records: CloudFormation's bucket, ECS's metadata |
+//! | [`gateway`] | a network whose gateway forgets idle connections, as those of AWS do |
 //! | [`ldap`] | a checker of passwords for PostgreSQL that no test can know beforehand |
 //! | [`process`] | a program that runs: its output, signals, time limit |
 //!
@@ -36,6 +37,7 @@
 )]
 
 pub mod endpoint;
+pub mod gateway;
 pub mod history;
 pub mod ldap;
 pub mod pgbouncer;
