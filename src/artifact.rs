@@ -103,6 +103,7 @@ impl Artifact {
 
 /// What was read, exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
     /// An object in S3.
