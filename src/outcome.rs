@@ -135,6 +135,7 @@ pub struct Executed {
 
 /// The rows of `execute`, in a file or in S3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Written {
     /// The path, or `s3://bucket/key`.
     pub place: String,
@@ -191,6 +192,10 @@ impl Outcome {
             }
         };
         let result = match (self.exit_code, &*self.verb) {
+            (Exit::Success, "upload") => match self.artifact.as_ref().map(|artifact| &artifact.origin) {
+                Some(Origin::S3 { .. }) => "uploaded",
+                _ => "packed",
+            },
             (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
             // What was executed stays so, wherever its rows are.

@@ -4,7 +4,6 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Config;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use std::error::Error as StdError;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::failure::{Failure, S3Error};
-use super::{Address, Attempts, PUT_ATTEMPTS, PUT_BACKOFF, S3};
+use super::{Address, Attempts, S3, persistent};
 
 /// What is collected before it is sent, in bytes. S3 takes 10,000 parts (S3 User Guide, "Amazon S3 multipart upload limits"), so an object can have
 /// 156 GiB.
@@ -163,12 +162,9 @@ impl Multipart {
     }
 }
 
-/// What passes is tried again for a minute and more: behind it is a query that took long.
+/// Behind it is a query that took long.
 fn patient() -> aws_sdk_s3::config::Builder {
-    let retry = RetryConfig::standard()
-        .with_max_attempts(PUT_ATTEMPTS)
-        .with_max_backoff(PUT_BACKOFF);
-    Config::builder().retry_config(retry)
+    Config::builder().retry_config(persistent())
 }
 
 fn explain<E>(
