@@ -103,6 +103,7 @@ impl Artifact {
 
 /// What was read, exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
     /// An object in S3.
@@ -236,6 +237,10 @@ fn finish(
     };
     order::sort(&mut migrations);
     case::mark(&mut migrations);
+    // Here, while the database is being connected to.
+    for migration in &migrations {
+        migration.script.checksum();
+    }
     if migrations.is_empty() {
         warnings.push(format!(
             "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"

@@ -43,6 +43,12 @@ pub enum Exit {
     InterruptedPartially = 61,
     /// The migrations are done, the report could not be delivered.
     Report = 70,
+    /// `run`, `wait`: the task never started.
+    NeverStarted = 80,
+    /// `run`, `wait`: nothing tells what came of the task.
+    Unknown = 81,
+    /// `run`, `wait`: detached; the task goes on.
+    Detached = 82,
 }
 
 impl Exit {
@@ -93,7 +99,29 @@ impl Exit {
             Exit::Report,
             "the migrations are done, the report could not be delivered",
         ),
+        (Exit::NeverStarted, "run, wait: the task never started"),
+        (
+            Exit::Unknown,
+            "run, wait: nothing tells what came of the task: look at its log",
+        ),
+        (Exit::Detached, "run, wait: detached, the task goes on"),
     ];
+
+    /// The one with this number.
+    #[cfg(feature = "client")]
+    pub fn of(code: i32) -> Option<Exit> {
+        Exit::TABLE
+            .iter()
+            .map(|(exit, _)| *exit)
+            .find(|exit| i32::from(exit.code()) == code)
+    }
+
+    /// What it means, as the table has it.
+    #[cfg(feature = "client")]
+    pub fn meaning(self) -> &'static str {
+        let row = Exit::TABLE.iter().find(|(exit, _)| *exit == self);
+        row.map_or("", |(_, meaning)| meaning)
+    }
 
     /// The number that the process exits with.
     pub const fn code(self) -> u8 {

@@ -1,34 +1,55 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
 mod database;
+mod order;
 mod output;
+mod source;
 
 use crate::artifact::{Limits, Source};
 use crate::cli::{
-    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs, Format,
-    LockArgs, LogFormat, PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
+    AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs,
+    LockArgs, PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::credentials::Way;
 use crate::database::open::Terms;
 use crate::database::pooler;
 use crate::database::target::Target;
 use crate::drift::Location;
-use crate::execute::{Access, Input, Order};
+use crate::execute::{Access, Order};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::Watchfulness;
 use crate::plan::{Policy, Scope};
+use order::order;
 pub use output::Output;
+use source::{location, no_source, source};
 use std::io::IsTerminal;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that a run was told.
 ///
 /// At first its target is the [`Way`] by which the database was given: a secret must be fetched before one knows where to go
-/// ([`Settings::find_target`]).
+/// ([`Settings::find_target`]). The rest is [`Options`], whose fields are read as its own.
 #[derive(Debug)]
 pub struct Settings<T = Target> {
+    /// The database.
+    pub target: T,
+    options: Options,
+}
+
+impl<T> Deref for Settings<T> {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+/// What a run was told beside its database.
+#[derive(Debug)]
+pub struct Options {
     /// What to do.
     pub action: Action,
     /// Where the migrations are; none where nothing says so.
@@ -37,8 +58,6 @@ pub struct Settings<T = Target> {
     pub migrations_path: Option<String>,
     /// What an archive may cost.
     pub limits: Limits,
-    /// The database.
-    pub target: T,
     /// What the way to the database holds that the log should mention: a warning, or not.
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
@@ -145,7 +164,7 @@ impl Settings<Way> {
                 let mut settings = Self::common(action, artifact, &connection, variable)?
                     .locking(&lock)
                     .working(&work);
-                settings.policy.scope = scope;
+                settings.options.policy.scope = scope;
                 Ok(settings)
             }
             Verb::Drift(DriftArgs { since, connection, .. }) => {
@@ -172,25 +191,25 @@ impl Settings<Way> {
     }
 
     fn locking(mut self, lock: &LockArgs) -> Self {
-        self.lock_wait = lock.lock_wait;
-        self.terminate_orphan = lock.terminate_orphan;
+        self.options.lock_wait = lock.lock_wait;
+        self.options.terminate_orphan = lock.terminate_orphan;
         self
     }
 
     fn working(mut self, work: &WorkArgs) -> Self {
-        self.lock_timeout = work.lock_timeout;
-        self.lock_retry_for = work.lock_retry_for;
-        self.progress_every = work.progress_every;
+        self.options.lock_timeout = work.lock_timeout;
+        self.options.lock_retry_for = work.lock_retry_for;
+        self.options.progress_every = work.time.progress_every;
         self
     }
 
     fn obeying(mut self, policy: PolicyArgs) -> Self {
-        self.policy = Policy {
+        self.options.policy = Policy {
             strict: policy.strict,
             scope: policy.to.map_or(Scope::All, Scope::UpTo),
         };
-        self.all_or_nothing = policy.all_or_nothing;
-        self.watchfulness = Watchfulness {
+        self.options.all_or_nothing = policy.all_or_nothing;
+        self.options.watchfulness = Watchfulness {
             large_table: policy.large_table,
             fail_on: policy.fail_on,
         };
@@ -202,10 +221,10 @@ impl Settings<Way> {
             .locking(&args.lock)
             .working(&args.work)
             .obeying(args.policy);
-        settings.seed = args.seed;
-        settings.describe_schema = args.output.report.is_some() || args.output.report_prefix.is_some();
+        settings.options.seed = args.seed;
+        settings.options.describe_schema = args.output.report.is_some() || args.output.report_prefix.is_some();
         if let (Some(action), Some(since)) = (args.check_drift, &args.since) {
-            settings.check_drift = Some((action, location(since)?));
+            settings.options.check_drift = Some((action, location(since)?));
         }
         Ok(settings)
     }
@@ -218,8 +237,8 @@ impl Settings<Way> {
             &args.connection,
             variable,
         )?;
-        settings.lock_timeout = args.lock_timeout;
-        settings.progress_every = args.progress_every;
+        settings.options.lock_timeout = args.lock_timeout;
+        settings.options.progress_every = args.time.progress_every;
         Ok(settings)
     }
 
@@ -243,11 +262,11 @@ impl Settings<Way> {
             return Err(no_source());
         }
         let (target, mut notes) = database::way(variable)?;
-        let options = match &target {
+        let startup_options = match &target {
             Way::Url(target) => target.options.as_deref().unwrap_or_default(),
             Way::Parts(_) | Way::Secret(..) | Way::Iam(_) => "",
         };
-        if connection.allow_pooler && pooler::settings_in(options).is_none() {
+        if connection.allow_pooler && pooler::settings_in(startup_options).is_none() {
             return Err(usage(
                 "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
                 "take out what is no setting: a pooler does not hand it on",
@@ -259,12 +278,11 @@ impl Settings<Way> {
                 "PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK is not honoured: without the lock nothing could be said of what happened".into(),
             ));
         }
-        Ok(Settings {
+        let options = Options {
             action,
             source,
             limits: artifact.limits(),
             migrations_path: artifact.migrations_path,
-            target,
             notes,
             connect_timeout: connection.connect_timeout,
             role: connection.role.clone(),
@@ -280,7 +298,8 @@ impl Settings<Way> {
             check_drift: None,
             describe_schema: false,
             progress_every: Duration::ZERO,
-        })
+        };
+        Ok(Settings { target, options })
     }
 
     /// Finds the database: fetches the secret where one is named.
@@ -291,25 +310,7 @@ impl Settings<Way> {
         let target = self.target.target().await;
         Ok(Settings {
             target: target.map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()))?,
-            action: self.action,
-            source: self.source,
-            migrations_path: self.migrations_path,
-            limits: self.limits,
-            notes: self.notes,
-            connect_timeout: self.connect_timeout,
-            role: self.role,
-            allow_pooler: self.allow_pooler,
-            lock_wait: self.lock_wait,
-            terminate_orphan: self.terminate_orphan,
-            lock_timeout: self.lock_timeout,
-            lock_retry_for: self.lock_retry_for,
-            policy: self.policy,
-            all_or_nothing: self.all_or_nothing,
-            watchfulness: self.watchfulness,
-            seed: self.seed,
-            check_drift: self.check_drift,
-            describe_schema: self.describe_schema,
-            progress_every: self.progress_every,
+            options: self.options,
         })
     }
 }
@@ -336,98 +337,6 @@ impl Settings {
             read_only: matches!(&self.action, Action::Execute(order) if order.access != Access::Write),
         }
     }
-}
-
-/// What `execute` is to do, by what is a terminal.
-fn order(args: &ExecuteArgs, stdin_is_terminal: bool, stdout_is_terminal: bool) -> Result<Order, Failure> {
-    let input = match (&args.sql, &args.file) {
-        (None, Some(file)) => Input::File(file.clone()),
-        (Some(sql), _) if sql != "-" => Input::Argument(sql.clone()),
-        (None, None) if stdin_is_terminal => {
-            return Err(usage(
-                "nothing says what to execute",
-                "give SQL as an argument, with --file, or on standard input",
-            ));
-        }
-        _ => Input::StandardInput,
-    };
-    if args.read_only && args.confirm {
-        return Err(usage(
-            "--read-only and --confirm contradict each other",
-            "give one of them",
-        ));
-    }
-    if args.read_only && args.no_transaction {
-        return Err(usage(
-            "--read-only holds in one transaction only, and --no-transaction asks for none",
-            "give one of them",
-        ));
-    }
-    let access = match args {
-        _ if args.read_only => Access::ReadOnly,
-        _ if args.confirm || stdin_is_terminal => Access::Write,
-        _ => Access::Unconfirmed,
-    };
-    let for_people = match args.output.log_format {
-        Some(format) => format == LogFormat::Text,
-        None => stdout_is_terminal,
-    };
-    Ok(Order {
-        input,
-        access,
-        transaction: !args.no_transaction,
-        format: args
-            .format
-            .unwrap_or(if for_people { Format::Table } else { Format::Json }),
-    })
-}
-
-fn source(given: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Source>, Failure> {
-    let mut source = match (given, variable("ARTIFACT_BUCKET"), variable("PRISMA_ARTIFACT_KEY")) {
-        (Some(given), ..) => Source::parse(given).map_err(|error| {
-            usage(
-                &error.to_string(),
-                "give s3://bucket/key, or a local zip file or folder",
-            )
-        })?,
-        (None, Some(bucket), Some(key)) => Source::s3(bucket, key),
-        (None, None, None) => return Ok(None),
-        (None, Some(_), None) => {
-            return Err(usage(
-                "ARTIFACT_BUCKET is set and PRISMA_ARTIFACT_KEY is not",
-                "set both, or give SOURCE",
-            ));
-        }
-        (None, None, Some(_)) => {
-            return Err(usage(
-                "PRISMA_ARTIFACT_KEY is set and ARTIFACT_BUCKET is not",
-                "set both, or give SOURCE",
-            ));
-        }
-    };
-    if let Source::S3(address) = &mut source {
-        address.version_id = variable("PRISMA_ARTIFACT_VERSION_ID");
-        address.etag = variable("PRISMA_ARTIFACT_ETAG");
-    }
-    Ok(Some(source))
-}
-
-/// Where a report is.
-fn location(given: &str) -> Result<Location, Failure> {
-    match Source::parse(given) {
-        Ok(Source::S3(address)) => Ok(Location::S3(address)),
-        Ok(Source::Zip(path) | Source::Folder(path)) => Ok(Location::File(path)),
-        // Not there yet, or no artifact: the error of reading it says more.
-        Err(_) => Ok(Location::File(PathBuf::from(given))),
-    }
-}
-
-fn no_source() -> Failure {
-    usage(
-        "nothing says where the migrations are",
-        "give SOURCE as s3://bucket/key of a prisma.zip, or as a local zip file, or as a local folder (s3:// also by ARTIFACT_BUCKET and \
-         PRISMA_ARTIFACT_KEY)",
-    )
 }
 
 fn usage(what: &str, next: &str) -> Failure {

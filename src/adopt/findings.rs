@@ -60,6 +60,7 @@ fn shown(json: &str) -> Value {
 
 /// One thing that is not as Prisma would have written it, and can be made so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Change {
     /// The migration.
     pub migration: String,
@@ -95,6 +96,20 @@ impl Serialize for Action {
     }
 }
 
+/// The document does not tell the checksum that the row got.
+#[cfg(feature = "client")]
+impl<'de> serde::Deserialize<'de> for Action {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
+        match &*<std::borrow::Cow<'de, str>>::deserialize(deserializer)? {
+            "remove" => Ok(Action::Remove),
+            "rewrite" => Ok(Action::Rewrite {
+                checksum: String::new(),
+            }),
+            word => Err(serde::de::Error::custom(format!("unknown action {word}"))),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -106,7 +121,7 @@ pub struct Findings {
 
 /// Judges the rows. `rows` are in the order in which they were begun.
 pub fn findings(migrations: &[Migration], rows: &[Kept]) -> Findings {
-    let files: BTreeMap<&str, Option<String>> = migrations
+    let files: BTreeMap<&str, Option<&str>> = migrations
         .iter()
         .map(|migration| (migration.name.as_str(), migration.script.checksum()))
         .collect();
@@ -121,7 +136,7 @@ pub fn findings(migrations: &[Migration], rows: &[Kept]) -> Findings {
     found
 }
 
-fn judge(name: &str, rows: &[&Kept], file: Option<&Option<String>>, found: &mut Findings) {
+fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Findings) {
     let change = |row: &Kept, action, reason: &str| Change {
         migration: name.to_owned(),
         action,
@@ -169,7 +184,7 @@ fn judge(name: &str, rows: &[&Kept], file: Option<&Option<String>>, found: &mut 
     }
     match file {
         Some(Some(checksum)) => {
-            let checksum = checksum.clone();
+            let checksum = (*checksum).to_owned();
             let reason = format!(
                 "its checksum is {:?}, which is none: it becomes the file's",
                 kept.checksum

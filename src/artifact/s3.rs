@@ -63,7 +63,7 @@ impl S3 {
             return Err(S3Error::NoRegion);
         }
         Ok(S3 {
-            client: client(sdk).await?,
+            client: client(&sdk).await?,
             region: sdk.region().map(ToString::to_string),
         })
     }
@@ -90,11 +90,11 @@ pub async fn whole(address: &Address, limit: u64) -> Result<Vec<u8>, S3Error> {
     read.await?.map_err(|error| S3Error::Request(error.to_string()))
 }
 
-/// Stores a JSON document. What passes (no connection, 5xx, SlowDown) is tried again for a minute and more: whoever has less time gives it up.
+/// Stores an object. What passes (no connection, 5xx, SlowDown) is tried again for a minute and more: whoever has less time gives it up.
 ///
 /// # Errors
 /// See [`S3Error`].
-pub async fn put(address: &Address, document: Vec<u8>) -> Result<(), S3Error> {
+pub async fn put(address: &Address, content_type: &str, content: Vec<u8>) -> Result<(), S3Error> {
     let S3 { client, region } = S3::of_environment().await?;
     let attempts = Attempts::default();
     let retry = RetryConfig::standard()
@@ -104,8 +104,8 @@ pub async fn put(address: &Address, document: Vec<u8>) -> Result<(), S3Error> {
         .put_object()
         .bucket(&address.bucket)
         .key(&address.key)
-        .content_type("application/json")
-        .body(document.into())
+        .content_type(content_type)
+        .body(content.into())
         .customize()
         .config_override(aws_sdk_s3::config::Config::builder().retry_config(retry))
         .interceptor(attempts.clone());

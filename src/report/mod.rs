@@ -19,7 +19,7 @@ use std::path::Path;
 /// Writes the outcome to standard output, or to standard error where the other is for the rows of `execute`. A reader that has gone away changes
 /// nothing about the outcome.
 pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
-    let (mut to, terminal): (Box<dyn Write>, bool) = match outcome.verb {
+    let (mut to, terminal): (Box<dyn Write>, bool) = match &*outcome.verb {
         "execute" => (Box::new(std::io::stderr()), std::io::stderr().is_terminal()),
         _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
     };

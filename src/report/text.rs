@@ -97,13 +97,15 @@ impl Page {
 
     fn heading(&mut self, outcome: &Outcome) {
         let held = outcome.artifact.as_ref().map(|artifact| artifact.migrations);
-        let (paint, said) = match outcome.result {
+        let (paint, said) = match &*outcome.result {
             "failed" => (RED, format!("{} failed", outcome.verb)),
             "pending" if outcome.plan.is_some() => (YELLOW, self::planned(outcome)),
             "pending" => (YELLOW, format!("{} pending", count(outcome.pending.len()))),
             "planned" => (YELLOW, self::planned(outcome)),
             "applied" => (GREEN, format!("{} applied", count(outcome.applied.len()))),
             "resolved" => (GREEN, "resolved".to_owned()),
+            "detached" => (YELLOW, "detached: the task goes on".to_owned()),
+            "ended" => (GREEN, "the task ended".to_owned()),
             "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
             "no_drift" => (GREEN, "no drift".to_owned()),
             "executed" => (GREEN, executed(&outcome.executed)),
@@ -176,8 +178,8 @@ impl Page {
         self.blank();
         let codes: Vec<String> = failure
             .prisma_code
-            .map(str::to_owned)
-            .into_iter()
+            .iter()
+            .map(ToString::to_string)
             .chain(failure.sqlstate.as_ref().map(|sqlstate| format!("SQLSTATE {sqlstate}")))
             .collect();
         let codes = if codes.is_empty() {

@@ -1,6 +1,7 @@
 //! What is said of the run, to whom, and until when: known before everything else, since the errors of everything else are said so too.
 
-use super::{source, usage};
+use super::source::source;
+use super::usage;
 use crate::artifact::Source;
 use crate::cli::{ArtifactArgs, Cli, LogFormat, LogLevel, OutputArgs, Verb};
 use crate::failure::Failure;
@@ -56,9 +57,9 @@ impl Output {
             Verb::Execute(args) => ("execute", &args.output, None),
         };
         let (max_duration, stop_within) = match &cli.verb {
-            Verb::Deploy(args) => (args.work.max_duration, args.work.stop_within),
-            Verb::Resolve(args) => (args.work.max_duration, args.work.stop_within),
-            Verb::Execute(args) => (args.max_duration, args.stop_within),
+            Verb::Deploy(args) => args.work.time.stop(),
+            Verb::Resolve(args) => args.work.time.stop(),
+            Verb::Execute(args) => args.time.stop(),
             _ => (None, DEFAULT_STOP_WITHIN),
         };
         // That the source is wrong is said where it is needed.
