@@ -20,6 +20,7 @@ mod hostile;
 mod interop;
 mod lexer;
 mod locks;
+mod newsroom;
 mod outcome;
 mod plan;
 mod pooler;
@@ -39,6 +40,8 @@ mod squawk;
 mod stop;
 mod tls;
 mod traces;
+mod upload;
+mod wait;
 mod watch;
 
 /// The binary under test.

@@ -15,9 +15,10 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
     CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
-    ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
-    ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, Range, StreamingBlob, Timestamp, UploadPartInput,
-    UploadPartOutput,
+    ETagCondition, EventBridgeConfiguration, GetBucketNotificationConfigurationInput,
+    GetBucketNotificationConfigurationOutput, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, Range, StreamingBlob, Timestamp,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use sha2::Sha256;
@@ -80,6 +81,7 @@ struct Version {
 #[derive(Debug)]
 struct Bucket {
     versioning: Versioning,
+    tells_eventbridge: bool,
     /// By key; the newest version comes last.
     objects: BTreeMap<String, Vec<Version>>,
 }
@@ -131,8 +133,25 @@ impl Objects {
         let mut buckets = self.buckets.lock().unwrap();
         buckets.entry(bucket.to_owned()).or_insert_with(|| Bucket {
             versioning,
+            tells_eventbridge: false,
             objects: BTreeMap::new(),
         });
+    }
+
+    pub(super) fn tell_eventbridge(&self, bucket: &str) {
+        let mut buckets = self.buckets.lock().unwrap();
+        let bucket = buckets.get_mut(bucket).expect("a bucket that was made");
+        bucket.tells_eventbridge = true;
+    }
+
+    /// What HeadObject says of the newest object.
+    pub(super) fn stored(&self, bucket: &str, key: &str) -> Option<Stored> {
+        let buckets = self.buckets.lock().unwrap();
+        let newest = buckets.get(bucket)?.objects.get(key)?.last()?;
+        Some(Stored {
+            version: newest.id.clone(),
+            etag: format!("\"{}\"", newest.etag.value()),
+        })
     }
 
     pub(super) fn store(&self, bucket: &str, key: &str, bytes: Vec<u8>) -> Stored {
@@ -387,6 +406,20 @@ impl S3 for Objects {
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             e_tag: Some(ETag::Strong(stored.etag.trim_matches('"').to_owned())),
             version_id: (stored.version != "null").then_some(stored.version),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_bucket_notification_configuration(
+        &self,
+        request: S3Request<GetBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<GetBucketNotificationConfigurationOutput>> {
+        let buckets = self.buckets.lock().unwrap();
+        let bucket = buckets
+            .get(&request.input.bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
+            event_bridge_configuration: bucket.tells_eventbridge.then(EventBridgeConfiguration::default),
             ..Default::default()
         }))
     }
