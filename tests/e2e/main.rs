@@ -29,6 +29,7 @@ mod recover;
 mod refusal;
 mod report;
 mod role;
+mod run;
 mod scope;
 mod secrets;
 mod seed;
