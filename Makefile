@@ -15,9 +15,10 @@ test: ## every test, against a real PostgreSQL, the real S3 protocol and the rea
 	@scripts/prerequisites.sh test
 	cargo test --workspace --locked
 
-soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again
-	@scripts/prerequisites.sh test
+soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again; then a migration of 20 minutes
+	@scripts/prerequisites.sh soak
 	ROUNDS=$(or $(ROUNDS),1000) cargo test --locked --test faults -- --nocapture
+	cargo test --locked --test long -- --nocapture
 
 fuzz: ## the fuzz targets over their seeds, RUNS executions of each (default 1,000,000); TARGETS=name for one
 	@scripts/prerequisites.sh fuzz

@@ -1,14 +1,14 @@
 #!/bin/sh
-# prerequisites.sh build | demo | test | fuzz
+# prerequisites.sh build | demo | test | soak | fuzz
 #
 # Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, Node and
-# npm for the Prisma CLI, and Python with venv for moto's Secrets Manager; for fuzz cargo-fuzz and a C++ compiler. As root on Debian or Ubuntu what is a
-# package is installed; anything else is named, and the exit code is 1.
+# npm for the Prisma CLI, and Python with venv for moto's Secrets Manager; for soak also psql, root, ip and iptables; for fuzz cargo-fuzz and a C++
+# compiler. As root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
 set -eu
 
 case ${1:-} in
-  build | demo | test | fuzz) ;;
-  *) echo 'usage: prerequisites.sh build | demo | test | fuzz' >&2; exit 2 ;;
+  build | demo | test | soak | fuzz) ;;
+  *) echo 'usage: prerequisites.sh build | demo | test | soak | fuzz' >&2; exit 2 ;;
 esac
 
 missing=0
@@ -75,7 +75,7 @@ if [ "$1" != build ] && ! has_postgres; then
   fi
 fi
 
-if [ "$1" = test ]; then
+if [ "$1" = test ] || [ "$1" = soak ]; then
   if ! PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null; then
     if can_install; then install_pgbouncer; else lacks 'PgBouncer: apt-get install pgbouncer'; fi
   fi
@@ -87,6 +87,15 @@ if [ "$1" = test ]; then
   if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
     if can_install; then install python3-venv; else lacks 'Python 3 with venv, for Secrets Manager: apt-get install python3-venv'; fi
   fi
+fi
+
+if [ "$1" = soak ]; then
+  [ "$(id -u)" = 0 ] || lacks 'root, for the network of the long migration'
+  for tool in ip:iproute2 iptables:iptables psql:postgresql-client; do
+    if ! PATH=$PATH:/usr/sbin command -v "${tool%:*}" >/dev/null; then
+      if can_install; then install "${tool#*:}"; else lacks "${tool%:*}: apt-get install ${tool#*:}"; fi
+    fi
+  done
 fi
 
 exit $missing

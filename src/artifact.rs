@@ -237,6 +237,10 @@ fn finish(
     };
     order::sort(&mut migrations);
     case::mark(&mut migrations);
+    // Here, while the database is being connected to.
+    for migration in &migrations {
+        migration.script.checksum();
+    }
     if migrations.is_empty() {
         warnings.push(format!(
             "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"

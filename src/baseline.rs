@@ -25,7 +25,7 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
     for migration in held {
         // The checksum is of the file, whatever is in it: a script that cannot be sent has one too.
         let checksum = migration.script.checksum().ok_or_else(|| missing(&migration.name))?;
-        migrations.push((&migration.name, checksum));
+        migrations.push((&migration.name, checksum.to_owned()));
     }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
         if !history.rows.is_empty() {

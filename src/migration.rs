@@ -8,6 +8,7 @@ pub mod order;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -46,8 +47,29 @@ impl Migration {
 }
 
 /// The content of a `migration.sql`, or why there is none that could be sent.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Script(Content);
+#[derive(Clone)]
+pub struct Script {
+    content: Content,
+    /// Made when it is first asked for: by the artifact's own checksum, by the plan and by the ledger's rows.
+    checksum: OnceLock<String>,
+}
+
+impl PartialEq for Script {
+    fn eq(&self, other: &Script) -> bool {
+        self.content == other.content
+    }
+}
+
+impl Eq for Script {}
+
+impl From<Content> for Script {
+    fn from(content: Content) -> Script {
+        Script {
+            content,
+            checksum: OnceLock::new(),
+        }
+    }
+}
 
 #[derive(Clone, PartialEq, Eq)]
 enum Content {
@@ -63,7 +85,7 @@ impl Script {
         if size > MAX_SCRIPT_BYTES {
             return Self::absent(Defect::TooLong { size });
         }
-        Script(match String::from_utf8(bytes) {
+        Script::from(match String::from_utf8(bytes) {
             Ok(text) => match text.find('\0') {
                 Some(offset) => Content::Refused(text.into_bytes(), Defect::Nul { offset }),
                 None => Content::Text(text),
@@ -77,12 +99,12 @@ impl Script {
 
     /// A script whose bytes were not or could not be read.
     pub fn absent(defect: Defect) -> Self {
-        Script(Content::Absent(defect))
+        Script::from(Content::Absent(defect))
     }
 
     /// Keeps the script from being sent; what was read of it still counts in its checksum.
     pub fn refuse(&mut self, defect: Defect) {
-        self.0 = match std::mem::replace(&mut self.0, Content::Absent(Defect::Missing)) {
+        self.content = match std::mem::replace(&mut self.content, Content::Absent(Defect::Missing)) {
             Content::Text(text) => Content::Refused(text.into_bytes(), defect),
             refused => refused,
         };
@@ -93,7 +115,7 @@ impl Script {
     /// # Errors
     /// Why the script cannot be sent.
     pub fn text(&self) -> Result<&str, &Defect> {
-        match &self.0 {
+        match &self.content {
             Content::Text(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
             Content::Refused(_, defect) | Content::Absent(defect) => Err(defect),
         }
@@ -106,8 +128,9 @@ impl Script {
 
     /// What the migrations table stores: lower-case hex SHA-256 over the raw bytes, byte order mark and carriage returns included. None when the file
     /// was not read.
-    pub fn checksum(&self) -> Option<String> {
-        self.bytes().map(sha256)
+    pub fn checksum(&self) -> Option<&str> {
+        let bytes = self.bytes()?;
+        Some(self.checksum.get_or_init(|| sha256(bytes)))
     }
 
     /// Whether a checksum from the migrations table belongs to this file. None when the file was not read.
@@ -116,6 +139,9 @@ impl Script {
     /// becomes CR CR LF). A stored value that is not 64 characters long comes from an early Prisma that wrote bytes below 16 as one digit. Since 6.6
     /// Prisma hashes what Node decoded, so a file that is not UTF-8 also matches with U+FFFD in place of its bad bytes.
     pub fn matches(&self, stored: &str) -> Option<bool> {
+        if self.checksum()? == stored {
+            return Some(true);
+        }
         let bytes = self.bytes()?;
         let render = if stored.len() == 64 || stored.is_empty() {
             hex
@@ -136,7 +162,7 @@ impl Script {
     }
 
     fn bytes(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &self.content {
             Content::Text(text) => Some(text.as_bytes()),
             Content::Refused(bytes, _) => Some(bytes),
             Content::Absent(_) => None,
@@ -147,7 +173,7 @@ impl Script {
 /// A script's text can hold passwords: only its size is shown.
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.content {
             Content::Text(text) => write!(f, "Script({} bytes)", text.len()),
             Content::Refused(bytes, defect) => write!(f, "Script({} bytes, {defect:?})", bytes.len()),
             Content::Absent(defect) => write!(f, "Script({defect:?})"),
@@ -296,7 +322,7 @@ mod tests {
             ),
         ];
         for (bytes, checksum) in vectors {
-            assert_eq!(script(bytes).checksum().as_deref(), Some(checksum));
+            assert_eq!(script(bytes).checksum(), Some(checksum));
         }
     }
 
@@ -315,9 +341,10 @@ mod tests {
             (b"caf\xe9", "caf\u{fffd}".as_bytes(), true),
         ];
         for (file, stored, expected) in table {
-            let stored = script(stored).checksum().unwrap();
+            let stored = script(stored);
+            let stored = stored.checksum().unwrap();
             assert_eq!(
-                script(file).matches(&stored),
+                script(file).matches(stored),
                 Some(expected),
                 "{:?}",
                 String::from_utf8_lossy(file)

@@ -8,6 +8,7 @@ use crate::migration::{Migration, order};
 use crate::sql::kind::Kind;
 use crate::sql::script::{self, Shape, Statement};
 use crate::sql::steps;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -69,12 +70,34 @@ pub struct Pending<'a> {
     pub checksum: String,
     /// The text to send.
     pub script: &'a str,
-    /// The text's statements.
-    pub statements: Vec<Statement>,
+    /// The text's statements; none once they are let go.
+    statements: Option<Vec<Statement>>,
+    /// Whether its only transaction control is a BEGIN at its beginning and a COMMIT at its end.
+    pub enclosed: bool,
     /// How it is to be sent.
     pub shape: Shape,
     /// Where an earlier run stopped that sent it step by step.
     pub resume: Option<Resume>,
+}
+
+/// The statements of a script of this size, in bytes, are let go before it is sent: 32 bytes for each may come to half of the script.
+const HELD: usize = 1 << 20;
+
+impl Pending<'_> {
+    /// The text's statements, split again where they were let go.
+    pub fn statements(&self) -> Cow<'_, [Statement]> {
+        match &self.statements {
+            Some(statements) => Cow::Borrowed(statements),
+            None => Cow::Owned(script::statements(self.script)),
+        }
+    }
+
+    /// Frees the statements of a large script: what remains is to send it as one, and most are never asked for them again.
+    pub fn let_go(&mut self) {
+        if self.script.len() >= HELD && matches!(self.shape, Shape::Atomic { .. } | Shape::Undecidable) {
+            self.statements = None;
+        }
+    }
 }
 
 /// Where an interrupted run is gone on from.
@@ -243,6 +266,9 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resum
     }
 }
 
+/// So many missing migrations are named: where more are missing, the artifact is another one, or holds only what is new.
+const NAMED: usize = 100;
+
 /// Late, missing and edited migrations: Prisma says nothing of them.
 fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet<&str>) -> Vec<String> {
     let mut found = Vec::new();
@@ -263,19 +289,26 @@ fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet
     }
     let present: HashMap<&str, &Migration> = migrations.iter().map(|m| (m.name.as_str(), m)).collect();
     let mut missing = HashSet::new();
+    let mut compared = HashSet::new();
     for row in history.rows.iter().filter(|row| row.state == State::Applied) {
         match present.get(row.migration.as_str()) {
-            None if missing.insert(row.migration.as_str()) => {
+            None if missing.insert(row.migration.as_str()) && missing.len() <= NAMED => {
                 found.push(format!(
                     "migration {} was applied and is missing from the artifact",
                     row.migration
                 ));
             }
-            Some(migration) if migration.script.matches(&row.checksum) == Some(false) => {
+            Some(migration)
+                if compared.insert((row.migration.as_str(), row.checksum.as_str()))
+                    && migration.script.matches(&row.checksum) == Some(false) =>
+            {
                 found.push(format!("migration {} was edited after it was applied", row.migration));
             }
             _ => {}
         }
+    }
+    if let Some(more @ 1..) = missing.len().checked_sub(NAMED) {
+        found.push(format!("{more} more migrations were applied and are missing from the artifact"));
     }
     found
 }
@@ -306,7 +339,7 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pendin
             defect.prisma_code(),
         )
     })?;
-    let checksum = migration.script.checksum().unwrap_or_default();
+    let checksum = migration.script.checksum().unwrap_or_default().to_owned();
     let statements = script::statements(script);
     if let Some(copy) = statements
         .iter()
@@ -328,7 +361,8 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pendin
         name: &migration.name,
         checksum,
         script,
-        statements,
+        enclosed: script::is_enclosed(&statements),
+        statements: Some(statements),
         shape,
         resume: resume.cloned(),
     })

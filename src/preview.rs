@@ -13,6 +13,7 @@ use crate::outcome::Outcome;
 use crate::plan;
 use crate::prepare;
 use crate::settings::Settings;
+use std::sync::Arc;
 
 /// Plans as a deploy does, and looks at what the plan would lock.
 ///
@@ -108,7 +109,7 @@ async fn history(opened: &Opened, settings: &Settings, outcome: &mut Outcome) ->
             .warnings
             .push("there is no migrations table yet: deploy creates it".to_owned());
     }
-    let mut history = opened.history.clone().unwrap_or_default();
+    let mut history = Arc::unwrap_or_clone(opened.history.clone().unwrap_or_default());
     let holder = lock::holder(&opened.session)
         .await
         .map_err(|error| open::unusable("the migration lock could not be looked at", &error))?;

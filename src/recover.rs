@@ -120,7 +120,7 @@ async fn enclosed(
     migration: &Migration,
     script: &str,
 ) -> Result<Option<String>, RecoverError> {
-    let unchanged = migration.script.checksum().as_deref() == Some(row.checksum.as_str());
+    let unchanged = migration.script.checksum() == Some(row.checksum.as_str());
     if !unchanged || !script::is_enclosed(&script::statements(script)) {
         return Ok(None);
     }

@@ -32,7 +32,7 @@ pub async fn applied(
         let checksum = migration.and_then(|migration| migration.script.checksum());
         let checksum = checksum.ok_or_else(|| no_such_migration(name))?;
         if !named.iter().any(|(before, _)| before == name) {
-            named.push((name, checksum));
+            named.push((name, checksum.to_owned()));
         }
     }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {

@@ -152,7 +152,7 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
             let context = Context {
                 migration: &seed.path,
                 script: &seed.text,
-                statements: &statements,
+                statements: statements.into(),
             };
             let mut failure = context.failure(&error, &message, completed);
             failure.migration = None;

@@ -121,7 +121,7 @@ pub struct Findings {
 
 /// Judges the rows. `rows` are in the order in which they were begun.
 pub fn findings(migrations: &[Migration], rows: &[Kept]) -> Findings {
-    let files: BTreeMap<&str, Option<String>> = migrations
+    let files: BTreeMap<&str, Option<&str>> = migrations
         .iter()
         .map(|migration| (migration.name.as_str(), migration.script.checksum()))
         .collect();
@@ -136,7 +136,7 @@ pub fn findings(migrations: &[Migration], rows: &[Kept]) -> Findings {
     found
 }
 
-fn judge(name: &str, rows: &[&Kept], file: Option<&Option<String>>, found: &mut Findings) {
+fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Findings) {
     let change = |row: &Kept, action, reason: &str| Change {
         migration: name.to_owned(),
         action,
@@ -184,7 +184,7 @@ fn judge(name: &str, rows: &[&Kept], file: Option<&Option<String>>, found: &mut 
     }
     match file {
         Some(Some(checksum)) => {
-            let checksum = checksum.clone();
+            let checksum = (*checksum).to_owned();
             let reason = format!(
                 "its checksum is {:?}, which is none: it becomes the file's",
                 kept.checksum

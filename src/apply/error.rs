@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history;
 use crate::sql::script::Statement;
+use std::borrow::Cow;
 
 /// Whether the server refuses to run this in a transaction (or in one with our bookkeeping), although the SQL may be right: SQLSTATE and routine
 /// together, so that a script's own `RAISE … USING ERRCODE = '25001'` (exec_stmt_raise) stays its failure.
@@ -51,7 +52,7 @@ pub struct Context<'a> {
     /// The whole script.
     pub script: &'a str,
     /// Its statements.
-    pub statements: &'a [Statement],
+    pub statements: Cow<'a, [Statement]>,
 }
 
 impl Context<'_> {
@@ -62,7 +63,7 @@ impl Context<'_> {
         let position = match error.position.map(|position| message.place(position)) {
             Some(Place::Script(at)) => Some(at),
             Some(Place::Tail) if !parsed => Some(self.script.chars().count()),
-            _ => match message.failed(completed, self.statements) {
+            _ => match message.failed(completed, &self.statements) {
                 Failed::Head if is_of_the_whole(error) => None,
                 Failed::Head => return self.unwritable(error),
                 Failed::Tail => return self.takes_its_row(error),

@@ -129,15 +129,20 @@ impl Message {
 ///
 /// `role` is the one to run as, where RESET ROLE does not come back to it.
 pub fn before_close(role: Option<&str>) -> Vec<String> {
-    let mut statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut statements = reset();
     statements.extend(role.map(|role| format!("SET LOCAL ROLE {}", quote::identifier(role))));
     statements.extend(["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"].map(str::to_owned));
     statements
 }
 
-/// What the head begins with: fails, and the whole message with it, where it came to another backend than the run's.
+/// What a migration's head begins with: its name, for whoever looks at pg_stat_activity or at the server's log, and [`at_backend`].
+pub fn opening(migration: &str, pid: u32) -> String {
+    // A comment ends where its text says so, and a name is any text.
+    let name = migration.replace(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)), "?");
+    format!("/* {name} */ {}", at_backend(pid))
+}
+
+/// Fails, and the whole message with it, where it came to another backend than the run's.
 pub fn at_backend(pid: u32) -> String {
     format!(
         "SELECT ('{OTHER_BACKEND}' OPERATOR(pg_catalog.||) pg_catalog.pg_backend_pid())::pg_catalog.int4 \
@@ -151,32 +156,43 @@ pub const OTHER_BACKEND: &str = "another session answers, its backend is ";
 /// What brings a session back to how it began once its role is reset. `settings` makes that again which is not in the startup options. Never
 /// DISCARD ALL, which would drop the migration lock.
 pub fn fresh(settings: &str) -> Vec<String> {
-    let mut statements = [
-        "RESET ALL",
-        "CLOSE ALL",
-        "UNLISTEN *",
-        "DISCARD TEMP",
-        "DISCARD SEQUENCES",
-        "DEALLOCATE ALL",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    if !settings.is_empty() {
-        statements.push(settings.to_owned());
-    }
+    let mut statements = as_it_began(settings);
+    statements.extend(emptied());
     statements
 }
 
-/// The verdict: leaves whatever transaction is open, brings the session back to how it began, and reads the row.
+fn as_it_began(settings: &str) -> Vec<String> {
+    let settings = Some(settings).filter(|settings| !settings.is_empty());
+    ["RESET ALL"].into_iter().chain(settings).map(str::to_owned).collect()
+}
+
+fn emptied() -> impl Iterator<Item = String> {
+    const HELD: [&str; 5] = ["CLOSE ALL", "UNLISTEN *", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL"];
+    HELD.into_iter().map(str::to_owned)
+}
+
+/// The verdict: brings the session back to how it began, and reads the row.
 ///
-/// The last statement yields one row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, the run's
-/// id, its steps, and the backend.
+/// One statement yields the last row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, the run's id, its
+/// steps, the backend, and whether a transaction is open that has written. Where one is, or where the server refuses the verdict because one has
+/// failed, [`verdict_behind_rollback`] decides: a script that leaves a transaction open without an error has had its row closed in it, and so it has
+/// written. A ROLLBACK at once would be right too, but the server writes a warning into its log for each that finds no transaction.
 pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
-    format!(
-        "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; {}; {}",
-        fresh(settings).join("; "),
-        read(ledger, id)
-    )
+    let mut statements = reset();
+    statements.extend(as_it_began(settings));
+    // Before the temporary tables go: to drop one is to write.
+    statements.push(read(ledger, id));
+    statements.extend(emptied());
+    statements.join("; ")
+}
+
+/// The verdict that leaves whatever transaction is open first.
+pub fn verdict_behind_rollback(ledger: &Ledger, id: &str, settings: &str) -> String {
+    format!("ROLLBACK; {}", verdict(ledger, id, settings))
+}
+
+fn reset() -> Vec<String> {
+    ["RESET SESSION AUTHORIZATION", "RESET ROLE"].map(str::to_owned).into()
 }
 
 /// The verdict between two steps of one script, which share their session's settings: the role that the script has set is left only to read the row.
@@ -215,7 +231,8 @@ fn read(ledger: &Ledger, id: &str) -> String {
         "SELECT (SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' ELSE 'unfinished' END \
          FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), \
          EXISTS ({lock}), pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
-         (SELECT applied_steps_count FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), pg_catalog.pg_backend_pid()",
+         (SELECT applied_steps_count FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), pg_catalog.pg_backend_pid(), \
+         pg_catalog.txid_current_if_assigned() IS NOT NULL",
         table = ledger.table(),
         id = quote::literal(id),
         lock = lock::held(),

@@ -85,6 +85,8 @@ pub enum End {
 struct Verdict {
     row: RowSeen,
     lock_held: bool,
+    /// What was read is part of a transaction that is not committed.
+    in_transaction: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -132,7 +134,6 @@ impl Applier<'_> {
     }
 
     async fn atomic(&self, pending: &Pending<'_>, head: usize) -> Result<End, Failure> {
-        let context = context(pending);
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
             let id = Uuid::new_v4().to_string();
@@ -141,8 +142,8 @@ impl Applier<'_> {
             let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
             let mut tail = self.before_close();
             tail.push(self.ledger.close(&id, &pending.checksum));
-            let mut message = Message::new(pending.script, head, &[self.at_backend(), begin], &tail);
-            let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
+            let mut message = Message::new(pending.script, head, &[self.opening(pending), begin], &tail);
+            let (sent, verdict) = self.send_whole(&mut message, &id).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
@@ -155,7 +156,7 @@ impl Applier<'_> {
                         lock_held: verdict.lock_held,
                     });
                 }
-                RowSeen::Unfinished { .. } if script::is_enclosed(&pending.statements) => {
+                RowSeen::Unfinished { .. } if pending.enclosed => {
                     if let Err(failure) = self.write(&self.ledger.close(&id, &pending.checksum), pending).await {
                         if failure.connection_lost {
                             let error = ServerError::closed(failure.what);
@@ -169,7 +170,7 @@ impl Applier<'_> {
                     });
                 }
                 RowSeen::Unfinished { .. } => {
-                    let failure = self.explain(&context, sent, &message).await;
+                    let failure = self.explain(&context(pending), sent, &message).await;
                     return Err(self.partially_committed(pending, &id, failure).await);
                 }
                 RowSeen::None => {}
@@ -192,7 +193,7 @@ impl Applier<'_> {
                     }
                 }
                 _ => {
-                    let failure = self.explain(&context, sent, &message).await;
+                    let failure = self.explain(&context(pending), sent, &message).await;
                     return Err(self.rolled_back(pending, started, failure).await);
                 }
             }
@@ -211,10 +212,10 @@ impl Applier<'_> {
         let mut message = Message::new(
             pending.script,
             0,
-            &[self.at_backend(), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
+            &[self.opening(pending), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
             &tail,
         );
-        let (sent, verdict) = self.send(&mut message, &self.verdict(&id)).await?;
+        let (sent, verdict) = self.send_whole(&mut message, &id).await?;
         let verdict = match verdict {
             Ok(verdict) => verdict,
             Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
@@ -239,6 +240,29 @@ impl Applier<'_> {
         }
     }
 
+    /// Sends a whole script and its verdict. Where the script has left a transaction open, the verdict is asked for again, behind a ROLLBACK.
+    async fn send_whole(
+        &self,
+        message: &mut Message,
+        id: &str,
+    ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
+        let verdict = self.verdict(id);
+        let script = self.session.script(std::mem::take(&mut message.text));
+        let both = async {
+            let (sent, seen) = tokio::join!(script, self.ask(&verdict));
+            let is_open = match &seen {
+                Ok(seen) => seen.in_transaction,
+                // The server's own error: that the transaction has failed, and nothing is answered in it.
+                Err(error) => error.sqlstate.is_some() && !error.closed,
+            };
+            match is_open {
+                true => (sent, self.ask(&self.verdict_behind_rollback(id)).await),
+                false => (sent, seen),
+            }
+        };
+        self.stop.ended(self.session, both).await.ok_or_else(|| self.not_in_time())
+    }
+
     /// Sends both messages at once and reads both answers.
     async fn send(
         &self,
@@ -246,11 +270,12 @@ impl Applier<'_> {
         verdict: &str,
     ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
         let script = self.session.script(std::mem::take(&mut message.text));
-        let both = async { tokio::join!(script, self.session.rows(verdict)) };
-        let Some((sent, rows)) = self.stop.ended(self.session, both).await else {
-            return Err(self.not_in_time());
-        };
-        Ok((sent, rows.and_then(|rows| self.read_verdict(&rows))))
+        let both = async { tokio::join!(script, self.ask(verdict)) };
+        self.stop.ended(self.session, both).await.ok_or_else(|| self.not_in_time())
+    }
+
+    async fn ask(&self, verdict: &str) -> Result<Verdict, ServerError> {
+        self.read_verdict(&self.session.rows(verdict).await?)
     }
 
     /// Waits before the next try of a migration that other sessions kept from its locks; false where the time for that is spent.
@@ -263,6 +288,10 @@ impl Applier<'_> {
             self.watch.begin(Some(pending.name));
         }
         Ok(again)
+    }
+
+    fn opening(&self, pending: &Pending<'_>) -> String {
+        message::opening(pending.name, self.pid)
     }
 
     fn at_backend(&self) -> String {
@@ -279,6 +308,10 @@ impl Applier<'_> {
 
     fn verdict(&self, id: &str) -> String {
         message::verdict(self.ledger, id, &self.session.kept_settings())
+    }
+
+    fn verdict_behind_rollback(&self, id: &str) -> String {
+        message::verdict_behind_rollback(self.ledger, id, &self.session.kept_settings())
     }
 
     /// The failure of a run that was stopped and could not see what became of the running statement.
@@ -319,6 +352,7 @@ impl Applier<'_> {
         Ok(Verdict {
             row: seen,
             lock_held: row.get(1) == Some("t"),
+            in_transaction: row.get(5) == Some("t"),
         })
     }
 
@@ -363,7 +397,7 @@ fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
     Context {
         migration: pending.name,
         script: pending.script,
-        statements: &pending.statements,
+        statements: pending.statements(),
     }
 }
 

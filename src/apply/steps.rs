@@ -55,7 +55,7 @@ impl Applier<'_> {
     }
 
     async fn all_steps(&self, pending: &Pending<'_>, progress: &mut Progress) -> Result<End, Failure> {
-        let steps = steps(pending.script, &pending.statements);
+        let steps = steps(pending.script, &pending.statements());
         // What the steps before the interruption set, the session of this run does not have.
         for step in steps.iter().take(progress.done).filter(|step| step.setting) {
             self.write(&pending.script[step.range.clone()], pending).await?;
@@ -80,7 +80,7 @@ impl Applier<'_> {
         close.push(self.ledger.close(&progress.id, &pending.checksum));
         self.write(&close.join("; "), pending).await?;
         // Brings the session back to how it began.
-        let _ = self.session.rows(&self.verdict(&progress.id)).await;
+        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
         Ok(End::Applied { how, lock_held })
     }
@@ -106,7 +106,7 @@ impl Applier<'_> {
             });
             let note = self.ledger.remark(&progress.id, &mark, done);
             let text = &pending.script[step.range.clone()];
-            let mut head = vec![self.at_backend()];
+            let mut head = vec![self.opening(pending)];
             match steps[..at].iter().any(|before| before.setting) {
                 true => head.extend(message::under_our_role(note, self.session.made_setting("role"))),
                 false => head.push(note),
@@ -323,7 +323,7 @@ impl Applier<'_> {
                 error.message
             );
         }
-        let _ = self.session.rows(&self.verdict(&progress.id)).await;
+        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
         failure
     }
 }

@@ -58,7 +58,7 @@ pub fn check(pending: &[Pending<'_>]) -> Result<(), Failure> {
 fn obstacle_of(pending: &Pending<'_>) -> Option<String> {
     match pending.resume {
         Some(_) => Some("an earlier run committed its first steps".into()),
-        None => obstacle(pending.script, &pending.statements),
+        None => obstacle(pending.script, &pending.statements()),
     }
 }
 
@@ -171,7 +171,7 @@ impl Applier<'_> {
     fn one_of_them(&self, migration: &Pending<'_>, id: &str, first: bool) -> Message {
         let mark = self.mark(Marked::Partial);
         let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
-        let mut head = vec![self.at_backend(), begin];
+        let mut head = vec![self.opening(migration), begin];
         if first {
             head.insert(0, "BEGIN".to_owned());
         }
@@ -187,7 +187,7 @@ impl Applier<'_> {
             return Ok(Ended::Applied { lock_held: true });
         };
         let sql = format!("{}; COMMIT", self.ledger.assert_closed(ids));
-        let verdict = self.verdict(id);
+        let verdict = self.verdict_behind_rollback(id);
         let both = async { tokio::join!(self.session.script(sql), self.session.rows(&verdict)) };
         let Some((sent, rows)) = self.stop.ended(self.session, both).await else {
             return Err(self.not_in_time());
@@ -227,7 +227,7 @@ impl Applier<'_> {
 
     /// Leaves the transaction and brings the session back to how it began. Where that fails, so will what comes next.
     async fn leave(&self, id: &str) {
-        if let Err(error) = self.session.rows(&self.verdict(id)).await {
+        if let Err(error) = self.session.rows(&self.verdict_behind_rollback(id)).await {
             tracing::debug!("the transaction could not be left: {}", error.message);
         }
     }

@@ -152,6 +152,13 @@ impl Survey {
         }
     }
 
+    /// Whether nothing that lies deeper in this folder can change anything: it holds a lock file, so that it is a candidate and nothing below it is
+    /// another, and a migration.
+    pub fn is_settled(&self, folder: &str) -> bool {
+        let candidate = self.candidates.get(folder);
+        candidate.is_some_and(|candidate| candidate.lock && candidate.scripts)
+    }
+
     /// The migrations folder, relative to the source's root, once every path was seen; empty for the root itself. Beside a schema without migrations it
     /// need not exist.
     ///

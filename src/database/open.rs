@@ -15,6 +15,7 @@ use crate::history::{self, History, Ledger};
 use crate::printable::printable_name;
 use crate::sql::quote;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -46,7 +47,7 @@ pub struct Opened {
     /// The server.
     pub server: Server,
     /// Every row of the ledger; none where the table does not exist, or was not to be read.
-    pub history: Option<History>,
+    pub history: Option<Arc<History>>,
 }
 
 /// The database as the session sees it.
@@ -158,7 +159,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         );
     }
     let history = match rows {
-        Ok(rows) => rows.as_deref().map(read),
+        Ok(rows) => rows.as_deref().map(read).map(Arc::new),
         Err(error) if error.is(&["42P01"]) => None,
         Err(error) => return Err(unreadable(&error)),
     };

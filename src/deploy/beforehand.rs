@@ -14,17 +14,18 @@ use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
 use crate::prepare;
 use crate::settings::Settings;
+use std::sync::Arc;
 
 /// What is planned by the ledger as it was when the session was opened. Under the lock it still holds where the ledger is the same: to plan is to read
 /// every pending script.
 pub(super) struct Early<'a> {
-    history: History,
+    history: Arc<History>,
     plan: Result<Plan<'a>, Failure>,
 }
 
 impl<'a> Early<'a> {
     /// Plans by this ledger; none is an empty one.
-    pub(super) fn new(artifact: &'a Artifact, history: Option<&History>, settings: &Settings) -> Early<'a> {
+    pub(super) fn new(artifact: &'a Artifact, history: Option<&Arc<History>>, settings: &Settings) -> Early<'a> {
         let history = history.cloned().unwrap_or_default();
         let plan = plan::plan(&artifact.migrations, &history, &settings.policy);
         Early { history, plan }
@@ -38,7 +39,7 @@ impl<'a> Early<'a> {
         settings: &Settings,
     ) -> Result<Plan<'a>, Failure> {
         match early {
-            Some(early) if early.history == *history => early.plan,
+            Some(early) if *early.history == *history => early.plan,
             _ => plan::plan(&artifact.migrations, history, &settings.policy),
         }
     }

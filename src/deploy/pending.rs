@@ -46,7 +46,8 @@ pub(super) async fn apply(
         return apply_together(&applier, &plan.pending, outcome).await;
     }
     let count = plan.pending.len();
-    for (at, pending) in plan.pending.into_iter().enumerate() {
+    for (at, mut pending) in plan.pending.into_iter().enumerate() {
+        pending.let_go();
         if let Some(reason) = stop.reason() {
             return Err(stop::interrupted(
                 reason,

@@ -6,7 +6,7 @@
 use super::act::{Act, Column, Work};
 use super::mode::Mode;
 use super::name::Name;
-use super::statement::{calls, name_in, text};
+use super::tree::{calls, name_in, text};
 use squawk_syntax::SyntaxKind;
 use squawk_syntax::ast::{self, AlterColumnOption, AlterTableAction, AstNode, Constraint, GeneratedAs};
 

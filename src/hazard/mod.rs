@@ -9,14 +9,17 @@ pub mod alter_table;
 #[cfg(test)]
 mod cases;
 pub mod catalogue;
+pub mod change;
 pub mod class;
 pub mod judge;
+pub mod maintain;
 pub mod mode;
 pub mod name;
 pub mod retype;
 pub mod script;
 pub mod size;
 pub mod statement;
+pub mod tree;
 pub mod world;
 
 use crate::apply::How;

@@ -7,7 +7,7 @@ use crate::apply::How;
 use crate::plan::Pending;
 use crate::sql::kind::Kind;
 use crate::sql::password;
-use crate::sql::script::{Shape, is_enclosed};
+use crate::sql::script::Shape;
 use crate::sql::steps;
 
 /// So much of a script is looked into, in bytes of statements that are parsed. `INSERT` does not count: it never is.
@@ -61,7 +61,7 @@ pub fn read(pending: &Pending<'_>) -> Script {
     let mut left = LOOKED_INTO;
     let mut committed = true;
     for statement in pending
-        .statements
+        .statements()
         .iter()
         .filter(|statement| statement.range.start >= from)
     {
@@ -124,7 +124,7 @@ fn step_starts(pending: &Pending<'_>, how: How) -> Vec<usize> {
     if how != How::StepByStep {
         return Vec::new();
     }
-    let steps = steps::steps(pending.script, &pending.statements);
+    let steps = steps::steps(pending.script, &pending.statements());
     steps.iter().map(|step| step.range.start).collect()
 }
 
@@ -150,8 +150,9 @@ pub fn question(scripts: &[Script]) -> Question {
 }
 
 fn why(pending: &Pending<'_>) -> Option<String> {
+    let statements = pending.statements();
     let first = |is: &dyn Fn(&Kind) -> bool| {
-        let statement = pending.statements.iter().find(|statement| is(&statement.kind))?;
+        let statement = statements.iter().find(|statement| is(&statement.kind))?;
         let line = Lines::of(pending.script).line_of(statement.range.start);
         Some((line, words(&pending.script[statement.range.clone()])))
     };
@@ -165,7 +166,7 @@ fn why(pending: &Pending<'_>) -> Option<String> {
             .map(|(line, words)| format!("line {line}: {words} cannot run in a transaction")),
         Shape::Undecidable => first(&|kind| *kind == Kind::Rollback)
             .map(|(line, words)| format!("line {line}: {words} may take back its row, so that is committed beforehand")),
-        Shape::Atomic { .. } if is_enclosed(&pending.statements) => Some("its own BEGIN and COMMIT".to_owned()),
+        Shape::Atomic { .. } if pending.enclosed => Some("its own BEGIN and COMMIT".to_owned()),
         Shape::Atomic { .. } => first(&|kind| matches!(kind, Kind::Commit { .. }))
             .map(|(line, _)| format!("it commits by itself in line {line}: what fails behind that leaves a part of it"))
             .or_else(|| {
@@ -173,8 +174,8 @@ fn why(pending: &Pending<'_>) -> Option<String> {
                     let text = text.get(..200).unwrap_or(text).to_ascii_lowercase();
                     text.starts_with("alter") && text.contains("add value")
                 };
-                let texts = pending.statements.iter().map(|s| &pending.script[s.range.clone()]);
-                (pending.statements.len() > 1 && texts.into_iter().any(adds_value)).then(|| {
+                let texts = statements.iter().map(|s| &pending.script[s.range.clone()]);
+                (statements.len() > 1 && texts.into_iter().any(adds_value)).then(|| {
                     "it adds a value to an enum: if it uses it too, the server refuses one transaction, and it runs statement by statement"
                         .to_owned()
                 })

@@ -39,12 +39,12 @@ mod tests {
             name: name.into(),
             script: Script::read(b"SELECT 1".into()),
         });
-        let checksum = migrations[0].script.checksum();
+        let checksum = migrations[0].script.checksum().map(str::to_owned);
         mark(&mut migrations);
         let refused: Vec<bool> = migrations.iter().map(|migration| migration.text().is_err()).collect();
         assert_eq!(refused, [true, true, false, true, true]);
         let said = migrations[1].text().unwrap_err().to_string();
         assert!(said.starts_with("1_a and 1_A differ in case only"), "{said}");
-        assert_eq!(migrations[0].script.checksum(), checksum);
+        assert_eq!(migrations[0].script.checksum(), checksum.as_deref());
     }
 }

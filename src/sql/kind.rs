@@ -29,7 +29,7 @@ pub enum Kind {
     /// `COPY … FROM STDIN`: its data cannot travel in a script.
     CopyFromStdin,
     /// Cannot run inside a transaction block.
-    Alone(Alone),
+    Alone(Box<Alone>),
 }
 
 /// A statement that cannot run inside a transaction block, by what the catalogue can say of it afterwards.
@@ -160,17 +160,23 @@ pub fn may_commit(statement: &str) -> bool {
 
 /// What a statement means, by its first words.
 pub fn kind(statement: &str) -> Kind {
+    // A script may hold millions of them, and nothing behind the word makes another kind of them.
+    const ORDINARY: [&str; 3] = ["insert", "update", "delete"];
+    let is = |word: &str| statement.get(..word.len()).is_some_and(|first| first.eq_ignore_ascii_case(word));
+    if ORDINARY.into_iter().any(is) {
+        return Kind::Ordinary;
+    }
     let words = Words::of(statement);
     let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
         "begin" | "start" => Kind::Begin {
             modes: words.has("isolation") || words.has("only") || words.has("deferrable"),
         },
-        "commit" | "end" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
+        "commit" | "end" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
         "commit" | "end" => Kind::Commit {
             chain: words.has("chain") && !words.has("no"),
         },
-        "rollback" if words.is(1, &["prepared"]) => Kind::Alone(Alone::Opaque { commits: false }),
+        "rollback" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
         "rollback" | "abort" if words.has("to") => Kind::Ordinary,
         "rollback" | "abort" => Kind::Rollback,
         "prepare" if words.is(1, &["transaction"]) => Kind::Rollback,
@@ -194,8 +200,12 @@ pub fn kind(statement: &str) -> Kind {
         "set" | "reset" => Kind::Setting,
         "select" if sets_config(&words) => Kind::Setting,
         "copy" if copies_from_stdin(&words) => Kind::CopyFromStdin,
-        _ => alone(&first, &words).map_or(Kind::Ordinary, Kind::Alone),
+        _ => alone(&first, &words).map_or(Kind::Ordinary, alone_of),
     }
+}
+
+fn alone_of(alone: Alone) -> Kind {
+    Kind::Alone(Box::new(alone))
 }
 
 /// `SELECT [pg_catalog.]set_config(…)` and nothing behind it, as pg_dump writes it.
@@ -318,13 +328,13 @@ mod tests {
     fn kinds_are_told_by_the_first_words() {
         use Kind::*;
         let create = |index: Option<&str>, table: &str, if_not_exists| {
-            Alone(super::Alone::CreateIndex {
+            super::alone_of(super::Alone::CreateIndex {
                 index: index.map(str::to_owned),
                 table: table.into(),
                 if_not_exists,
             })
         };
-        let repeatable = |concurrently| Alone(super::Alone::Repeatable { concurrently });
+        let repeatable = |concurrently| super::alone_of(super::Alone::Repeatable { concurrently });
         let cases: &[(&str, Kind)] = &[
             ("begin", Begin { modes: false }),
             ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", Begin { modes: true }),
@@ -333,7 +343,7 @@ mod tests {
             ("END TRANSACTION", Commit { chain: false }),
             ("COMMIT AND CHAIN", Commit { chain: true }),
             ("COMMIT AND NO CHAIN", Commit { chain: false }),
-            ("COMMIT PREPARED 'x'", Alone(super::Alone::Opaque { commits: false })),
+            ("COMMIT PREPARED 'x'", super::alone_of(super::Alone::Opaque { commits: false })),
             ("ROLLBACK", Rollback),
             ("ROLLBACK TO SAVEPOINT a", Ordinary),
             ("ROLLBACK WORK TO a", Ordinary),
@@ -363,7 +373,7 @@ mod tests {
             ("CREATE INDEX concurrently_named ON t (a)", Ordinary),
             (
                 "DROP INDEX CONCURRENTLY IF EXISTS s.i",
-                Alone(super::Alone::DropIndex("s.i".into())),
+                super::alone_of(super::Alone::DropIndex("s.i".into())),
             ),
             ("DROP INDEX i", Ordinary),
             ("REINDEX (VERBOSE, CONCURRENTLY) TABLE t", repeatable(true)),
@@ -372,7 +382,7 @@ mod tests {
             ("VACUUM ANALYZE t", repeatable(false)),
             (
                 "CREATE DATABASE d",
-                Alone(super::Alone::Global {
+                super::alone_of(super::Alone::Global {
                     create: true,
                     database: true,
                     name: "d".into(),
@@ -380,7 +390,7 @@ mod tests {
             ),
             (
                 "DROP DATABASE IF EXISTS d",
-                Alone(super::Alone::Global {
+                super::alone_of(super::Alone::Global {
                     create: false,
                     database: true,
                     name: "d".into(),
@@ -388,7 +398,7 @@ mod tests {
             ),
             (
                 "ALTER TABLE IF EXISTS ONLY s.p DETACH PARTITION s.c CONCURRENTLY",
-                Alone(super::Alone::DetachPartition {
+                super::alone_of(super::Alone::DetachPartition {
                     parent: "s.p".into(),
                     partition: "s.c".into(),
                 }),

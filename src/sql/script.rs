@@ -98,8 +98,8 @@ pub fn is_enclosed(statements: &[Statement]) -> bool {
 struct Splitter {
     current: Option<Range<usize>>,
     parentheses: usize,
-    /// The first words of the statement, as far as they tell a function's definition from the rest.
-    words: Vec<String>,
+    /// How far the statement's first words are those of a routine's definition.
+    opening: Opening,
     /// How many of BEGIN ATOMIC and CASE are open in a function's body.
     bodies: usize,
     previous: Previous,
@@ -121,7 +121,7 @@ impl Splitter {
         match token {
             TokenKind::Whitespace | TokenKind::LineComment | TokenKind::BlockComment { .. } => return None,
             TokenKind::Semi if self.parentheses == 0 && self.bodies == 0 => {
-                self.words.clear();
+                self.opening = Opening::default();
                 self.previous = Previous::Other;
                 return self.current.take();
             }
@@ -144,13 +144,18 @@ impl Splitter {
     }
 
     fn word(&mut self, word: &str) {
-        if self.words.len() < 4 {
-            self.words.push(word.to_ascii_lowercase());
-        }
-        if self.parentheses > 0 || !self.defines_routine() {
+        let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
+        self.opening = match self.opening {
+            Opening::Nothing if is("create") => Opening::Create,
+            Opening::Create if is("or") => Opening::Or,
+            Opening::Or if is("replace") => Opening::Replace,
+            Opening::Create | Opening::Replace if is("function") || is("procedure") => Opening::Routine,
+            Opening::Routine => Opening::Routine,
+            _ => Opening::Other,
+        };
+        if self.parentheses > 0 || self.opening != Opening::Routine {
             return;
         }
-        let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
         match (self.bodies, self.previous) {
             (0, Previous::Begin) if is("atomic") => self.bodies = 1,
             (0, _) | (_, Previous::Label) => {}
@@ -159,14 +164,19 @@ impl Splitter {
             _ => {}
         }
     }
+}
 
-    fn defines_routine(&self) -> bool {
-        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        matches!(
-            words.as_slice(),
-            ["create", "function" | "procedure", ..] | ["create", "or", "replace", "function" | "procedure"]
-        )
-    }
+/// `CREATE [OR REPLACE] FUNCTION` or `PROCEDURE`, as far as it has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Opening {
+    #[default]
+    Nothing,
+    Create,
+    Or,
+    Replace,
+    Routine,
+    /// The statement is another.
+    Other,
 }
 
 /// Whether the text ends inside a quote or a comment that nothing closes.

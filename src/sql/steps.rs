@@ -22,7 +22,7 @@ pub struct Step {
 pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
     if let [only] = statements {
         let alone = match &only.kind {
-            Kind::Alone(alone) => Some(alone.clone()),
+            Kind::Alone(alone) => Some(alone.as_ref().clone()),
             _ => None,
         };
         return vec![Step {
@@ -50,7 +50,7 @@ pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
             _ => 0,
         };
         let alone = match &first.kind {
-            Kind::Alone(alone) => Some(alone.clone()),
+            Kind::Alone(alone) => Some(alone.as_ref().clone()),
             _ => None,
         };
         found.push(Step {

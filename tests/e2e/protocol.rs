@@ -96,6 +96,17 @@ fn ordinary_statements_and_their_row_commit_together() {
 }
 
 #[test]
+fn an_ordinary_deploy_leaves_no_warning_in_the_servers_log() {
+    let server = Server::start(Options::new());
+    let (database, history) = database_on(&server);
+    let history = history.migration(NAME, "CREATE TEMP TABLE kept (id int); INSERT INTO t VALUES (1)");
+    migrate().deploy(history.folder()).database(&database).run().expect(0);
+    is_applied(&database);
+    let log = server.log();
+    assert!(!log.contains("WARNING"), "{log}");
+}
+
+#[test]
 fn a_failure_anywhere_rolls_everything_back() {
     let (database, run) = deploy("INSERT INTO t VALUES (1);\nCREATE TABLE a (id int);\nINSERT INTO t VALUES (1);");
     run.clone().expect(20);

@@ -3,6 +3,7 @@
 use crate::migrate;
 use harness::history::History;
 use harness::postgres::{Client, Database, Server};
+use harness::until;
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, note text);";
 
@@ -98,4 +99,21 @@ fn how_far_an_index_is_built_is_said() {
     run.wait_for_stderr("index: waiting for writers before build");
     other.batch_execute("COMMIT").unwrap();
     run.wait().expect(0);
+}
+
+#[test]
+fn the_server_knows_which_migration_runs() {
+    let database = Server::shared().database();
+    let history = History::new()
+        .migration("1_' *-- é", TABLE)
+        .migration("2_locks", "LOCK TABLE t; SELECT pg_sleep(60);");
+    let run = migrate().deploy(history.folder()).database(&database).spawn();
+    let mut client = database.superuser();
+    until("the migration holds its lock", || {
+        let holders = "SELECT a.query FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.relation = to_regclass('t') AND l.granted";
+        let rows = client.query(holders, &[]).unwrap();
+        rows.iter()
+            .any(|row| row.get::<_, String>(0).starts_with("/* 2_locks */"))
+    });
+    run.kill();
 }

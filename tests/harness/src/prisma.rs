@@ -27,6 +27,12 @@ pub fn migrate<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl
 
 /// `prisma migrate <words>`, in the background.
 pub fn start<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl IntoIterator<Item = W>) -> Running {
+    let command = command(url, folder, words);
+    Running::start(command, None, Vec::new(), Ends::default())
+}
+
+/// `prisma migrate <words>`, not started yet.
+pub fn command<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl IntoIterator<Item = W>) -> Command {
     let home = installed();
     let folder = folder
         .as_ref()
@@ -54,7 +60,7 @@ pub fn start<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl I
         .env("PRISMA_CLIENT_ENGINE_TYPE", "client")
         .env("PRISMA_QUERY_ENGINE_LIBRARY", home.join("package.json"));
     command.env("PRISMA_SCHEMA_ENGINE_BINARY", "/bin/true");
-    Running::start(command, None, Vec::new(), Ends::default())
+    command
 }
 
 /// The folder of the CLI, installed on first use.

@@ -48,6 +48,7 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     server: u16,
+    reads_along: bool,
     conversations: Mutex<Vec<Arc<Mutex<Conversation>>>>,
     ways: [Mutex<Way>; 2],
     frozen: watch::Sender<bool>,
@@ -60,6 +61,10 @@ struct Shared {
 struct Way {
     bytes: u64,
     delay: Duration,
+    /// Bytes a second, over all connections.
+    rate: Option<u64>,
+    /// When what has passed so far has passed at this rate.
+    busy_until: Option<Instant>,
     /// How many bytes may still pass until the connection that carries the last of them is cut.
     left: Option<u64>,
 }
@@ -72,6 +77,16 @@ impl Proxy {
 
     /// A proxy before whatever listens, or will listen, on this port of 127.0.0.1.
     pub fn to_port(server: u16) -> Proxy {
+        Proxy::start(server, true)
+    }
+
+    /// A link to this port of 127.0.0.1, for what is measured in time: nothing is read along, so that nothing is held back beyond
+    /// [`Proxy::delay`] and [`Proxy::rate`].
+    pub fn link_to(server: u16) -> Proxy {
+        Proxy::start(server, false)
+    }
+
+    fn start(server: u16, reads_along: bool) -> Proxy {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -79,6 +94,7 @@ impl Proxy {
         let runtime = runtime.expect("no runtime for the proxy");
         let shared = Arc::new(Shared {
             server,
+            reads_along,
             conversations: Mutex::default(),
             ways: Default::default(),
             frozen: watch::Sender::new(false),
@@ -151,6 +167,11 @@ impl Proxy {
         self.shared.way(direction).lock().unwrap().delay = delay;
     }
 
+    /// No more than so many bytes a second pass on this way, over all connections together.
+    pub fn rate(&self, direction: Direction, bytes_a_second: u64) {
+        self.shared.way(direction).lock().unwrap().rate = Some(bytes_a_second);
+    }
+
     /// Lets so many bytes pass on this way from now on, then closes the connection that carries the last of them, on both sides, once.
     pub fn cut_after(&self, direction: Direction, bytes: u64) {
         self.shared.way(direction).lock().unwrap().left = Some(bytes);
@@ -218,6 +239,16 @@ impl Shared {
         }
     }
 
+    /// When so many bytes will have passed that are on their way since this moment.
+    fn passed(&self, direction: Direction, since: Instant, bytes: usize) -> Instant {
+        let mut way = self.way(direction).lock().unwrap();
+        let Some(rate) = way.rate else { return since };
+        let begin = way.busy_until.map_or(since, |busy| busy.max(since));
+        let end = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        way.busy_until = Some(end);
+        end
+    }
+
     /// How many of so many bytes may pass, and whether that was the last of them.
     fn pass(&self, direction: Direction, bytes: usize) -> (usize, bool) {
         let mut way = self.way(direction).lock().unwrap();
@@ -271,7 +302,7 @@ async fn carry(
         let mut chunk = vec![0; 64 * 1024];
         loop {
             let length = from.read(&mut chunk).await?;
-            if direction == Direction::ToServer {
+            if direction == Direction::ToServer && shared.reads_along {
                 conversation.lock().unwrap().sent(&chunk[..length]);
             }
             if length == 0 || queue.send((Instant::now(), chunk[..length].to_vec())).await.is_err() {
@@ -283,9 +314,9 @@ async fn carry(
         let mut frozen = shared.frozen.subscribe();
         while let Some((arrived, chunk)) = queued.recv().await {
             let delay = shared.way(direction).lock().unwrap().delay;
-            sleep_until(arrived + delay).await;
+            sleep_until(shared.passed(direction, arrived, chunk.len()) + delay).await;
             let _ = frozen.wait_for(|frozen| !frozen).await;
-            if direction == Direction::ToClient {
+            if direction == Direction::ToClient && shared.reads_along {
                 let ready = conversation.lock().unwrap().received(&chunk);
                 if ready > 0 {
                     sleep(GRACE).await;

@@ -1,4 +1,9 @@
 use super::*;
+use crate::database::tls::{Roots, TlsMode};
+use crate::exit::Exit;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio_postgres::config::ChannelBinding;
 
 fn read(url: &str) -> Result<(Target, Vec<Note>), UrlError> {
     Target::from_url(&Secret::new(url))
