@@ -156,29 +156,38 @@ impl Account {
         name
     }
 
-    /// The snapshots of an instance: their names and tags.
+    /// The snapshots of an instance that RDS has not taken by itself: their names and tags.
     pub fn snapshots(&self, instance: &str) -> Vec<(String, HashMap<String, String>)> {
         let request = aws_sdk_rds::Client::new(&self.sdk).describe_db_snapshots();
         let seen = self
             .runtime
             .block_on(request.db_instance_identifier(instance).send())
             .unwrap();
-        let snapshots = seen.db_snapshots.unwrap_or_default().into_iter().map(|snapshot| {
-            let tags = snapshot.tag_list.unwrap_or_default().into_iter();
-            let tags = tags.filter_map(|tag| tag.key.zip(tag.value)).collect();
-            (snapshot.db_snapshot_identifier.unwrap(), tags)
-        });
+        let snapshots = seen
+            .db_snapshots
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|snapshot| snapshot.snapshot_type() == Some("manual"))
+            .map(|snapshot| {
+                let tags = snapshot.tag_list.unwrap_or_default().into_iter();
+                let tags = tags.filter_map(|tag| tag.key.zip(tag.value)).collect();
+                (snapshot.db_snapshot_identifier.unwrap(), tags)
+            });
         snapshots.collect()
     }
 
-    /// The names of the snapshots of a cluster.
+    /// The names of the snapshots of a cluster that RDS has not taken by itself.
     pub fn cluster_snapshots(&self, cluster: &str) -> Vec<String> {
         let request = aws_sdk_rds::Client::new(&self.sdk).describe_db_cluster_snapshots();
         let seen = self
             .runtime
             .block_on(request.db_cluster_identifier(cluster).send())
             .unwrap();
-        let snapshots = seen.db_cluster_snapshots.unwrap_or_default().into_iter();
+        let snapshots = seen
+            .db_cluster_snapshots
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|snapshot| snapshot.snapshot_type() == Some("manual"));
         snapshots
             .filter_map(|snapshot| snapshot.db_cluster_snapshot_identifier)
             .collect()
