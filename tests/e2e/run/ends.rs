@@ -186,6 +186,11 @@ fn a_task_that_never_starts_is_exit_80_with_what_to_check() {
         "{run}"
     );
     assert_eq!(said["failure"]["state"], "nothing was changed");
+    assert_eq!(
+        (&said["task"]["arn"], &said["task"]["log_url"]),
+        (&json!(world.task()), &json!(null))
+    );
+    assert!(said["duration_ms"].as_u64() > Some(0), "{run}");
 }
 
 #[test]
