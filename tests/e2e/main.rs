@@ -15,10 +15,12 @@ mod credentials;
 mod drift;
 mod example;
 mod execute;
+mod execute_places;
 mod hostile;
 mod interop;
 mod lexer;
 mod locks;
+mod newsroom;
 mod outcome;
 mod plan;
 mod pooler;
@@ -39,6 +41,8 @@ mod squawk;
 mod stop;
 mod tls;
 mod traces;
+mod upload;
+mod wait;
 mod watch;
 
 /// The binary under test.
