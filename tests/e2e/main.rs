@@ -31,6 +31,7 @@ mod recover;
 mod refusal;
 mod report;
 mod role;
+mod run;
 mod scope;
 mod secrets;
 mod seed;
