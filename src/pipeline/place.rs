@@ -32,6 +32,8 @@ pub struct Place {
     pub reports: Option<String>,
     /// The URL of the queue that keeps events which started nothing.
     pub dead_letters: Option<String>,
+    /// The EventBridge rule by which an upload starts a task.
+    pub rule: Option<String>,
     /// The RDS instance.
     pub db_instance: Option<String>,
     /// The RDS cluster.
@@ -153,6 +155,7 @@ impl Place {
         self.reports = self.reports.take().or_else(|| output("Reports"));
         self.artifact = output("Artifact");
         self.dead_letters = output("DeadLetters");
+        self.rule = output("Rule");
         self.db_instance = output("DatabaseInstance");
         self.db_cluster = output("DatabaseCluster");
     }
@@ -201,7 +204,12 @@ impl Place {
             let request = clients.ecs().describe_task_definition();
             request.task_definition(&self.task_definition).send().await
         });
-        let described = described.await.map_err(|refused| {
+        let described = described.await;
+        if let (false, Err(refused)) = (self.container.is_empty(), &described) {
+            tracing::warn!("{refused}: the task's log is not shown; give --log-group and --log-stream-prefix");
+            return Ok(());
+        }
+        let described = described.map_err(|refused| {
             let mut failure = refused.before_start();
             if failure.exit == Exit::Usage {
                 failure.next = format!(

@@ -12,6 +12,7 @@ use crate::artifact::s3;
 use crate::cli::{LogFormat, RunArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::live;
 use crate::log;
 use crate::outcome::Outcome;
 use crate::report;
@@ -52,7 +53,10 @@ pub async fn run(args: &RunArgs, interrupt: &mut Interrupt, own: &Outcome) -> Re
         return Ok(plan);
     }
     let taken = snapshot::take(&clients, &target, &plan, &args.place);
-    let snapshot = interrupt.unless(taken).await??;
+    let snapshot = interrupt.unless(taken).await.map_err(|interrupted| {
+        live::clear();
+        interrupted.detail("a snapshot that was begun goes on by itself, and is yours to keep or delete")
+    })??;
     tracing::info!("the snapshot {snapshot} of {target} is available");
     run.task(command, interrupt).await
 }
@@ -77,7 +81,10 @@ impl Run<'_> {
         let task = self.started(&words, token, interrupt).await?;
         tracing::info!("started {} as the task {}", command.verb, task.arn);
         let rows: &dyn Fn(&str) = match command.verb.as_str() {
-            "execute" => &|row| report::say(&format!("{row}\n")),
+            "execute" => &|row| {
+                live::clear();
+                report::say(&format!("{row}\n"));
+            },
             _ => &log::relay,
         };
         let attended = Attended {
@@ -131,7 +138,7 @@ impl Run<'_> {
         let told = command
             .flags
             .iter()
-            .any(|flag| flag.split('=').next() == Some("--format"));
+            .any(|flag| matches!(flag.split('=').next(), Some("--format" | "--output")));
         let for_people = match self.args.output.log_format {
             Some(format) => format == LogFormat::Text,
             None => std::io::stdout().is_terminal(),
