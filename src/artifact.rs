@@ -49,7 +49,7 @@ impl Limits {
     pub const DEFAULT: Limits = Limits {
         entry_bytes: 64 << 20,
         total_bytes: 256 << 20,
-        ratio: 200,
+        ratio: 500,
         entries: 500_000,
     };
 
