@@ -37,7 +37,7 @@ pub async fn attend(
     interrupt: &mut Interrupt,
     rows: Rows<'_>,
     mut own: Outcome,
-) -> Result<Outcome, Failure> {
+) -> Outcome {
     let began = Instant::now();
     let mut follow = pin!(follow(clients, task.place, task.arn, rows));
     let followed = loop {
@@ -56,12 +56,12 @@ pub async fn attend(
     match followed {
         Ok(ending) => {
             own.duration_ms = millis(began.elapsed());
-            Ok(ending::outcome(ending, task.place, clients, task.report, own).await)
+            ending::outcome(ending, task.place, clients, task.report, own).await
         }
         Err(failure) => {
             own.task = Some(ending::task(&task.state(), task.place, &clients.region()));
             own.end(Err(failure), began.elapsed());
-            Ok(own)
+            own
         }
     }
 }

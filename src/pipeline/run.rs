@@ -94,7 +94,7 @@ impl Run<'_> {
             report: report.as_ref(),
         };
         let own = Outcome::new("run", self.own.run_id.clone());
-        attend(self.clients, attended, interrupt, rows, own).await
+        Ok(attend(self.clients, attended, interrupt, rows, own).await)
     }
 
     /// The container's command; SQL that is too long for it, or is to be seen by nobody else, is stored in S3 first.

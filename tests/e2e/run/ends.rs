@@ -65,7 +65,7 @@ fn for_people_the_log_is_lines_and_the_outcome_text() {
 fn on_a_terminal_the_last_line_says_how_the_task_is() {
     let world = World::with(&History::new().migration(INIT, "CREATE TABLE a (id int); SELECT pg_sleep(3);"));
     let run = world.run_on_a_terminal("--confirm").run().expect(0);
-    assert!(run.stdout.contains("RUNNING, followed for 2s"), "{run}");
+    assert!(run.stdout.contains("RUNNING, followed for "), "{run}");
     assert!(run.stdout.contains("\u{1b}[32;1m1 migration applied\u{1b}[0m"), "{run}");
     assert!(!run.stdout.contains("{\""), "JSON on a terminal\n{run}");
     let run = world.run_on_a_terminal("-- execute 'SELECT 1 AS one'").run().expect(0);
