@@ -4,6 +4,7 @@ use crate::database::lock::{AS_LOGIN_USER, LockSession};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a backend was doing when it was looked at.
@@ -19,9 +20,10 @@ pub struct Activity {
 
 /// How far a command is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Progress {
     /// `index`, `vacuum`, `cluster`, `analyze` or `copy`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// In PostgreSQL's words.
     pub phase: String,
     /// Blocks, tuples or bytes done in this phase.
@@ -101,7 +103,7 @@ impl Progress {
     fn of(what: &'static str, phase: Option<&str>, done: Option<&str>, total: Option<&str>) -> Progress {
         let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
         Progress {
-            what,
+            what: what.into(),
             phase: phase.unwrap_or_default().to_owned(),
             done: number(done),
             total: number(total),

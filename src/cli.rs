@@ -1,12 +1,16 @@
 //! The command line: verbs and flags, and the variables that stand for them.
 
 #[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
 mod completions;
 mod flags;
 mod value;
 
 use crate::exit::Exit;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+#[cfg(feature = "client")]
+pub use client::*;
 use flags::EXECUTE_EXAMPLES;
 pub use flags::*;
 use std::fmt::Write as _;
@@ -59,13 +63,18 @@ pub fn parse(
 ) -> Result<Asked, clap::Error> {
     let command = Cli::command();
     #[cfg(feature = "client")]
-    let command = command.subcommand(completions::verb());
+    let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
     let mut command = with_variables(command, variable).after_help(after_help());
     let arguments = verb_first(arguments.into_iter().collect(), &command);
     let matches = command.try_get_matches_from_mut(arguments)?;
     #[cfg(feature = "client")]
     if let Some(shell) = completions::asked_for(&matches) {
         return Ok(Asked::Text(completions::script(shell, &mut command)));
+    }
+    #[cfg(feature = "client")]
+    if let Some(verb) = client::asked_for(&matches) {
+        let verb = verb.map_err(|error| error.format(&mut command))?;
+        return Ok(Asked::Client(Box::new(verb)));
     }
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(Asked::Run(Box::new(cli)))
@@ -76,6 +85,9 @@ pub fn parse(
 pub enum Asked {
     /// A run.
     Run(Box<Cli>),
+    /// To do something with the task from outside.
+    #[cfg(feature = "client")]
+    Client(Box<ClientVerb>),
     /// To print this.
     Text(String),
 }
@@ -107,7 +119,16 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
         let Some(long) = argument.get_long().filter(|long| {
             !matches!(
                 *long,
-                "help" | "version" | "applied" | "rolled-back" | "retry" | "to" | "file" | "confirm"
+                "help"
+                    | "version"
+                    | "applied"
+                    | "rolled-back"
+                    | "retry"
+                    | "to"
+                    | "file"
+                    | "file-version-id"
+                    | "output"
+                    | "confirm"
             )
         }) else {
             return argument;
@@ -176,7 +197,7 @@ mod tests {
             .map(Into::into);
         parse(arguments, &variable).map(|asked| match asked {
             Asked::Run(cli) => *cli,
-            Asked::Text(text) => panic!("{text}"),
+            asked => panic!("{asked:?}"),
         })
     }
 

@@ -107,6 +107,22 @@ impl Exit {
         (Exit::Detached, "run, wait: detached, the task goes on"),
     ];
 
+    /// The one with this number.
+    #[cfg(feature = "client")]
+    pub fn of(code: i32) -> Option<Exit> {
+        Exit::TABLE
+            .iter()
+            .map(|(exit, _)| *exit)
+            .find(|exit| i32::from(exit.code()) == code)
+    }
+
+    /// What it means, as the table has it.
+    #[cfg(feature = "client")]
+    pub fn meaning(self) -> &'static str {
+        let row = Exit::TABLE.iter().find(|(exit, _)| *exit == self);
+        row.map_or("", |(_, meaning)| meaning)
+    }
+
     /// The number that the process exits with.
     pub const fn code(self) -> u8 {
         self as u8

@@ -2,16 +2,19 @@
 
 use crate::exit::Exit;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Everything that a failure has to say: what happened, to what, what state the database is in, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Failure {
     /// The exit code; in the JSON document it is the outcome's.
     #[serde(skip)]
+    #[cfg_attr(feature = "client", serde(default = "unread"))]
     pub exit: Exit,
     /// Prisma's code, since that is what people search for.
-    pub prisma_code: Option<&'static str>,
+    pub prisma_code: Option<Cow<'static, str>>,
     /// The server's SQLSTATE.
     pub sqlstate: Option<String>,
     /// The migration that it is about.
@@ -33,6 +36,7 @@ pub struct Failure {
 
 /// A place in a migration's script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Place {
     /// The file, from the migrations folder.
     pub file: String,
@@ -42,6 +46,12 @@ pub struct Place {
     pub column: usize,
     /// The line with a caret, ready to print.
     pub excerpt: String,
+}
+
+/// In the JSON document the outcome has the exit code; whoever reads one gives it to the failure.
+#[cfg(feature = "client")]
+fn unread() -> Exit {
+    Exit::Unexpected
 }
 
 /// What a failure says of the database where nothing was touched.
@@ -66,7 +76,7 @@ impl Failure {
 
     /// With Prisma's code.
     pub fn prisma(mut self, code: Option<&'static str>) -> Failure {
-        self.prisma_code = code;
+        self.prisma_code = code.map(Cow::Borrowed);
         self
     }
 
@@ -92,7 +102,7 @@ impl Failure {
 /// The failure in one line, as a log line or a reason has it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(code) = self.prisma_code {
+        if let Some(code) = &self.prisma_code {
             write!(f, "{code}: ")?;
         }
         if let Some(migration) = &self.migration {

@@ -23,6 +23,8 @@ pub mod losses;
 pub mod migration;
 pub mod outcome;
 pub mod overview;
+#[cfg(feature = "client")]
+pub mod pipeline;
 pub mod plan;
 pub mod prepare;
 pub mod preview;

@@ -29,23 +29,54 @@ pub fn start(format: Option<LogFormat>, level: LogLevel) {
     if terminal && format == LogFormat::Text {
         live::start();
     }
+    let look = Look {
+        format,
+        colour: terminal && format == LogFormat::Text,
+    };
+    #[cfg(feature = "client")]
+    let _ = SHOWN.set((look, level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(live::Above::default)
-        .event_format(Lines {
-            format,
-            colour: terminal && format == LogFormat::Text,
-        });
+        .event_format(look);
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
     // Started once; a second start (in a test) changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
 }
 
-struct Lines {
+/// How lines look, for those that another process wrote.
+#[cfg(feature = "client")]
+static SHOWN: std::sync::OnceLock<(Look, Level)> = std::sync::OnceLock::new();
+
+/// Shows a line of the task's log as if it were one of this process, where it is of ours: a JSON object with a level. What is passed on as JSON stays as
+/// it is.
+#[cfg(feature = "client")]
+pub fn relay(line: &str) {
+    use std::io::Write as _;
+    let Some((look, least)) = SHOWN.get() else { return };
+    let fields = serde_json::from_str::<Map<String, Value>>(line).unwrap_or_default();
+    let level = fields.get("level").and_then(Value::as_str);
+    let level = level.and_then(|level| level.parse::<Level>().ok());
+    if level.is_some_and(|level| level > *least) {
+        return;
+    }
+    let text = match (look.format, level) {
+        (LogFormat::Json, _) => line.to_owned(),
+        // Metrics are for CloudWatch.
+        (LogFormat::Text, None) if fields.contains_key("_aws") => return,
+        (LogFormat::Text, None) => printable(line).into_owned(),
+        (LogFormat::Text, Some(level)) => Fields(fields).of_another_process().text(level, look.colour),
+    };
+    // A reader that has gone away changes nothing about the task.
+    let _ = writeln!(live::Above, "{text}");
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Look {
     format: LogFormat,
     colour: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for Look
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -65,6 +96,18 @@ where
 struct Fields(Map<String, Value>);
 
 impl Fields {
+    /// What every line of a log has is not told on each line to a person.
+    #[cfg(feature = "client")]
+    fn of_another_process(mut self) -> Fields {
+        self.0.retain(|name, _| !matches!(name.as_str(), "time" | "level"));
+        for value in self.0.values_mut() {
+            if let Value::String(text) = value {
+                *text = printable(text).into_owned();
+            }
+        }
+        self
+    }
+
     fn json(mut self, level: Level) -> Value {
         let mut line = Map::new();
         line.insert(

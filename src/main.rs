@@ -1,6 +1,8 @@
 //! The program: reads the command line, runs, says what came of it, exits with its code.
 
 use prisma_migrate_task::cli::{Asked, LogFormat};
+#[cfg(feature = "client")]
+use prisma_migrate_task::pipeline;
 use prisma_migrate_task::settings::{self, Output};
 use prisma_migrate_task::{cli, exit::Exit, log, outcome::Outcome, report, run};
 use std::process::ExitCode;
@@ -9,6 +11,8 @@ fn main() -> ExitCode {
     run::leave_no_core();
     let cli = match cli::parse(std::env::args_os(), &settings::variable) {
         Ok(Asked::Run(cli)) => *cli,
+        #[cfg(feature = "client")]
+        Ok(Asked::Client(verb)) => return ExitCode::from(pipeline::run(*verb).code()),
         Ok(Asked::Text(text)) => {
             report::say(&text);
             return ExitCode::from(Exit::Success.code());
@@ -30,6 +34,6 @@ fn main() -> ExitCode {
         report::metrics::write(&outcome);
     }
     let format = output.json.then_some(LogFormat::Json).or(output.format);
-    report::print(&outcome, format);
+    report::print(&outcome, format, "prisma-migrate-task deploy");
     ExitCode::from(outcome.exit_code.code())
 }

@@ -12,6 +12,7 @@ use crate::overview::Overview;
 use crate::status::Running;
 use crate::task::Task;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 /// The version of the JSON document: raised when a field changes its meaning or goes away, not when one is added.
@@ -19,19 +20,21 @@ pub const VERSION: u32 = 1;
 
 /// What a run came to. Its JSON form is described in `docs/outcome.md`: every field is always there, `null` or empty where there is nothing to say.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Outcome {
     /// [`VERSION`].
     pub version: u32,
     /// The program's version.
-    pub program_version: &'static str,
+    pub program_version: Cow<'static, str>,
     /// UUID of this run: also in the session's `application_name` and in the marks of unfinished rows.
     pub run_id: String,
     /// `deploy`, `plan`, `status`, `resolve`, `baseline`, `adopt`, `drift` or `execute`.
-    pub verb: &'static str,
+    pub verb: Cow<'static, str>,
     /// One word for what it came to.
-    pub result: &'static str,
+    pub result: Cow<'static, str>,
     /// The process's exit code.
     #[serde(serialize_with = "exit_code")]
+    #[cfg_attr(feature = "client", serde(deserialize_with = "known_exit_code"))]
     pub exit_code: Exit,
     /// RFC 3339, UTC.
     pub started_at: String,
@@ -71,6 +74,8 @@ pub struct Outcome {
     pub schema: Option<Schema>,
     /// What `execute` ran and was not rolled back.
     pub executed: Vec<Executed>,
+    /// Where the rows of `execute` are; none where they went to standard output.
+    pub written: Option<Written>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -79,6 +84,7 @@ pub struct Outcome {
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct ArtifactRead {
     /// The object, file or folder.
     #[serde(flatten)]
@@ -93,6 +99,7 @@ pub struct ArtifactRead {
 
 /// A migration that this run applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Applied {
     /// Its directory.
     pub name: String,
@@ -104,6 +111,7 @@ pub struct Applied {
 
 /// A seed that this run ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Seeded {
     /// The file.
     pub path: String,
@@ -115,6 +123,7 @@ pub struct Seeded {
 
 /// Statements of one kind that `execute` ran, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Executed {
     /// Their command, by their first words.
     pub command: String,
@@ -124,15 +133,27 @@ pub struct Executed {
     pub rows: Option<u64>,
 }
 
+/// The rows of `execute`, in a file or in S3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
+pub struct Written {
+    /// The path, or `s3://bucket/key`.
+    pub place: String,
+    /// How many rows.
+    pub rows: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
 impl Outcome {
     /// The outcome of a run that has just begun.
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
         Outcome {
             version: VERSION,
-            program_version: env!("CARGO_PKG_VERSION"),
+            program_version: env!("CARGO_PKG_VERSION").into(),
             run_id,
-            verb,
-            result: "",
+            verb: verb.into(),
+            result: "".into(),
             exit_code: Exit::Unexpected,
             started_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             duration_ms: 0,
@@ -153,6 +174,7 @@ impl Outcome {
             drift: Vec::new(),
             schema: None,
             executed: Vec::new(),
+            written: None,
             warnings: Vec::new(),
             failure: None,
         }
@@ -169,23 +191,55 @@ impl Outcome {
                 exit
             }
         };
-        self.result = match (self.exit_code, self.verb) {
+        let result = match (self.exit_code, &*self.verb) {
+            (Exit::Success, "upload") => match self.artifact.as_ref().map(|artifact| &artifact.origin) {
+                Some(Origin::S3 { .. }) => "uploaded",
+                _ => "packed",
+            },
             (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
-            (Exit::Success, "execute") => "executed",
+            // What was executed stays so, wherever its rows are.
+            (Exit::Success | Exit::Report, "execute") => "executed",
             (Exit::Success, "plan") if !self.pending.is_empty() => "planned",
             (Exit::Success, _) if self.applied.is_empty() && self.seeded.is_none() => "up_to_date",
             (Exit::Success, _) => "applied",
+            (Exit::Detached, _) => "detached",
             (Exit::Pending, _) => "pending",
             (Exit::Drift, _) => "drift",
             _ => "failed",
         };
+        self.result = result.into();
     }
 }
 
 /// Whole milliseconds.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads the JSON document; fields that only a newer program knows are passed over.
+///
+/// # Errors
+/// It is no such document, or holds a word that this program does not know: serde's own words.
+#[cfg(feature = "client")]
+pub fn read(json: &[u8]) -> Result<Outcome, serde_json::Error> {
+    let mut outcome: Outcome = serde_json::from_slice(json)?;
+    if outcome.version != VERSION {
+        return Err(serde::de::Error::custom(format!(
+            "version {} of the format",
+            outcome.version
+        )));
+    }
+    if let Some(failure) = &mut outcome.failure {
+        failure.exit = outcome.exit_code;
+    }
+    Ok(outcome)
+}
+
+#[cfg(feature = "client")]
+fn known_exit_code<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Exit, D::Error> {
+    let code = <u8 as serde::Deserialize>::deserialize(deserializer)?;
+    Exit::of(code.into()).ok_or_else(|| serde::de::Error::custom(format!("unknown exit code {code}")))
 }
 
 fn exit_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Where a migration is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// In the database.
@@ -24,6 +25,7 @@ pub enum State {
 
 /// What is unusual about a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Remark {
     /// The file is not the one that was applied.
@@ -38,6 +40,7 @@ pub enum Remark {
 
 /// A migration as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Overview {
     /// Its directory.
     pub name: String,

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 /// The session that holds the migration lock, and what it does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Running {
     /// Its backend's process id.
     pub backend: u32,

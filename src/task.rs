@@ -12,6 +12,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The task, in ECS's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Task {
     /// The task's ARN.
     pub arn: String,
@@ -90,7 +91,7 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')');
 
 /// The stream in the console: names are encoded twice there, and `%` is written as `$`.
-fn log_url(region: &str, group: &str, stream: &str) -> String {
+pub(crate) fn log_url(region: &str, group: &str, stream: &str) -> String {
     let encoded = |name: &str| {
         let once = utf8_percent_encode(name, COMPONENT).to_string();
         utf8_percent_encode(&once, COMPONENT).to_string().replace('%', "$")

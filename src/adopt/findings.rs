@@ -60,6 +60,7 @@ fn shown(json: &str) -> Value {
 
 /// One thing that is not as Prisma would have written it, and can be made so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Change {
     /// The migration.
     pub migration: String,
@@ -92,6 +93,20 @@ impl Serialize for Action {
             Action::Remove => "remove",
             Action::Rewrite { .. } => "rewrite",
         })
+    }
+}
+
+/// The document does not tell the checksum that the row got.
+#[cfg(feature = "client")]
+impl<'de> serde::Deserialize<'de> for Action {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
+        match &*<std::borrow::Cow<'de, str>>::deserialize(deserializer)? {
+            "remove" => Ok(Action::Remove),
+            "rewrite" => Ok(Action::Rewrite {
+                checksum: String::new(),
+            }),
+            word => Err(serde::de::Error::custom(format!("unknown action {word}"))),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ const NOTHING_OF_IT: &str = "the running migration was rolled back: nothing of i
 
 /// How a migration was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum How {
     /// Script and row in one transaction.

@@ -52,6 +52,7 @@ pub struct Opened {
 
 /// The database as the session sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Server {
     /// Host, port and database, as given.
     pub address: String,
@@ -204,7 +205,7 @@ pub async fn create_and_open(terms: &Terms<'_>) -> Result<Opened, Failure> {
 
 /// Whether this failure says that the database does not exist.
 pub fn is_missing(failure: &Failure) -> bool {
-    failure.prisma_code == Some("P1003")
+    failure.prisma_code.as_deref() == Some("P1003")
 }
 
 /// Reads the ledger again.

@@ -27,6 +27,7 @@ pub enum Location {
 
 /// What differs of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Difference {
     /// Its kind and name.
     pub object: String,
@@ -57,6 +58,7 @@ impl fmt::Display for Difference {
 
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// It was not there then.

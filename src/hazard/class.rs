@@ -6,6 +6,7 @@ use std::fmt;
 
 /// What kind of harm a statement may do to a database that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ValueEnum)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// A large table is written anew while nobody can use it

@@ -60,6 +60,7 @@ pub const LARGE_TABLE: u64 = 64 << 20;
 
 /// Something that may harm a database that is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Hazard {
     /// What kind of harm.
     pub class: Class,
@@ -85,6 +86,7 @@ pub struct Hazard {
 
 /// A migration that would be applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Planned {
     /// Its directory.
     pub name: String,
@@ -98,6 +100,7 @@ pub struct Planned {
 
 /// A statement, or several of a kind in a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Statement {
     /// The line on which it begins, counted from 1.
     pub line: usize,
@@ -113,6 +116,7 @@ pub struct Statement {
 
 /// A lock that a statement takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
 pub struct Lock {
     /// Its mode.
     pub mode: Mode,

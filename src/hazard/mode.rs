@@ -79,3 +79,11 @@ impl Serialize for Mode {
         serializer.serialize_str(self.words())
     }
 }
+
+#[cfg(feature = "client")]
+impl<'de> serde::Deserialize<'de> for Mode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+        let words = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Mode::from_words(&words).ok_or_else(|| serde::de::Error::custom(format!("unknown lock mode {words}")))
+    }
+}

@@ -108,7 +108,7 @@ impl Reason {
         let log = log.map(|url| format!("; log: {url}")).unwrap_or_default();
         let code = outcome.exit_code.code();
         let Some(failure) = &outcome.failure else {
-            let said = match outcome.result {
+            let said = match &*outcome.result {
                 "applied" => format!("{} migrations applied", outcome.applied.len()),
                 word => format!("{} {}", outcome.verb, word.replace('_', " ")),
             };
@@ -118,7 +118,11 @@ impl Reason {
                 tail: format!("; exit code {code}{log}"),
             };
         };
-        let mut head = failure.prisma_code.map(|code| format!("{code}: ")).unwrap_or_default();
+        let mut head = failure
+            .prisma_code
+            .as_ref()
+            .map(|code| format!("{code}: "))
+            .unwrap_or_default();
         if let Some(migration) = &failure.migration {
             head.push_str(&format!("migration {}: ", printable_name(migration)));
         }

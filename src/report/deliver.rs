@@ -63,7 +63,7 @@ async fn put_report(outcome: &Outcome, to: &Address, over: impl Future<Output = 
     let name = format!("s3://{}/{}", to.bucket, to.key);
     let text = format!("{:#}\n", document(outcome));
     tokio::select! {
-        put = s3::put(to, text.into_bytes()) => match put {
+        put = s3::put(to, "application/json", text.into_bytes()) => match put {
             Ok(()) => {
                 tracing::info!("the report is in {name}");
                 Ok(())

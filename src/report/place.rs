@@ -71,7 +71,7 @@ impl Prefix {
                 let exactly = version.as_deref().or(etag.as_deref()).unwrap_or("unread");
                 format!("{key}/{}", exactly.trim_matches('"'))
             }
-            None => outcome.verb.to_owned(),
+            None => outcome.verb.to_string(),
         };
         let key = format!("{}/{folder}/{}.json", self.prefix, outcome.run_id);
         object(&self.bucket, key.trim_start_matches('/').to_owned())

@@ -18,7 +18,7 @@ const GREEN: &str = "32;1";
 pub(super) const YELLOW: &str = "33;1";
 
 /// The outcome as text, without a final newline.
-pub fn render(outcome: &Outcome, colour: bool) -> String {
+pub fn render(outcome: &Outcome, colour: bool, deploy: &str) -> String {
     let mut page = Page {
         text: String::new(),
         colour,
@@ -39,6 +39,22 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
             &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
         );
     }
+    if let ("upload", Some(artifact)) = (&*outcome.verb, &outcome.artifact) {
+        page.blank();
+        page.line("  ", "", &artifact.origin.to_string());
+    }
+    if let Some(written) = &outcome.written {
+        let rows = match written.rows {
+            1 => "1 row".to_owned(),
+            rows => format!("{rows} rows"),
+        };
+        page.blank();
+        page.line(
+            "  written  ",
+            GREEN,
+            &format!("{}  {rows}, {}", written.place, hazard::size::bytes(written.bytes)),
+        );
+    }
     page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)
@@ -52,7 +68,7 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         page.failure(failure, log);
     } else if outcome.exit_code == Exit::Pending || outcome.result == "planned" {
         page.blank();
-        page.line("next:  ", BOLD, "prisma-migrate-task deploy");
+        page.line("next:  ", BOLD, deploy);
     }
     page.text.truncate(page.text.trim_end().len());
     page.text
@@ -97,13 +113,16 @@ impl Page {
 
     fn heading(&mut self, outcome: &Outcome) {
         let held = outcome.artifact.as_ref().map(|artifact| artifact.migrations);
-        let (paint, said) = match outcome.result {
+        let (paint, said) = match &*outcome.result {
             "failed" => (RED, format!("{} failed", outcome.verb)),
             "pending" if outcome.plan.is_some() => (YELLOW, self::planned(outcome)),
             "pending" => (YELLOW, format!("{} pending", count(outcome.pending.len()))),
             "planned" => (YELLOW, self::planned(outcome)),
             "applied" => (GREEN, format!("{} applied", count(outcome.applied.len()))),
             "resolved" => (GREEN, "resolved".to_owned()),
+            "detached" => (YELLOW, "detached: the task goes on".to_owned()),
+            "ended" => (GREEN, "the task ended".to_owned()),
+            "uploaded" | "packed" => (GREEN, outcome.result.clone().into_owned()),
             "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
             "no_drift" => (GREEN, "no drift".to_owned()),
             "executed" => (GREEN, executed(&outcome.executed)),
@@ -176,8 +195,8 @@ impl Page {
         self.blank();
         let codes: Vec<String> = failure
             .prisma_code
-            .map(str::to_owned)
-            .into_iter()
+            .iter()
+            .map(ToString::to_string)
             .chain(failure.sqlstate.as_ref().map(|sqlstate| format!("SQLSTATE {sqlstate}")))
             .collect();
         let codes = if codes.is_empty() {

@@ -52,7 +52,7 @@ fn its_flags_and_variables_are_those_of_the_help() {
     };
     let variable = |word: &str| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let help = [
-        "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute",
+        "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute", "run", "wait", "upload",
     ]
     .map(|verb| tool.verb([verb, "--help"]).without_report().run().expect(0).stdout)
     .join("\n");
@@ -60,7 +60,12 @@ fn its_flags_and_variables_are_those_of_the_help() {
         "{help}\n{}",
         tool.verb(["--help"]).without_report().run().expect(0).stdout
     );
-    let readme = [section("### Variables").join("\n"), section("### Flags").join("\n")].join("\n");
+    let readme = [
+        section("### Variables").join("\n"),
+        section("### Flags").join("\n"),
+        section("### Flags of the client's side").join("\n"),
+    ]
+    .join("\n");
 
     assert_eq!(words(&readme, flag), words(&help, flag));
     // The README says once that a flag's variable is its name in upper case.

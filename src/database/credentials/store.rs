@@ -137,7 +137,7 @@ async fn fetch(id: &SecretId) -> Result<(Content, String), CredentialsError> {
         .or_else(|| sdk.region().cloned())
         .ok_or(CredentialsError::NoRegion)?;
     let attempts = Attempts::default();
-    let mut config = aws_sdk_secretsmanager::config::Builder::from(sdk)
+    let mut config = aws_sdk_secretsmanager::config::Builder::from(&sdk)
         .region(region.clone())
         .timeout_config(
             TimeoutConfig::builder()

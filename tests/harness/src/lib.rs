@@ -10,8 +10,10 @@
 //! | [`tool`] | the binary under test |
 //! | [`prisma`] | the real Prisma CLI, as the oracle and as the rival |
 //! | [`proxy`] | what lies between the binary and the server: counted, delayed, cut |
+//! | [`python`] | programs from PyPI |
 //! | [`secrets_manager`] | Secrets Manager, by moto's server |
 //! | [`task_role`] | temporary credentials, as ECS hands them out |
+//! | [`ecs`] | ECS and CloudWatch Logs in this process, whose tasks are the real binary: faults on request |
 //! | [`endpoint`] | an HTTP server that records: CloudFormation's bucket, ECS's metadata |
 //! | [`gateway`] | a network whose gateway forgets idle connections, as those of AWS do |
 //! | [`ldap`] | a checker of passwords for PostgreSQL that no test can know beforehand |
@@ -36,6 +38,7 @@
     reason = "a harness fails by panicking with a sentence: there is nobody to hand an error to"
 )]
 
+pub mod ecs;
 pub mod endpoint;
 pub mod gateway;
 pub mod history;
@@ -45,6 +48,7 @@ pub mod postgres;
 pub mod prisma;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod s3;
 pub mod secrets_manager;
 pub mod task_role;
