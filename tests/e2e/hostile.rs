@@ -133,7 +133,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>, Vec<&'static str>)> {
         (
             "bomb",
             Zip::new().file(A, &spaces).bytes(),
-            vec![A, "more than 200 times its"],
+            vec![A, "more than 500 times its"],
         ),
         (
             "comment",
@@ -264,7 +264,7 @@ fn a_limit_is_named_and_can_be_raised() {
             Zip::new().file(A, &spaces),
             "--max-ratio",
             ("200", "2000"),
-            "more than 200 times its",
+            "more than 500 times its",
         ),
         (
             Zip::new().file(A, "SELECT 1").file(B, "SELECT 1"),
