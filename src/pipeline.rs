@@ -47,7 +47,7 @@ pub fn run(verb: ClientVerb) -> Exit {
         }
     };
     let format = output.json.then_some(LogFormat::Json).or(output.log_format);
-    report::print(&outcome, format);
+    report::print(&outcome, format, "prisma-migrate-task run --confirm");
     outcome.exit_code
 }
 

@@ -204,7 +204,12 @@ impl Place {
             let request = clients.ecs().describe_task_definition();
             request.task_definition(&self.task_definition).send().await
         });
-        let described = described.await.map_err(|refused| {
+        let described = described.await;
+        if let (false, Err(refused)) = (self.container.is_empty(), &described) {
+            tracing::warn!("{refused}: the task's log is not shown; give --log-group and --log-stream-prefix");
+            return Ok(());
+        }
+        let described = described.map_err(|refused| {
             let mut failure = refused.before_start();
             if failure.exit == Exit::Usage {
                 failure.next = format!(
