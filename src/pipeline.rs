@@ -11,6 +11,7 @@ pub mod ending;
 pub mod follow;
 pub mod interrupt;
 pub mod log_stream;
+mod outputs;
 pub mod patience;
 pub mod place;
 pub mod run;

@@ -264,7 +264,7 @@ fn a_limit_is_named_and_can_be_raised() {
             Zip::new().file(A, &spaces),
             "--max-ratio",
             ("200", "2000"),
-            "more than 500 times its",
+            "more than 200 times its",
         ),
         (
             Zip::new().file(A, "SELECT 1").file(B, "SELECT 1"),

@@ -2,8 +2,8 @@
 
 use crate::newsroom::{BUCKET, FAMILY, KEY, Newsroom, Tells, bad, good};
 use crate::run::account::Account;
+use harness::python;
 use harness::tool::Tool;
-use harness::{python, until};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -29,6 +29,8 @@ fn aws_cli(newsroom: &Newsroom, words: &[&str]) -> Output {
         .envs(newsroom.ecs.environment())
         .envs([
             ("PATH", path.as_str()),
+            // Version 1 of the CLI knows no AWS_REGION.
+            ("AWS_DEFAULT_REGION", harness::ecs::REGION),
             ("CLUSTER", newsroom.ecs.cluster()),
             ("TASK_DEFINITION", FAMILY),
             ("SUBNETS", "subnet-0a,subnet-0b"),
@@ -103,13 +105,13 @@ fn the_step_of_each_pipeline_ends_as_the_migrations_end() {
             let project = history.folder();
             let line = format!("cd {} && {}", project.parent().unwrap().display(), step(name));
             let run = Tool::new("sh").verb(["-ec", &line]).without_report();
-            let run = run.env("PATH", &path).env("STACK", stack);
-            let run = run
+            let run = run.env("PATH", &path).env("CFN_STACK", stack);
+            let mut run = run
                 .envs(newsroom.ecs.environment())
                 .s3(&newsroom.s3)
                 .envs(account.environment())
                 .spawn();
-            until("the upload is there", || newsroom.s3.stored(BUCKET, KEY).is_some());
+            run.wait_for_stderr("uploaded 1 migration");
             newsroom.event(&newsroom.s3.stored(BUCKET, KEY).unwrap(), Tells::Version);
             run.wait().expect(code);
         }
