@@ -105,6 +105,10 @@ pub(super) async fn examine(
         Ok(examined) => examined,
         Err(error) => {
             let failure = open::unusable("the tables of the pending migrations could not be looked at", &error);
+            if failure.connection_lost {
+                // They are looked at again over the next connection.
+                outcome.pending.clear();
+            }
             // What nobody asked to be refused is no reason not to deploy.
             if failure.connection_lost || !settings.watchfulness.fail_on.is_empty() {
                 return Err(failure);

@@ -19,7 +19,7 @@ use crate::seed;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::traces;
-use beforehand::{Early, check_drift};
+use beforehand::Early;
 use std::time::{Duration, Instant};
 use turn::{Turn, Turns};
 
@@ -52,39 +52,39 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         }
         opened => opened?,
     };
-    outcome.database = Some(opened.server.clone());
-    let early = Early::new(&artifact, opened.history.as_ref(), settings);
-    early.check(settings)?;
-    stop.unless(check_drift(settings, &opened, outcome)).await??;
-    let to_seed = match (&seed, opened.server.ledger()) {
-        (Some(_), Some(ledger)) => seed::is_expected(&opened.session, &ledger).await?,
-        _ => false,
-    };
-    if !to_seed && early.nothing_pending(&opened, outcome) {
-        describe_schema(settings, &opened, outcome).await;
-        opened.session.close().await;
-        return Ok(Exit::Success);
-    }
-    early.forewarn(&opened, settings, outcome).await?;
     let mut turns = Turns {
         artifact: &artifact,
         settings,
         stop,
         seed: seed.as_ref(),
-        early: Some(early),
+        forewarned: false,
+        early: None,
         losses: Losses::default(),
         seed_sent: None,
     };
     loop {
-        let lost = match turns.turn(&opened, outcome).await {
+        outcome.database.get_or_insert_with(|| opened.server.clone());
+        let turn = match turns.forewarned {
+            false => turns.beforehand(&opened, outcome).await,
+            true => turns.turn(&opened, outcome).await,
+        };
+        let lost = match turn {
             Ok(Turn::Again) => continue,
+            Ok(Turn::UpToDate) => {
+                describe_schema(settings, &opened, outcome).await;
+                opened.session.close().await;
+                return Ok(Exit::Success);
+            }
             Ok(Turn::Lost(attempt)) => turns.losses.of(attempt),
             Err(failure) if failure.connection_lost && stop.reason().is_none() => turns.losses.count(failure),
             ended => {
                 if ended.is_ok() {
                     describe_schema(settings, &opened, outcome).await;
                 }
-                lock::release_and_close(opened.session).await;
+                match turns.forewarned {
+                    false => opened.session.close().await,
+                    true => lock::release_and_close(opened.session).await,
+                }
                 return ended.map(|_| Exit::Success);
             }
         };

@@ -1,7 +1,7 @@
 //! A turn of a deploy under the migration lock: settles what is left of earlier runs, plans, applies, seeds. There is another one where the session was
 //! lost or the lock given away.
 
-use super::beforehand::{Early, examine};
+use super::beforehand::{Early, check_drift, examine};
 use super::pending::apply;
 use super::{take_lock, warn, with_traces, writable};
 use crate::artifact::Artifact;
@@ -23,6 +23,8 @@ use std::time::Instant;
 pub(super) enum Turn {
     /// Nothing is pending any more.
     Done,
+    /// Nothing was pending, and so the lock was not taken.
+    UpToDate,
     /// The lock was lost or given away: take it, read and plan again.
     Again,
     /// The session is gone.
@@ -35,14 +37,35 @@ pub(super) struct Turns<'a> {
     pub(super) settings: &'a Settings,
     pub(super) stop: &'a Stop,
     pub(super) seed: Option<&'a seed::Sql>,
-    /// What was planned before the lock; for the first turn.
+    /// Whether all is done that is done before the lock.
+    pub(super) forewarned: bool,
+    /// What was planned then; for the first turn.
     pub(super) early: Option<Early<'a>>,
     pub(super) losses: Losses,
     /// When this run sent the seed.
     pub(super) seed_sent: Option<Instant>,
 }
 
-impl Turns<'_> {
+impl<'a> Turns<'a> {
+    /// What needs no lock and writes nothing: what is wrong with the artifact, with the schema, with the pending migrations; or that none is pending.
+    pub(super) async fn beforehand(&mut self, opened: &Opened, outcome: &mut Outcome) -> Result<Turn, Failure> {
+        let artifact: &'a Artifact = self.artifact;
+        let early = Early::new(artifact, opened.history.as_ref(), self.settings);
+        early.check(self.settings)?;
+        self.stop.unless(check_drift(self.settings, opened, outcome)).await??;
+        let to_seed = match (self.seed, opened.server.ledger()) {
+            (Some(_), Some(ledger)) => seed::is_expected(&opened.session, &ledger).await?,
+            _ => false,
+        };
+        if !to_seed && early.nothing_pending(opened, outcome) {
+            return Ok(Turn::UpToDate);
+        }
+        early.forewarn(opened, self.settings, outcome).await?;
+        self.early = Some(early);
+        self.forewarned = true;
+        Ok(Turn::Again)
+    }
+
     /// One turn under the lock.
     pub(super) async fn turn(&mut self, opened: &Opened, outcome: &mut Outcome) -> Result<Turn, Failure> {
         writable(opened)?;

@@ -420,3 +420,24 @@ fn what_was_announced_and_never_sent_is_taken_back_by_the_same_run() {
         );
     }
 }
+
+#[test]
+fn a_backend_that_is_ended_before_the_lock_is_taken_is_replaced_and_the_tables_are_looked_at_again() {
+    let (database, history) = pending("ALTER TABLE t ADD COLUMN more int;");
+    let mut stranger = database.client();
+    stranger
+        .batch_execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        .unwrap();
+    let call = migrate().deploy(history.folder()).database(&database);
+    let run = call.arg("--fail-on=drop").spawn();
+    let mut superuser = database.superuser();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+               AND application_name LIKE 'prisma-migrate-task%'";
+    until("it waits for the table's size, and is ended", || {
+        !superuser.query(end, &[]).unwrap().is_empty()
+    });
+    stranger.batch_execute("ROLLBACK").unwrap();
+    let run = run.wait().expect(0);
+    assert!(run.stderr.contains("the connection was lost"), "{run}");
+    is_applied(&database);
+}
