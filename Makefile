@@ -1,10 +1,10 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz build lint cdk image image-test
+.PHONY: help demo test soak fuzz build lint cdk image image-test image-reproducible
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the product on one screen: a throw-away PostgreSQL and S3, an upload, four runs
 	@scripts/prerequisites.sh demo
@@ -47,3 +47,6 @@ image: ## the container image prisma-migrate-task and its SBOM, in target/; IMAG
 
 image-test: ## the image against a PostgreSQL with TLS and an S3 in other containers
 	@scripts/engine.sh scripts/image.sh test
+
+image-reproducible: ## the image of this commit, built twice from nothing: are both the same
+	@scripts/engine.sh scripts/image.sh reproducible

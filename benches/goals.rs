@@ -98,10 +98,7 @@ fn nothing_pending(stage: &Stage) -> Measured {
         psql.args(["-c", "SELECT * FROM _prisma_migrations ORDER BY started_at"]);
         Job::new(psql, ())
     };
-    let mut figures = race_with_memory(
-        MANY,
-        &mut [Contender::new(SELECT, select), Contender::new(OURS, ours)],
-    );
+    let mut figures = race_with_memory(MANY, &mut [Contender::new(SELECT, select), Contender::new(OURS, ours)]);
     let prisma = || stage.prisma(&database, Way::Tcp, &project.folder());
     figures.extend(race_with_memory(ROUNDS, &mut [Contender::new(PRISMA, prisma)]));
     let megabytes = figures[1].memory.unwrap_or_default() as f64 / 1e6;
@@ -183,7 +180,9 @@ fn of_pending(figures: Vec<Figures>) -> Measured {
             OF_A_LEDGER,
         )],
         figures,
-        notes: vec![format!("Against psql with the least of a ledger it is {with_least:.3} times.")],
+        notes: vec![format!(
+            "Against psql with the least of a ledger it is {with_least:.3} times."
+        )],
     }
 }
 
@@ -260,7 +259,10 @@ fn all_or_nothing(stage: &Stage) -> Measured {
         command.arg("--all-or-nothing");
         Job::new(command, database)
     };
-    let figures = race(ROUNDS, &mut [Contender::new(SINGLE, single), Contender::new(OURS, ours)]);
+    let figures = race(
+        ROUNDS,
+        &mut [Contender::new(SINGLE, single), Contender::new(OURS, ours)],
+    );
     Measured {
         criteria: vec![Criterion::at_most(
             "times psql -1",
@@ -288,8 +290,18 @@ fn folder(stage: &Stage) -> Measured {
     let more = |at: usize| (median(&figures, names[at]) - median(&figures, names[0])) * 1e3;
     Measured {
         criteria: vec![
-            Criterion::at_most("milliseconds more than with 10", more(2), 100.0, "each file is opened, asked for its size, read and closed"),
-            Criterion::at_most("times the cost of a migration among 1,000", more(2) / more(1).max(1.0) / (9_990.0 / 990.0), 1.25, ""),
+            Criterion::at_most(
+                "milliseconds more than with 10",
+                more(2),
+                100.0,
+                "each file is opened, asked for its size, read and closed",
+            ),
+            Criterion::at_most(
+                "times the cost of a migration among 1,000",
+                more(2) / more(1).max(1.0) / (9_990.0 / 990.0),
+                1.25,
+                "",
+            ),
         ],
         figures,
         notes: vec!["The ledger holds all but ten of them.".to_owned()],

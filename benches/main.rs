@@ -4,7 +4,11 @@
 //! `make bench` gives in BENCH_BINARY the binary as it is in the image. A word on the command line runs only the goals whose heading holds it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it measures is its output")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it measures is its output"
+)]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded to three digits")]
 
 mod goals;

@@ -101,7 +101,12 @@ fn timed(job: Job) -> Duration {
     let status = command.status();
     let took = started.elapsed();
     let status = status.unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
-    assert!(status.success(), "{:?}: {status}\n{}", command.get_program(), said(&errors));
+    assert!(
+        status.success(),
+        "{:?}: {status}\n{}",
+        command.get_program(),
+        said(&errors)
+    );
     drop(holds);
     took
 }
@@ -121,7 +126,12 @@ fn peak_memory(job: Job) -> u64 {
         }
         sleep(Duration::from_millis(1));
     };
-    assert!(status.success(), "{:?}: {status}\n{}", command.get_program(), said(&errors));
+    assert!(
+        status.success(),
+        "{:?}: {status}\n{}",
+        command.get_program(),
+        said(&errors)
+    );
     drop(holds);
     peak
 }

@@ -27,7 +27,14 @@ impl Peers {
         let sqlx = home.join("bin/sqlx");
         if !sqlx.is_file() {
             let mut cargo = Command::new("cargo");
-            cargo.args(["install", "sqlx-cli", "--version", SQLX, "--locked", "--no-default-features"]);
+            cargo.args([
+                "install",
+                "sqlx-cli",
+                "--version",
+                SQLX,
+                "--locked",
+                "--no-default-features",
+            ]);
             cargo.args(["--features", "postgres,rustls", "--root"]).arg(&home);
             installed(&mut cargo);
         }
@@ -45,7 +52,9 @@ impl Peers {
 
     pub fn sqlx(&self, stage: &Stage, database: &Database, way: Way, project: &Project) -> Command {
         let mut command = Command::new(&self.sqlx);
-        command.args(["migrate", "run", "--source"]).arg(project.of_tool("sqlx"));
+        command
+            .args(["migrate", "run", "--source"])
+            .arg(project.of_tool("sqlx"));
         command.env_clear().env("DATABASE_URL", stage.url(database, way));
         command
     }
@@ -56,13 +65,21 @@ impl Peers {
         command.args(["--no-dump-schema", "migrate"]);
         let url = stage.url(database, way);
         let separator = if url.contains('?') { '&' } else { '?' };
-        command.env_clear().env("DATABASE_URL", format!("{url}{separator}sslmode=disable"));
+        command
+            .env_clear()
+            .env("DATABASE_URL", format!("{url}{separator}sslmode=disable"));
         command
     }
 
     pub fn versions() -> String {
-        let dbmate = FILES[0].1.lines().find_map(|line| line.trim().strip_prefix("\"dbmate\": "));
-        format!("sqlx-cli {SQLX}, dbmate {}", dbmate.unwrap_or_default().trim_matches('"'))
+        let dbmate = FILES[0]
+            .1
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("\"dbmate\": "));
+        format!(
+            "sqlx-cli {SQLX}, dbmate {}",
+            dbmate.unwrap_or_default().trim_matches('"')
+        )
     }
 }
 

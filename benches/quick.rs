@@ -62,7 +62,10 @@ fn compare(figures: &Figures, expected: &str) -> ExitCode {
         };
         println!("{value:>12} {before:>12}  {name}{verdict}");
     }
-    for (name, _) in expected.iter().filter(|(known, _)| figures.iter().all(|(name, _)| name != known)) {
+    for (name, _) in expected
+        .iter()
+        .filter(|(known, _)| figures.iter().all(|(name, _)| name != known))
+    {
         println!("{:>12} {:>12}  {name}: NOT MEASURED", "", "");
         worse += 1;
     }
@@ -99,7 +102,10 @@ fn conversations(server: &Server, figures: &mut Figures) {
         let mut add = |name: &str, value: f64| figures.push((format!("{what}: {name}"), value));
         add("round trips behind the login", proxy.round_trips() as f64);
         add("messages of the simple query protocol", proxy.messages('Q') as f64);
-        add("messages of the extended query protocol", (proxy.messages('P') + proxy.messages('S')) as f64);
+        add(
+            "messages of the extended query protocol",
+            (proxy.messages('P') + proxy.messages('S')) as f64,
+        );
         add("bytes sent", proxy.bytes(Direction::ToServer) as f64);
         add("bytes received", proxy.bytes(Direction::ToClient) as f64);
         // One is what the question itself takes.
@@ -110,7 +116,10 @@ fn conversations(server: &Server, figures: &mut Figures) {
 /// What is asked of S3.
 fn requests(server: &Server, figures: &mut Figures) {
     let s3 = S3::start();
-    for (what, entries) in [("prisma.zip of 1 MB", 0), ("prisma.zip of 100 MB with 40,000 entries", 40_000)] {
+    for (what, entries) in [
+        ("prisma.zip of 1 MB", 0),
+        ("prisma.zip of 100 MB with 40,000 entries", 40_000),
+    ] {
         let project = Project::new(100);
         s3.put("artifacts", "prisma.zip", packages::zip(&project, entries));
         let database = server.database();
@@ -138,16 +147,24 @@ fn instructions(server: &Server, figures: &mut Figures) {
     let few = of_run("nothing pending, 10 applied", &Project::new(10), 10);
     let many = of_run("nothing pending, 510 applied", &Project::new(510), 510);
     let pending = of_run("50 pending, 10 applied", &Project::new(60), 10);
-    let script: String = (0..2_000).map(|n| format!("INSERT INTO \"Article0\" (\"title\") VALUES ('it''s {n}');\n")).collect();
+    let script: String = (0..2_000)
+        .map(|n| format!("INSERT INTO \"Article0\" (\"title\") VALUES ('it''s {n}');\n"))
+        .collect();
     let bulk = Project::new(1);
-    bulk.history.write(format!("migrations/{}/migration.sql", bulk.names[0]), small(0) + &script);
+    bulk.history.write(
+        format!("migrations/{}/migration.sql", bulk.names[0]),
+        small(0) + &script,
+    );
     let statements = of_run("one pending with 2,000 INSERTs", &bulk, 0);
     for (what, value) in [
         ("one more applied migration", (many - few) / 500.0),
         ("one more pending migration", (pending - few) / 50.0),
         ("one more INSERT", (statements - few) / 2_000.0),
     ] {
-        figures.push((format!("{what}: instructions, in thousandths of a start"), rounded(value / start * 1e3)));
+        figures.push((
+            format!("{what}: instructions, in thousandths of a start"),
+            rounded(value / start * 1e3),
+        ));
     }
 }
 
@@ -162,12 +179,18 @@ fn counted(command: &mut Command) -> f64 {
     valgrind.args(["--tool=callgrind", "--read-inline-info=no", "--read-var-info=no"]);
     valgrind.arg(format!("--callgrind-out-file={}", out.display()));
     valgrind.arg(command.get_program()).args(command.get_args());
-    valgrind.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    valgrind
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     valgrind.env("PATH", env::var_os("PATH").unwrap_or_default());
     succeed(&mut valgrind);
     let text = fs::read_to_string(&out).expect("callgrind writes its counts");
-    let total = text.lines().find_map(|line| line.strip_prefix("summary: ").or_else(|| line.strip_prefix("totals: ")));
-    total.and_then(|count| count.trim().parse().ok()).expect("callgrind's summary")
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("summary: ").or_else(|| line.strip_prefix("totals: ")));
+    total
+        .and_then(|count| count.trim().parse().ok())
+        .expect("callgrind's summary")
 }
 
 fn deploy(url: &str, source: &Path) -> Command {
@@ -177,7 +200,14 @@ fn deploy(url: &str, source: &Path) -> Command {
 }
 
 fn succeed(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{:?}: {}\n{said}", command.get_program(), output.status);
+    assert!(
+        output.status.success(),
+        "{:?}: {}\n{said}",
+        command.get_program(),
+        output.status
+    );
 }

@@ -23,9 +23,15 @@ pub fn figures(measured: &Measured) -> String {
     for figures in &measured.figures {
         let (median, least, most) = (figures.median(), figures.least(), figures.most());
         let times = median / first;
-        let _ = write!(table, "| {} | {median:.3} s | {least:.3} s | {most:.3} s | {times:.3} |", figures.name);
+        let _ = write!(
+            table,
+            "| {} | {median:.3} s | {least:.3} s | {most:.3} s | {times:.3} |",
+            figures.name
+        );
         if with_memory {
-            let memory = figures.memory.map_or(String::new(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+            let memory = figures
+                .memory
+                .map_or(String::new(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
             let _ = write!(table, " {memory} |");
         }
         table.push('\n');
@@ -103,24 +109,40 @@ const HOW: &str = "
 /// Runnable processes over the last minute.
 fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default()
+    text.split(' ')
+        .next()
+        .and_then(|load| load.parse().ok())
+        .unwrap_or_default()
 }
 
 fn machine() -> Vec<(&'static str, String)> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default();
         line.trim_start_matches([' ', '\t', ':']).trim().to_owned()
     };
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let memory: u64 = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    let memory: u64 = field(&read("/proc/meminfo"), "MemTotal")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or(0);
     vec![
-        ("processors", format!("{processors} x {}", field(&read("/proc/cpuinfo"), "model name"))),
+        (
+            "processors",
+            format!("{processors} x {}", field(&read("/proc/cpuinfo"), "model name")),
+        ),
         ("memory", format!("{} GiB", (memory >> 20) + 1)),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
         (
             "prisma-migrate-task",
-            format!("{}, commit {}", env!("CARGO_PKG_VERSION"), said("git", &["rev-parse", "--short", "HEAD"])),
+            format!(
+                "{}, commit {}",
+                env!("CARGO_PKG_VERSION"),
+                said("git", &["rev-parse", "--short", "HEAD"])
+            ),
         ),
         ("Rust", said("rustc", &["--version"])),
         ("PostgreSQL and psql", said("pg_config", &["--version"])),

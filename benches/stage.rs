@@ -89,7 +89,9 @@ impl Stage {
             Way::Port(port) => (database.host().to_owned(), port),
         };
         command.env("PGHOST", host).env("PGPORT", port.to_string());
-        command.env("PGUSER", database.user()).env("PGDATABASE", database.name());
+        command
+            .env("PGUSER", database.user())
+            .env("PGDATABASE", database.name());
         command.env("PGPASSWORD", database.password());
         command
     }
@@ -118,7 +120,13 @@ pub fn record(database: &Database, project: &Project, first: usize, times: usize
         for (offset, script) in scripts.iter().enumerate() {
             let n = at * 1000 + offset;
             let comma = if offset == 0 { "" } else { ", " };
-            write!(values, "{comma}({n}, '{}', '{}')", project.names[n], sha256(script.as_bytes())).expect("a string");
+            write!(
+                values,
+                "{comma}({n}, '{}', '{}')",
+                project.names[n],
+                sha256(script.as_bytes())
+            )
+            .expect("a string");
         }
         let sql = format!(
             "INSERT INTO _prisma_migrations (id, checksum, migration_name, started_at, finished_at, applied_steps_count) \
@@ -128,7 +136,9 @@ pub fn record(database: &Database, project: &Project, first: usize, times: usize
         client.batch_execute(&sql).expect("rows of the ledger");
     }
     let mut superuser = database.superuser();
-    superuser.batch_execute("VACUUM ANALYZE _prisma_migrations").expect("a vacuum");
+    superuser
+        .batch_execute("VACUUM ANALYZE _prisma_migrations")
+        .expect("a vacuum");
     superuser.batch_execute("CHECKPOINT").expect("a checkpoint");
 }
 

@@ -133,6 +133,27 @@ pub enum Origin {
     },
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Zip { path, .. } | Origin::Folder { path } => write!(f, "{}", path.display()),
+            Origin::S3 {
+                bucket,
+                key,
+                version_id,
+                etag,
+                ..
+            } => Source::S3(s3::Address {
+                bucket: bucket.clone(),
+                key: key.clone(),
+                version_id: version_id.clone(),
+                etag: etag.clone(),
+            })
+            .fmt(f),
+        }
+    }
+}
+
 /// Reads the migrations of a source. `migrations_path` is `--migrations-path`, relative to the source's root; without it the folder is searched for.
 ///
 /// # Errors
@@ -195,6 +216,20 @@ fn from_zip(path: PathBuf, wanted: Option<&str>, limits: &Limits) -> Result<Arti
     let size = file.metadata().map_err(Cause::File)?.len();
     let contents = archive::read(BufReader::new(file), wanted, limits)?;
     from_archive(Origin::Zip { path, size }, contents)
+}
+
+/// Reads the migrations of a zip in memory. `path`: what it is called.
+///
+/// # Errors
+/// See [`Cause`].
+#[cfg(feature = "client")]
+pub fn of_bytes(path: &str, zip: &[u8], wanted: Option<&str>, limits: &Limits) -> Result<Artifact, Cause> {
+    let contents = archive::read(std::io::Cursor::new(zip), wanted, limits)?;
+    let origin = Origin::Zip {
+        path: path.into(),
+        size: zip.len() as u64,
+    };
+    from_archive(origin, contents)
 }
 
 fn from_archive(origin: Origin, contents: archive::Contents) -> Result<Artifact, Cause> {

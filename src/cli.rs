@@ -119,7 +119,16 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
         let Some(long) = argument.get_long().filter(|long| {
             !matches!(
                 *long,
-                "help" | "version" | "applied" | "rolled-back" | "retry" | "to" | "file" | "confirm"
+                "help"
+                    | "version"
+                    | "applied"
+                    | "rolled-back"
+                    | "retry"
+                    | "to"
+                    | "file"
+                    | "file-version-id"
+                    | "output"
+                    | "confirm"
             )
         }) else {
             return argument;

@@ -74,6 +74,8 @@ pub struct Outcome {
     pub schema: Option<Schema>,
     /// What `execute` ran and was not rolled back.
     pub executed: Vec<Executed>,
+    /// Where the rows of `execute` are; none where they went to standard output.
+    pub written: Option<Written>,
     /// What is unusual and was not refused.
     pub warnings: Vec<String>,
     /// Why it failed.
@@ -131,6 +133,18 @@ pub struct Executed {
     pub rows: Option<u64>,
 }
 
+/// The rows of `execute`, in a file or in S3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
+pub struct Written {
+    /// The path, or `s3://bucket/key`.
+    pub place: String,
+    /// How many rows.
+    pub rows: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
 impl Outcome {
     /// The outcome of a run that has just begun.
     pub fn new(verb: &'static str, run_id: String) -> Outcome {
@@ -160,6 +174,7 @@ impl Outcome {
             drift: Vec::new(),
             schema: None,
             executed: Vec::new(),
+            written: None,
             warnings: Vec::new(),
             failure: None,
         }
@@ -177,9 +192,14 @@ impl Outcome {
             }
         };
         let result = match (self.exit_code, &*self.verb) {
+            (Exit::Success, "upload") => match self.artifact.as_ref().map(|artifact| &artifact.origin) {
+                Some(Origin::S3 { .. }) => "uploaded",
+                _ => "packed",
+            },
             (Exit::Success, "drift") => "no_drift",
             (Exit::Success, "resolve" | "baseline" | "adopt") => "resolved",
-            (Exit::Success, "execute") => "executed",
+            // What was executed stays so, wherever its rows are.
+            (Exit::Success | Exit::Report, "execute") => "executed",
             (Exit::Success, "plan") if !self.pending.is_empty() => "planned",
             (Exit::Success, _) if self.applied.is_empty() && self.seeded.is_none() => "up_to_date",
             (Exit::Success, _) => "applied",

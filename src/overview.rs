@@ -205,7 +205,10 @@ mod tests {
     fn row(migration: &str, state: Recorded) -> Attempt {
         Attempt {
             migration: migration.to_owned(),
-            checksum: Script::read(migration.as_bytes().to_vec()).checksum().unwrap().to_owned(),
+            checksum: Script::read(migration.as_bytes().to_vec())
+                .checksum()
+                .unwrap()
+                .to_owned(),
             state,
             started_at: "2026-01-01T00:00:00.000Z".into(),
             ended_at: None,

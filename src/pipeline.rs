@@ -4,6 +4,7 @@
 //! there is none, this side makes one of what ECS knows.
 
 pub mod attend;
+pub mod bucket;
 pub mod clients;
 pub mod command;
 pub mod ending;
@@ -17,6 +18,10 @@ pub mod snapshot;
 pub mod start;
 pub mod state;
 mod tags;
+pub mod upload;
+pub mod uploaded;
+pub mod wait;
+pub mod zip;
 
 use crate::cli::{ClientVerb, LogFormat};
 use crate::exit::Exit;
@@ -64,6 +69,8 @@ fn act(verb: ClientVerb, own: &Outcome) -> Result<Outcome, Failure> {
     let outcome = runtime.block_on(async {
         match verb {
             ClientVerb::Run(args) => run::run(&args, &mut interrupt, own).await,
+            ClientVerb::Wait(args) => wait::wait(&args, &mut interrupt, own).await,
+            ClientVerb::Upload(args) => upload::upload(&args, &mut interrupt, own).await,
         }
     });
     // Standard input that is being read, or a look-up of a host name, cannot be interrupted: the end is not for them to hold up.

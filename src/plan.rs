@@ -308,7 +308,9 @@ fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet
         }
     }
     if let Some(more @ 1..) = missing.len().checked_sub(NAMED) {
-        found.push(format!("{more} more migrations were applied and are missing from the artifact"));
+        found.push(format!(
+            "{more} more migrations were applied and are missing from the artifact"
+        ));
     }
     found
 }

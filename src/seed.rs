@@ -19,10 +19,12 @@ use crate::sql::quote;
 use crate::sql::script::statements;
 use crate::stop::{self, Stop};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const OURS: &str = "prisma-migrate-task/1 seed=";
 const PENDING: &str = "prisma-migrate-task/1 seed=pending";
+const NOT_SEEN: &str =
+    "the migrations are applied; whether the seed is, the next deploy reads from the comment on the migrations table";
 
 /// A seed that can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,28 @@ pub fn of(named: Option<&Path>, artifact: &Artifact) -> Result<Option<Sql>, Fail
     Ok(Some(Sql { path, text }))
 }
 
+impl Sql {
+    fn sha256(&self) -> String {
+        sha256(self.text.as_bytes())
+    }
+
+    /// The comment that it commits with.
+    fn done(&self) -> String {
+        format!("{OURS}done sha256={}", self.sha256())
+    }
+
+    /// What the outcome says of it when it has run.
+    pub fn ran(&self, took: Duration) -> Seeded {
+        let duration_ms = millis(took);
+        tracing::info!(seed = self.path, duration_ms, "seeded");
+        Seeded {
+            path: self.path.clone(),
+            sha256: self.sha256(),
+            duration_ms,
+        }
+    }
+}
+
 fn unusable(path: &str, why: &str) -> Failure {
     Failure::new(
         Exit::Artifact,
@@ -94,6 +118,14 @@ pub async fn is_expected(session: &Session, ledger: &Ledger) -> Result<bool, Fai
     Ok(noted(session, ledger).await?.as_deref() == Some(PENDING))
 }
 
+/// Whether this seed has run.
+///
+/// # Errors
+/// The server's.
+pub async fn has_run(session: &Session, ledger: &Ledger, seed: &Sql) -> Result<bool, Failure> {
+    Ok(noted(session, ledger).await? == Some(seed.done()))
+}
+
 /// What the comment on the migrations table says of the seed.
 async fn noted(session: &Session, ledger: &Ledger) -> Result<Option<String>, Failure> {
     let sql = format!(
@@ -113,12 +145,8 @@ async fn noted(session: &Session, ledger: &Ledger) -> Result<Option<String>, Fai
 pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) -> Result<Seeded, Failure> {
     let started = Instant::now();
     tracing::info!(seed = seed.path, "seeding");
-    let digest = sha256(seed.text.as_bytes());
     let mut tail = message::before_close(session.made_setting("role"));
-    tail.push(comment(
-        ledger,
-        &format!("prisma-migrate-task/1 seed=done sha256={digest}"),
-    ));
+    tail.push(comment(ledger, &seed.done()));
     tail.extend(message::fresh(&session.kept_settings()));
     let mut message = Message::new(&seed.text, 0, &[], &tail);
     session.set_subject(Some(&seed.path));
@@ -129,21 +157,12 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
     let state = "the migrations are applied; of the seed nothing is in the database, and the next deploy runs it";
     let failure = match sent.map(|sent| (sent.completed, sent.error)) {
         None => {
-            return Err(interrupted(
-                stop,
-                "the migrations are applied; whether the seed is, the next deploy reads from the comment on the migrations table",
-            ));
+            return Err(interrupted(stop, NOT_SEEN));
         }
-        Some((_, None)) => {
-            let duration_ms = millis(started.elapsed());
-            tracing::info!(seed = seed.path, duration_ms, "seeded");
-            return Ok(Seeded {
-                path: seed.path.clone(),
-                sha256: digest,
-                duration_ms,
-            });
+        Some((_, None)) => return Ok(seed.ran(started.elapsed())),
+        Some((_, Some(error))) if error.closed => {
+            return Err(open::unusable("the connection was lost while the seed ran", &error).state(NOT_SEEN));
         }
-        Some((_, Some(error))) if error.closed => open::unusable("the connection was lost while the seed ran", &error),
         Some((_, Some(error))) if stop.reason().is_some() && error.is(&["57014"]) => {
             return Err(interrupted(stop, state));
         }

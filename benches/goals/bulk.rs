@@ -51,7 +51,9 @@ pub fn measure(stage: &Stage) -> Measured {
 
 fn script() -> (String, usize) {
     let mut script = String::with_capacity(BYTES + (1 << 20));
-    script.push_str("CREATE TABLE \"Reading\" (\"id\" INTEGER NOT NULL, \"sensor\" TEXT NOT NULL, \"note\" TEXT NOT NULL);\n");
+    script.push_str(
+        "CREATE TABLE \"Reading\" (\"id\" INTEGER NOT NULL, \"sensor\" TEXT NOT NULL, \"note\" TEXT NOT NULL);\n",
+    );
     let note = "It was a bright cold day in April, and the clocks were striking thirteen. ".repeat(12);
     let (mut row, mut statements) = (0, 0);
     while script.len() < BYTES {

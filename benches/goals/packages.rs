@@ -25,7 +25,10 @@ pub fn measure(stage: &Stage) -> Measured {
         shell.args(["-c", "curl -sS --fail --aws-sigv4 aws:amz:eu-west-1:s3 --user \"$USER\" -o prisma.zip \"$URL\" && unzip -q prisma.zip -d out"]);
         shell.current_dir(folder.path());
         shell.env("USER", format!("{}:{}", s3.access_key(), s3.secret_key()));
-        shell.env("URL", format!("http://127.0.0.1:{}/artifacts/app/prisma.zip", link.port()));
+        shell.env(
+            "URL",
+            format!("http://127.0.0.1:{}/artifacts/app/prisma.zip", link.port()),
+        );
         Job::new(shell, folder)
     };
     let ours = || {
@@ -70,7 +73,8 @@ pub fn zip(project: &Project, packages: usize) -> Vec<u8> {
         zip.start_file(name, SimpleFileOptions::default()).expect("an entry");
         zip.write_all(script.as_bytes()).expect("its bytes");
     }
-    zip.start_file("prisma/migrations/migration_lock.toml", stored).expect("an entry");
+    zip.start_file("prisma/migrations/migration_lock.toml", stored)
+        .expect("an entry");
     zip.write_all(b"provider = \"postgresql\"").expect("its bytes");
     zip.finish().expect("a zip").into_inner()
 }

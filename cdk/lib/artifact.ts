@@ -43,6 +43,7 @@ export interface ResolvedArtifact {
   readonly bucket: IBucket;
   readonly key: string;
   readonly versioned: boolean;
+  readonly encryptionKey?: IKey;
   readonly statements: PolicyStatement[];
 }
 
@@ -69,5 +70,5 @@ export function resolveArtifact(scope: Construct, construct: string, artifact: M
       }),
     );
   }
-  return { bucket, key, versioned, statements };
+  return { bucket, key, versioned, encryptionKey, statements };
 }

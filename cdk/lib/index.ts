@@ -1,5 +1,6 @@
 export * from './alarms.js';
 export * from './artifact.js';
+export * from './client-rights.js';
 export * from './contract.js';
 export * from './database.js';
 export * from './image.js';

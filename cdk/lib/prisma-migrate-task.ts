@@ -12,6 +12,7 @@ import { Construct } from 'constructs';
 import { acknowledgeWildcard } from './acknowledge.js';
 import { MigrateAlarms } from './alarms.js';
 import { type MigrateArtifact, type ResolvedArtifact, resolveArtifact } from './artifact.js';
+import { ClientRights, type RunRights } from './client-rights.js';
 import { CONTAINER_NAME, IMAGE_USER, SETTINGS } from './contract.js';
 import { databaseAccess, type MigrateDatabase } from './database.js';
 import { containerImage, type MigrateImage } from './image.js';
@@ -140,6 +141,13 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   readonly subnetIds: string[];
   readonly assignPublicIp: boolean;
   readonly artifact: ResolvedArtifact;
+  /**
+   * Where each run's outcome is kept.
+   * Undefined where that is nowhere but in the log.
+   */
+  readonly reports?: Required<ReportPlace>;
+  /** The names by which RDS knows the database, where it is an instance or a cluster: what a snapshot is taken of. */
+  readonly databaseNames: { readonly instance?: string; readonly cluster?: string };
   /** What was given as settings. */
   readonly settings: Readonly<Record<string, string>>;
   /**
@@ -176,6 +184,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
 
     const database = databaseAccess(this, this.node.path, props.database);
     this.artifact = resolveArtifact(this, this.node.path, props.artifact);
+    this.reports = props.reports && { bucket: props.reports.bucket, prefix: props.reports.prefix ?? 'reports' };
+    this.databaseNames = { instance: props.database.instance?.instanceIdentifier, cluster: props.database.cluster?.clusterIdentifier };
     database.connect(this.securityGroup);
 
     this.family = props.family ?? Names.uniqueResourceName(this, { maxLength: 100, separator: '-' });
@@ -202,7 +212,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
         ARTIFACT_BUCKET: this.artifact.bucket.bucketName,
         PRISMA_ARTIFACT_KEY: this.artifact.key,
         ...database.environment,
-        ...this.reports(props.reports),
+        ...this.allowReports(),
         STOP_WITHIN: `${stopTimeout.toSeconds() - 10}s`,
         ...this.settings,
       },
@@ -221,7 +231,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
 
     if (props.startOnUpload ?? true) this.uploadRule = new UploadRule(this, 'Upload', { task: this });
     if (props.alarmTopic) new MigrateAlarms(this, 'Alarms', { task: this, topic: props.alarmTopic, uploadRule: this.uploadRule });
-    this.outputs(stack, props.outputPrefix ?? 'Migrate', props.reports);
+    this.outputs(stack, props.outputPrefix ?? 'Migrate');
     this.acknowledge();
   }
 
@@ -243,7 +253,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     return Stack.of(this).formatArn({ service: 'ecs', resource: 'task', resourceName: `${this.cluster.clusterName}/*` });
   }
 
-  private runStatements(): PolicyStatement[] {
+  /** RunTask on this family in this cluster, and PassRole of its two roles to ECS alone. */
+  runStatements(): PolicyStatement[] {
     return [
       new PolicyStatement({
         actions: ['ecs:RunTask'],
@@ -259,19 +270,21 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   }
 
   /**
-   * Lets somebody start the task, follow it, stop it and read its log: what `run` and `wait` call. It lets them run any SQL as the task's database
-   * user.
+   * Lets somebody start the task, follow it, stop it and read its log: what `run` calls. It lets them run any SQL as the task's database user. With
+   * `snapshotBefore` it lets them take a snapshot of the database too.
    */
-  grantRun(grantee: IGrantable): Grant {
-    for (const statement of this.runStatements()) grantee.grantPrincipal.addToPrincipalPolicy(statement);
-    Grant.addToPrincipal({
-      grantee,
-      actions: ['ecs:DescribeTasks', 'ecs:StopTask'],
-      resourceArns: [this.taskArns],
-      conditions: { ArnEquals: { 'ecs:cluster': this.cluster.clusterArn } },
-    });
-    // The ARN of a log group ends in :*, which stands for its streams.
-    return Grant.addToPrincipal({ grantee, actions: ['logs:GetLogEvents'], resourceArns: [this.logGroup.logGroupArn] });
+  grantRun(grantee: IGrantable, rights: RunRights = {}): Grant {
+    return new ClientRights(this, grantee).run(rights);
+  }
+
+  /** Lets somebody wait for what an upload started: what `wait` calls. It lets them start nothing. */
+  grantWait(grantee: IGrantable): Grant {
+    return new ClientRights(this, grantee).wait();
+  }
+
+  /** Lets somebody upload prisma.zip and wait for what that starts: what `upload` calls. It lets them apply any migration. */
+  grantUpload(grantee: IGrantable): Grant {
+    return new ClientRights(this, grantee).upload();
   }
 
   /** Lets a role start the task, and nothing else: RunTask on this family in this cluster, PassRole of its two roles to ECS alone. */
@@ -304,27 +317,33 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     return group;
   }
 
-  private reports(reports: ReportPlace | undefined): Record<string, string> {
-    if (!reports) return {};
-    const prefix = reports.prefix ?? 'reports';
+  /** A report for each run, the rows of `execute --output`, and SQL that `run` hands over in S3. */
+  private allowReports(): Record<string, string> {
+    if (!this.reports) return {};
+    const { bucket, prefix } = this.reports;
     if (prefix === '' || /^\/|\/$|[*?]/.test(prefix)) {
       this.refuse(`reports.prefix "${prefix}" is no folder: give it without a slash at either end and without * and ?.`);
     }
-    this.taskDefinition.addToTaskRolePolicy(new PolicyStatement({ actions: ['s3:PutObject'], resources: [reports.bucket.arnForObjects(`${prefix}/*`)] }));
-    acknowledgeWildcard(this.taskDefinition, reports.bucket.arnForObjects(`${prefix}/*`), 'Each run writes a report of its own below one prefix.');
-    if (reports.bucket.encryptionKey) {
+    const allow = (actions: string[], resource: string, reason: string) => {
+      this.taskDefinition.addToTaskRolePolicy(new PolicyStatement({ actions, resources: [resource] }));
+      acknowledgeWildcard(this.taskDefinition, resource, reason);
+    };
+    // Rows are sent in parts, and taken back where the run fails.
+    allow(['s3:PutObject', 's3:AbortMultipartUpload'], bucket.arnForObjects(`${prefix}/*`), 'Each run writes a report of its own below one prefix.');
+    allow(['s3:GetObject'], bucket.arnForObjects(`${prefix}/sql/*`), 'Each run reads SQL of its own below one prefix.');
+    if (bucket.encryptionKey) {
       this.taskDefinition.addToTaskRolePolicy(
         new PolicyStatement({
-          actions: ['kms:GenerateDataKey'],
-          resources: [reports.bucket.encryptionKey.keyArn],
+          actions: ['kms:GenerateDataKey', 'kms:Decrypt'],
+          resources: [bucket.encryptionKey.keyArn],
           conditions: { StringEquals: { 'kms:ViaService': `s3.${Stack.of(this).region}.amazonaws.com` } },
         }),
       );
     }
-    return { REPORT_PREFIX: `s3://${reports.bucket.bucketName}/${prefix}` };
+    return { REPORT_PREFIX: this.reportsUrl(this.reports) };
   }
 
-  private outputs(stack: Stack, prefix: string, reports: ReportPlace | undefined): void {
+  private outputs(stack: Stack, prefix: string): void {
     if (!/^[A-Za-z][A-Za-z0-9]*$/.test(prefix)) this.refuse(`outputPrefix "${prefix}" takes letters and digits, a letter first.`);
     const values: Record<string, string> = {
       Cluster: this.cluster.clusterArn,
@@ -336,8 +355,13 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
       LogGroup: this.logGroup.logGroupName,
       Artifact: `s3://${this.artifact.bucket.bucketName}/${this.artifact.key}`,
     };
-    if (reports) values.Reports = this.reportsOutput(reports);
-    if (this.uploadRule) values.DeadLetters = this.uploadRule.deadLetters.queueUrl;
+    if (this.reports) values.Reports = this.reportsUrl(this.reports);
+    if (this.uploadRule) {
+      values.Rule = this.uploadRule.rule.ref;
+      values.DeadLetters = this.uploadRule.deadLetters.queueUrl;
+    }
+    if (this.databaseNames.instance !== undefined) values.DatabaseInstance = this.databaseNames.instance;
+    if (this.databaseNames.cluster !== undefined) values.DatabaseCluster = this.databaseNames.cluster;
     for (const [name, value] of Object.entries(values)) {
       if (stack.node.tryFindChild(`${prefix}${name}`)) {
         this.refuse(`the stack has an output ${prefix}${name} already: give one of its two tasks another outputPrefix.`);
@@ -346,8 +370,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     }
   }
 
-  private reportsOutput(reports: ReportPlace): string {
-    return `s3://${reports.bucket.bucketName}/${reports.prefix ?? 'reports'}`;
+  private reportsUrl({ bucket, prefix }: Required<ReportPlace>): string {
+    return `s3://${bucket.bucketName}/${prefix}`;
   }
 
   /** Why what cdk-nag finds is as it is. */

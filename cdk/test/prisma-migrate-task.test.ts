@@ -144,7 +144,7 @@ describe('the task role may do', () => {
   test('with reports: write below that prefix', () => {
     const template = made((stack) => ({ reports: { bucket: stack.bucket, prefix: 'migrations' } })).template();
     const rights = statements(template, 'MigrateDefinitionTaskRole');
-    expect(rights.find(({ Action }) => Action === 's3:PutObject')!.Resource).toEqual({
+    expect(rights.find(({ Action }) => Action.includes('s3:PutObject'))!.Resource).toEqual({
       'Fn::Join': ['', [{ 'Fn::GetAtt': [expect.stringMatching(/^Artifacts/), 'Arn'] }, '/migrations/*']],
     });
     expect(JSON.stringify(variables(template).REPORT_PREFIX)).toMatch(/s3:\/\/.*\/migrations/);
@@ -264,13 +264,50 @@ describe('the topic is told', () => {
   });
 });
 
-describe('grantRun', () => {
-  test('grants what run and wait call', () => {
-    const { stack, task, template } = made();
-    task.grantRun(new Role(stack, 'Operator', { assumedBy: new AccountRootPrincipal() }));
-    const rights = statements(template(), 'Operator');
-    expect(rights.map(({ Action }) => Action)).toEqual(['ecs:RunTask', 'iam:PassRole', ['ecs:DescribeTasks', 'ecs:StopTask'], 'logs:GetLogEvents']);
-    expect(rights.every(({ Resource }) => Resource !== '*')).toBe(true);
+describe('whoever uses the program from outside may', () => {
+  type Rights = (task: PrismaMigrateTask, operator: Role) => unknown;
+  function granted(rights: Rights, more: (stack: Newsroom) => Partial<PrismaMigrateTaskProps> = () => ({})) {
+    const { stack, task, template } = made((newsroom) => ({ reports: { bucket: newsroom.bucket }, ...more(newsroom) }));
+    rights(task, new Role(stack, 'Operator', { assumedBy: new AccountRootPrincipal() }));
+    return statements(template(), 'Operator');
+  }
+  const actions = (rights: ReturnType<typeof granted>) => rights.flatMap(({ Action }) => Action).sort();
+  const FOLLOW = ['cloudformation:DescribeStacks', 'ecs:DescribeTasks', 'logs:GetLogEvents', 's3:GetObject', 'tag:GetResources'];
+
+  test('start, follow and stop it with grantRun', () => {
+    const rights = granted((task, operator) => task.grantRun(operator));
+    expect(actions(rights)).toEqual([...FOLLOW, 'ecs:RunTask', 'ecs:StopTask', 'iam:PassRole', 's3:PutObject'].sort());
+    const everywhere = rights.filter(({ Resource }) => Resource === '*');
+    expect(everywhere.map(({ Action }) => Action)).toEqual(['tag:GetResources']);
+    expect(JSON.stringify(rights.find(({ Action }) => Action === 's3:PutObject')!.Resource)).toContain('/reports/sql/*');
+  });
+
+  test('take a snapshot first where it is asked for', () => {
+    const rights = granted((task, operator) => task.grantRun(operator, { snapshotBefore: true }));
+    expect(actions(rights).filter((action) => action.startsWith('rds:'))).toEqual([
+      'rds:AddTagsToResource', 'rds:CreateDBSnapshot', 'rds:DescribeDBSnapshots',
+    ]);
+    const taking = rights.find(({ Action }) => Action.includes('rds:CreateDBSnapshot'))!;
+    expect(JSON.stringify(taking.Resource)).toMatch(/:db:.*Database.*:snapshot:before-\*/);
+  });
+
+  test('wait and start nothing with grantWait', () => {
+    const rights = granted((task, operator) => task.grantWait(operator));
+    expect(actions(rights)).toEqual([...FOLLOW, 'ecs:ListTasks', 's3:GetBucketNotification', 's3:GetObject', 's3:ListBucket'].sort());
+    const listing = rights.find(({ Action }) => Action === 'ecs:ListTasks')!;
+    expect(listing).toMatchObject({ Resource: '*', Condition: { ArnEquals: { 'ecs:cluster': expect.anything() } } });
+    expect(rights.find(({ Action }) => Action === 's3:ListBucket')!.Condition).toEqual({ StringLike: { 's3:prefix': 'reports/*' } });
+  });
+
+  test('upload that one key, with its encryption, and wait, with grantUpload', () => {
+    const rights = granted(
+      (task, operator) => task.grantUpload(operator),
+      (stack) => ({ artifact: { bucket: new Bucket(stack, 'Encrypted', { encryption: BucketEncryption.KMS, versioned: true }), key: KEY, versioned: true } }),
+    );
+    const upload = rights.find(({ Action }) => Action === 's3:PutObject')!;
+    expect(JSON.stringify(upload.Resource)).toContain(`/${KEY}`);
+    expect(actions(rights)).toEqual(expect.arrayContaining(['kms:GenerateDataKey', 's3:GetObjectVersion', 'ecs:ListTasks']));
+    expect(actions(rights)).not.toContain('ecs:RunTask');
   });
 });
 
@@ -278,8 +315,8 @@ describe('the outputs', () => {
   test('are where run and wait look', () => {
     const outputs = Object.keys(made((stack) => ({ reports: { bucket: stack.bucket } })).template().findOutputs('*'));
     expect(outputs.filter((name) => name.startsWith('Migrate')).sort()).toEqual([
-      'MigrateArtifact', 'MigrateAssignPublicIp', 'MigrateCluster', 'MigrateContainer', 'MigrateDeadLetters', 'MigrateLogGroup', 'MigrateReports',
-      'MigrateSecurityGroups', 'MigrateSubnets', 'MigrateTaskDefinition',
+      'MigrateArtifact', 'MigrateAssignPublicIp', 'MigrateCluster', 'MigrateContainer', 'MigrateDatabaseInstance', 'MigrateDeadLetters', 'MigrateLogGroup',
+      'MigrateReports', 'MigrateRule', 'MigrateSecurityGroups', 'MigrateSubnets', 'MigrateTaskDefinition',
     ]);
   });
 });

@@ -167,7 +167,13 @@ fn as_it_began(settings: &str) -> Vec<String> {
 }
 
 fn emptied() -> impl Iterator<Item = String> {
-    const HELD: [&str; 5] = ["CLOSE ALL", "UNLISTEN *", "DISCARD TEMP", "DISCARD SEQUENCES", "DEALLOCATE ALL"];
+    const HELD: [&str; 5] = [
+        "CLOSE ALL",
+        "UNLISTEN *",
+        "DISCARD TEMP",
+        "DISCARD SEQUENCES",
+        "DEALLOCATE ALL",
+    ];
     HELD.into_iter().map(str::to_owned)
 }
 

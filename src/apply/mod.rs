@@ -260,7 +260,10 @@ impl Applier<'_> {
                 false => (sent, seen),
             }
         };
-        self.stop.ended(self.session, both).await.ok_or_else(|| self.not_in_time())
+        self.stop
+            .ended(self.session, both)
+            .await
+            .ok_or_else(|| self.not_in_time())
     }
 
     /// Sends both messages at once and reads both answers.
@@ -271,7 +274,10 @@ impl Applier<'_> {
     ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
         let script = self.session.script(std::mem::take(&mut message.text));
         let both = async { tokio::join!(script, self.ask(verdict)) };
-        self.stop.ended(self.session, both).await.ok_or_else(|| self.not_in_time())
+        self.stop
+            .ended(self.session, both)
+            .await
+            .ok_or_else(|| self.not_in_time())
     }
 
     async fn ask(&self, verdict: &str) -> Result<Verdict, ServerError> {

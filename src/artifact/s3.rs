@@ -3,6 +3,7 @@
 mod attempts;
 mod beside;
 pub mod failure;
+mod multipart;
 mod object;
 mod ranges;
 mod reader;
@@ -20,6 +21,7 @@ use aws_types::service_config::ServiceConfigKey;
 use crate::aws;
 pub(crate) use attempts::Attempts;
 use failure::{Failure, S3Error};
+pub use multipart::Multipart;
 pub use object::Object;
 pub use reader::{ObjectReader, read};
 
@@ -48,8 +50,8 @@ pub struct Address {
 /// S3, with the credentials, region and endpoint that the environment gives to any SDK program.
 #[derive(Clone, Debug)]
 pub struct S3 {
-    client: Client,
-    region: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) region: Option<String>,
 }
 
 impl S3 {
@@ -97,9 +99,6 @@ pub async fn whole(address: &Address, limit: u64) -> Result<Vec<u8>, S3Error> {
 pub async fn put(address: &Address, content_type: &str, content: Vec<u8>) -> Result<(), S3Error> {
     let S3 { client, region } = S3::of_environment().await?;
     let attempts = Attempts::default();
-    let retry = RetryConfig::standard()
-        .with_max_attempts(PUT_ATTEMPTS)
-        .with_max_backoff(PUT_BACKOFF);
     let request = client
         .put_object()
         .bucket(&address.bucket)
@@ -107,16 +106,18 @@ pub async fn put(address: &Address, content_type: &str, content: Vec<u8>) -> Res
         .content_type(content_type)
         .body(content.into())
         .customize()
-        .config_override(aws_sdk_s3::config::Config::builder().retry_config(retry))
+        .config_override(aws_sdk_s3::config::Config::builder().retry_config(persistent()))
         .interceptor(attempts.clone());
-    let failed = match request.send().await {
-        Ok(_) => return Ok(()),
-        Err(error) => Failure::of(&error),
-    };
-    Err(match failed.explain(address, region.as_deref(), attempts.count()) {
-        S3Error::Denied { arn, .. } => S3Error::PutDenied { arn },
-        error => error,
-    })
+    match request.send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::of(&error).explain_write(address, region.as_deref(), attempts.count())),
+    }
+}
+
+pub(crate) fn persistent() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(PUT_ATTEMPTS)
+        .with_max_backoff(PUT_BACKOFF)
 }
 
 async fn client(sdk: &SdkConfig) -> Result<Client, S3Error> {

@@ -1,8 +1,11 @@
 //! The flags of the client's verbs: what a laptop or a pipeline says of a task that runs elsewhere.
 
 use super::flags::{LogFormat, LogLevel};
+use super::value::duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to do with the task from outside.
 #[derive(Debug, Subcommand)]
@@ -10,6 +13,12 @@ pub enum ClientVerb {
     /// Start the migration task in ECS, follow its log, and end as it ends: plan, with --confirm deploy, or what stands behind --
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Wait for the task that an upload started, follow its log, and end as it ends
+    #[command(after_help = WAIT_EXAMPLES)]
+    Wait(WaitArgs),
+    /// Make a prisma.zip of a project's migrations, upload it, and wait for the task that this starts
+    #[command(after_help = UPLOAD_EXAMPLES)]
+    Upload(UploadArgs),
 }
 
 impl ClientVerb {
@@ -17,6 +26,8 @@ impl ClientVerb {
     pub fn name(&self) -> &'static str {
         match self {
             ClientVerb::Run(_) => "run",
+            ClientVerb::Wait(_) => "wait",
+            ClientVerb::Upload(_) => "upload",
         }
     }
 
@@ -24,6 +35,8 @@ impl ClientVerb {
     pub fn output(&self) -> &ClientOutputArgs {
         match self {
             ClientVerb::Run(args) => &args.output,
+            ClientVerb::Wait(args) => &args.said,
+            ClientVerb::Upload(args) => &args.said,
         }
     }
 }
@@ -60,6 +73,76 @@ pub struct RunArgs {
     /// A verb for the task with its flags: status, execute SQL, …; a file of --file is read here and its content is sent
     #[arg(value_name = "VERB", last = true)]
     pub words: Vec<String>,
+}
+
+const WAIT_EXAMPLES: &str = "Examples:
+  prisma-migrate-task wait --cfn-stack shop-PROD
+  prisma-migrate-task wait --cfn-stack shop-PROD --version-id 3HL4kqtJvjVBH40Nrjfkd
+  prisma-migrate-task wait --task arn:aws:ecs:eu-west-1:123456789012:task/shop/0123456789abcdef0123456789abcdef";
+
+const UPLOAD_EXAMPLES: &str = "Examples:
+  prisma-migrate-task upload --cfn-stack shop-PROD
+  prisma-migrate-task upload --no-wait --artifact s3://bucket/shop/PROD/db/prisma.zip ./prisma
+  prisma-migrate-task upload --output prisma.zip ./prisma";
+
+/// Flags of `wait`.
+#[derive(Args, Clone, Debug)]
+pub struct WaitArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: PlaceArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub upload: UploadedArgs,
+    /// The upload of this version of the artifact [default: the newest]
+    #[arg(long, value_name = "VERSION-ID")]
+    pub version_id: Option<String>,
+    /// The upload of the artifact with this etag, in a bucket without versioning [default: the newest]
+    #[arg(long, value_name = "ETAG", conflicts_with = "version_id")]
+    pub etag: Option<String>,
+    /// This task, by its ARN, and not the one that an upload started
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["version_id", "etag", "artifact"])]
+    pub task: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub said: ClientOutputArgs,
+}
+
+/// Which uploads are meant, and how long one has to start its task.
+#[derive(Args, Clone, Debug)]
+pub struct UploadedArgs {
+    /// Where prisma.zip lies: s3://bucket/key [default: the stack's output MigrateArtifact]
+    #[arg(long, value_name = "S3-URL")]
+    pub artifact: Option<String>,
+    /// How long an upload has to start its task
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub start_within: Duration,
+}
+
+/// Flags of `upload`.
+#[derive(Args, Clone, Debug)]
+pub struct UploadArgs {
+    /// The project, its prisma folder, or the migrations folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// The migrations folder inside it, where it is not found by itself; in the zip it has this path too
+    #[arg(long, value_name = "PATH")]
+    pub migrations_path: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: PlaceArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub upload: UploadedArgs,
+    /// End once it is uploaded
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub no_wait: bool,
+    /// Write the zip to this file, and upload nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["artifact", "no_wait"])]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub said: ClientOutputArgs,
 }
 
 /// The snapshot before a deploy.

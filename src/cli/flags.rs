@@ -185,10 +185,16 @@ pub struct ExecuteArgs {
     /// The SQL; `-`, or nothing away from a terminal: standard input
     #[arg(value_name = "SQL", conflicts_with = "file")]
     pub sql: Option<String>,
-    /// Read the SQL from this file
+    /// Read the SQL from this file, or from an object s3://bucket/key
     #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// How rows are printed [default: table on a terminal and with --log-format text, json elsewhere]
+    pub file: Option<String>,
+    /// Exactly this version of the object that --file names
+    #[arg(long, value_name = "VERSION-ID", requires = "file")]
+    pub file_version_id: Option<String>,
+    /// Write the rows to this file, or to an object s3://bucket/key; it is there once everything has succeeded, and not before
+    #[arg(long, value_name = "PLACE")]
+    pub output: Option<String>,
+    /// How rows are written [default: table on a terminal and with --log-format text, csv in an --output of that ending, json elsewhere]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Let it write, which only a person at a terminal may do otherwise
@@ -211,13 +217,14 @@ pub struct ExecuteArgs {
     pub time: TimeArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub output: OutputArgs,
+    pub said: OutputArgs,
 }
 
 pub(super) const EXECUTE_EXAMPLES: &str = "Examples:
   prisma-migrate-task execute 'SELECT count(*) FROM orders'
   prisma-migrate-task execute --confirm --file mend.sql
   prisma-migrate-task execute --format csv 'SELECT * FROM orders' > orders.csv
+  prisma-migrate-task execute --file s3://bucket/report.sql --output s3://bucket/report.csv
   prisma-migrate-task execute --confirm --no-transaction 'VACUUM (ANALYZE) orders'";
 
 /// How rows are printed.

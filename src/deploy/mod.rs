@@ -2,6 +2,7 @@
 
 mod beforehand;
 mod pending;
+mod turn;
 
 use crate::artifact::{self, Artifact, Source};
 use crate::database::lock::{self, LockError};
@@ -10,19 +11,17 @@ use crate::database::session::Session;
 use crate::drift;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{History, Ledger, State};
-use crate::losses::{Attempt, Losses};
+use crate::history::History;
+use crate::losses::Losses;
 use crate::migration::Migration;
-use crate::outcome::{Applied, ArtifactRead, Outcome, millis};
-use crate::prepare;
-use crate::recover::{self, RecoverError};
+use crate::outcome::{ArtifactRead, Outcome};
 use crate::seed;
 use crate::settings::Settings;
-use crate::stop::{self, Stop};
+use crate::stop::Stop;
 use crate::traces;
-use beforehand::{Early, check_drift, examine};
-use pending::apply;
+use beforehand::{Early, check_drift};
 use std::time::{Duration, Instant};
+use turn::{Turn, Turns};
 
 /// Applies what is pending.
 ///
@@ -67,24 +66,20 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         return Ok(Exit::Success);
     }
     early.forewarn(&opened, settings, outcome).await?;
-    let mut early = Some(early);
-    let mut losses = Losses::default();
+    let mut turns = Turns {
+        artifact: &artifact,
+        settings,
+        stop,
+        seed: seed.as_ref(),
+        early: Some(early),
+        losses: Losses::default(),
+        seed_sent: None,
+    };
     loop {
-        let lost = match locked(
-            &artifact,
-            early.take(),
-            seed.as_ref(),
-            &opened,
-            settings,
-            stop,
-            losses.attempt.as_ref(),
-            outcome,
-        )
-        .await
-        {
+        let lost = match turns.turn(&opened, outcome).await {
             Ok(Turn::Again) => continue,
-            Ok(Turn::Lost(attempt)) => losses.of(attempt),
-            Err(failure) if failure.connection_lost && stop.reason().is_none() => losses.count(failure),
+            Ok(Turn::Lost(attempt)) => turns.losses.of(attempt),
+            Err(failure) if failure.connection_lost && stop.reason().is_none() => turns.losses.count(failure),
             ended => {
                 if ended.is_ok() {
                     describe_schema(settings, &opened, outcome).await;
@@ -94,7 +89,9 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
             }
         };
         lost?;
-        opened = reopen(&terms, stop).await.map_err(|failure| losses.explain(failure))?;
+        opened = reopen(&terms, stop)
+            .await
+            .map_err(|failure| turns.losses.explain(failure))?;
     }
 }
 
@@ -189,101 +186,6 @@ pub async fn with_traces(session: &Session, migrations: &[Migration], mut failur
     failure
 }
 
-enum Turn {
-    /// Nothing is pending any more.
-    Done,
-    /// The lock was lost or given away: take it, read and plan again.
-    Again,
-    /// The session is gone.
-    Lost(Attempt),
-}
-
-/// One turn under the lock.
-#[allow(clippy::too_many_arguments, reason = "each is another thing that a turn depends on")]
-async fn locked<'a>(
-    artifact: &'a Artifact,
-    early: Option<Early<'a>>,
-    seed: Option<&seed::Sql>,
-    opened: &Opened,
-    settings: &Settings,
-    stop: &Stop,
-    lost: Option<&Attempt>,
-    outcome: &mut Outcome,
-) -> Result<Turn, Failure> {
-    writable(opened)?;
-    let session = &opened.session;
-    stop.unless(take_lock(session, settings)).await??;
-    let ledger = prepare::prepare(opened, settings.target.schema.as_deref()).await?;
-    if let Some(server) = &mut outcome.database {
-        server.ledger_schema = Some(ledger.schema().to_owned());
-    }
-    let mut history = open::read_history(session, &ledger).await?;
-    if let Some(row) = lost
-        .filter(|lost| !lost.sent)
-        .and_then(|lost| history.rows.iter().find(|row| row.id == lost.id))
-    {
-        recover::take_back(session, &ledger, row)
-            .await
-            .map_err(|error| open::unusable("what was announced and not sent could not be taken back", &error))?;
-        history = open::read_history(session, &ledger).await?;
-    }
-    // To drop an INVALID index is to wait for whoever uses its table.
-    let Some(settled) = stop.in_time(settle(session, &ledger, &history, artifact)).await else {
-        let state = "what an earlier run left is as it was; the next run settles it";
-        return Err(stop.reason().map_or_else(
-            || {
-                Failure::new(
-                    Exit::Unexpected,
-                    "it stopped without having been asked to",
-                    "report this as a bug",
-                )
-            },
-            |reason| stop::interrupted(reason, state),
-        ));
-    };
-    let settled = settled?;
-    if !settled.is_empty() {
-        outcome.recovered.extend(settled);
-        history = open::read_history(session, &ledger).await?;
-    }
-    if let Some(lost) = lost.filter(|lost| is_applied(&history, &lost.id)) {
-        let duration_ms = millis(lost.started.elapsed());
-        for name in &lost.migrations {
-            if !outcome.applied.iter().any(|applied| applied.name == *name) {
-                outcome.applied.push(Applied {
-                    name: name.clone(),
-                    how: lost.how,
-                    duration_ms,
-                });
-            }
-        }
-    }
-    let plan = match Early::plan_by(early, artifact, &history, settings) {
-        Ok(plan) => plan,
-        Err(failure) => return Err(with_traces(session, &artifact.migrations, failure).await),
-    };
-    examine(&plan, opened, settings, outcome).await?;
-    match (seed, &artifact.seed) {
-        (Some(_), _) => seed::expect(session, &ledger, &history).await?,
-        (None, Some(program)) if history.rows.is_empty() => {
-            let is_left = format!(
-                "the seed {} is a program, which is not run here: run it yourself",
-                program.path
-            );
-            warn(vec![is_left], outcome);
-        }
-        _ => {}
-    }
-    let turn = apply(plan, opened, &ledger, settings, stop, outcome).await?;
-    if let (Turn::Done, Some(seed)) = (&turn, seed)
-        && outcome.pending.is_empty()
-        && seed::is_expected(session, &ledger).await?
-    {
-        outcome.seeded = Some(seed::run(session, &ledger, seed, stop).await?);
-    }
-    Ok(turn)
-}
-
 /// Takes the migration lock, as every verb does that writes.
 ///
 /// # Errors
@@ -304,25 +206,6 @@ pub async fn take_lock(session: &Session, settings: &Settings) -> Result<(), Fai
     })
 }
 
-async fn settle(
-    session: &Session,
-    ledger: &Ledger,
-    history: &History,
-    artifact: &Artifact,
-) -> Result<Vec<String>, Failure> {
-    recover::settle(session, ledger, history, &artifact.migrations)
-        .await
-        .map_err(|error| match error {
-            RecoverError::Busy(migration) => Failure::new(
-                Exit::MigrationLock,
-                "a backend of an earlier run still works on it",
-                "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again",
-            )
-            .of(&migration),
-            RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
-        })
-}
-
 fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
     for warning in warnings {
         if !outcome.warnings.contains(&warning) {
@@ -330,12 +213,4 @@ fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
             outcome.warnings.push(warning);
         }
     }
-}
-
-/// Whether the ledger says that an attempt was applied.
-fn is_applied(history: &History, id: &str) -> bool {
-    history
-        .rows
-        .iter()
-        .any(|row| row.id == id && row.state == State::Applied)
 }

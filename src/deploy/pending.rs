@@ -1,6 +1,7 @@
 //! Applies what is pending, one migration after the other or all together.
 
-use super::{Turn, warn};
+use super::turn::Turn;
+use super::warn;
 use crate::apply::together::{self, Together};
 use crate::apply::{Applier, End, How};
 use crate::database::lock;

@@ -48,13 +48,13 @@ pub fn failure(scene: &Scene<'_>, broken: Broken) -> Failure {
     match broken {
         Broken::Stopped => stopped(scene, left(scene, None, false)),
         Broken::Server(error, at) => of_server(scene, &error, at),
-        Broken::Output(error) => scene.ended(
+        Broken::Output(error, at) => scene.ended(
             Failure::new(
                 Exit::RolledBack,
-                format!("the rows could not be written to standard output: {error}"),
-                "give it a place that takes them, and run it again",
+                format!("the rows could not be written to {}: {error}", scene.order.destination),
+                format!("{}, and run it again", error.next_step()),
             ),
-            left(scene, None, false),
+            left(scene, at, false),
         ),
         Broken::NoText(column, at) => {
             let mut failure = Failure::new(

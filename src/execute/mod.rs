@@ -5,6 +5,9 @@
 //! once a query has run, the server lets none be made READ WRITE (`check_transaction_read_only` in its sources). That a text is one statement, and
 //! not several of which only the first was looked at, the server says itself (`Session::describe`).
 //!
+//! Rows that go to a file or to S3 are all there, unseen, before the commit, and are shown after it: what cannot be written is not committed, and what
+//! is not committed is not shown. Only the showing itself can fail behind a commit, which the outcome says then.
+//!
 //! It takes no migration lock, since it does not touch the ledger and is what one looks with while a deploy runs.
 
 mod check;
@@ -13,9 +16,11 @@ mod format;
 mod input;
 mod output;
 mod run;
+mod sink;
 mod table;
 
 pub use input::Input;
+pub use sink::Destination;
 
 use crate::cli::Format;
 use crate::database::open;
@@ -28,7 +33,8 @@ use crate::stop::Stop;
 use crate::watch::Watch;
 use failure::{Scene, failure, not_in_time};
 use output::Output;
-use run::Run;
+use run::{Broken, Run};
+use sink::{Sink, SinkError};
 use std::time::Duration;
 
 /// What is to be run, and how.
@@ -42,6 +48,8 @@ pub struct Order {
     pub transaction: bool,
     /// How rows are printed.
     pub format: Format,
+    /// Where they go.
+    pub destination: Destination,
 }
 
 /// Whether the SQL may write.
@@ -112,7 +120,14 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
         sql: &sql,
         statements: &statements,
     };
-    let (mut progress, mut output) = (Progress::default(), Output::new(order.format, stop));
+    let sink = match stop.unless(Sink::open(&order.destination, &run_id)).await {
+        Ok(Ok(sink)) => sink,
+        Ok(Err(failure)) | Err(failure) => {
+            opened.session.close().await;
+            return Err(failure);
+        }
+    };
+    let (mut progress, mut output) = (Progress::default(), Output::new(order.format, sink, stop));
     let ended = stop.ended(session, run.all(&mut progress, &mut output)).await;
     watch.end();
     let scene = Scene {
@@ -124,10 +139,27 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
         blockers: watch.blockers(),
         writable: opened.server.writable,
     };
+    let all_committed = !order.transaction && progress.completed == statements.len();
     let result = match ended {
-        Some(Ok(())) => Ok(Exit::Success),
-        Some(Err(broken)) => Err(failure(&scene, broken)),
-        None => Err(not_in_time(&scene)),
+        Some(Ok(())) => match output.publish(&order.destination).await {
+            Ok(written) => {
+                outcome.written = written;
+                Ok(Exit::Success)
+            }
+            Err(error) if order.access == Access::Write => Ok(unwritten(order, &error, outcome)),
+            Err(SinkError::Stopped) => Err(failure(&scene, Broken::Stopped)),
+            Err(error) => Err(failure(&scene, Broken::Output(error, None))),
+        },
+        Some(Err(Broken::Output(error, _))) if all_committed => {
+            output.discard().await;
+            Ok(unwritten(order, &error, outcome))
+        }
+        broken => {
+            output.discard().await;
+            Err(broken
+                .and_then(Result::err)
+                .map_or_else(|| not_in_time(&scene), |broken| failure(&scene, broken)))
+        }
     };
     if result.is_ok() || !order.transaction {
         outcome.executed = progress.executed;
@@ -140,4 +172,15 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
         tracing::debug!("the server did not answer the goodbye");
     }
     result
+}
+
+/// Everything is committed, and its rows are nowhere.
+fn unwritten(order: &Order, error: &SinkError, outcome: &mut Outcome) -> Exit {
+    let warning = format!(
+        "all of it is committed, and its rows could not be written to {}: {error}; do not run it again before you have looked",
+        order.destination
+    );
+    tracing::error!("{warning}");
+    outcome.warnings.push(warning);
+    Exit::Report
 }

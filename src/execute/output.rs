@@ -1,25 +1,30 @@
-//! Standard output: the rows, in the format that was asked for, as they come.
+//! The rows, in the format that was asked for, as they come.
 
 use super::format::{Column, csv_line, json_keys, json_row};
+use super::sink::{Destination, Sink, SinkError};
 use super::table::Table;
 use crate::cli::Format;
+use crate::outcome::Written;
 use crate::stop::Stop;
 use std::io;
-use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
 /// So much is collected before it is written.
 const CHUNK: usize = 64 * 1024;
 
-/// Standard output.
+/// What the rows go through.
 pub struct Output<'a> {
     format: Format,
-    stdout: Stdout,
+    sink: Sink,
     stop: &'a Stop,
     /// What is not written yet.
     text: String,
     set: Option<Set>,
     last: Option<Last>,
     reader_gone: bool,
+    /// Set once text was dropped since the run is to stop.
+    stopped: bool,
+    rows: u64,
+    bytes: u64,
 }
 
 /// The result that is being written.
@@ -37,16 +42,19 @@ enum Last {
 }
 
 impl<'a> Output<'a> {
-    /// Nothing is written yet. A run that is to stop writes no more: its reader may be what it waits for.
-    pub fn new(format: Format, stop: &'a Stop) -> Output<'a> {
+    /// Nothing is written yet. A run that is to stop writes no more.
+    pub fn new(format: Format, sink: Sink, stop: &'a Stop) -> Output<'a> {
         Output {
             format,
-            stdout: stdout(),
+            sink,
             stop,
             text: String::new(),
             set: None,
             last: None,
             reader_gone: false,
+            stopped: false,
+            rows: 0,
+            bytes: 0,
         }
     }
 
@@ -77,7 +85,8 @@ impl<'a> Output<'a> {
     ///
     /// # Errors
     /// It could not be written, other than for want of a reader.
-    pub async fn row(&mut self, values: &[Option<&str>]) -> io::Result<()> {
+    pub async fn row(&mut self, values: &[Option<&str>]) -> Result<(), SinkError> {
+        self.rows += 1;
         match &mut self.set {
             Some(Set::Table(table)) => table.row(values, &mut self.text),
             Some(Set::Json { keys, columns }) => json_row(keys, columns, values, &mut self.text),
@@ -94,7 +103,7 @@ impl<'a> Output<'a> {
     ///
     /// # Errors
     /// As [`Output::row`].
-    pub async fn end(&mut self, tag: &str) -> io::Result<()> {
+    pub async fn end(&mut self, tag: &str) -> Result<(), SinkError> {
         match self.set.take() {
             Some(set) => {
                 if let Set::Table(table) = set {
@@ -116,22 +125,69 @@ impl<'a> Output<'a> {
         self.write().await
     }
 
-    async fn write(&mut self) -> io::Result<()> {
+    async fn write(&mut self) -> Result<(), SinkError> {
         let text = std::mem::take(&mut self.text);
-        if self.reader_gone || text.is_empty() {
+        if self.reader_gone || self.stopped || text.is_empty() {
             return Ok(());
         }
-        let written = self.stop.unless(async {
-            self.stdout.write_all(text.as_bytes()).await?;
-            self.stdout.flush().await
-        });
-        match written.await {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        self.bytes += text.len() as u64;
+        match self.stop.unless(self.sink.write(&text)).await {
+            Ok(Err(SinkError::Io(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.reader_gone = true;
                 Ok(())
             }
             Ok(written) => written,
-            Err(_stopped) => Ok(()),
+            // The statement goes on to its end, which the stop brings about: only so is it known what became of it.
+            Err(_stopped) => {
+                self.stopped = true;
+                Ok(())
+            }
         }
+    }
+
+    /// Brings everything to its place, where nobody sees it yet: before a commit, so that what cannot be written is not committed either.
+    ///
+    /// # Errors
+    /// See [`SinkError`].
+    pub async fn flush(&mut self) -> Result<(), SinkError> {
+        if self.stopped {
+            return Err(SinkError::Stopped);
+        }
+        let flushed = self.stop.unless(self.sink.flush()).await;
+        flushed.unwrap_or(Err(SinkError::Stopped))
+    }
+
+    /// Shows what was written, and says how much it was; nothing of what goes to standard output. A run that is to stop may still take its time for it.
+    ///
+    /// # Errors
+    /// See [`SinkError`]; nothing is shown then, or it is not known.
+    pub async fn publish(mut self, destination: &Destination) -> Result<Option<Written>, SinkError> {
+        let (stop, stopped) = (self.stop, self.stopped);
+        let publish = async {
+            if stopped {
+                self.sink.discard().await;
+                return Err(SinkError::Stopped);
+            }
+            // Where there is a transaction this is done already.
+            if let Err(error) = self.sink.flush().await {
+                self.sink.discard().await;
+                return Err(error);
+            }
+            self.sink.publish().await
+        };
+        tokio::select! {
+            published = publish => published?,
+            () = stop.over() => return Err(SinkError::Stopped),
+        }
+        Ok((*destination != Destination::StandardOutput).then(|| Written {
+            place: destination.to_string(),
+            rows: self.rows,
+            bytes: self.bytes,
+        }))
+    }
+
+    /// Takes back what was written and is not shown.
+    pub async fn discard(self) {
+        self.sink.discard().await;
     }
 }

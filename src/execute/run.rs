@@ -2,6 +2,7 @@
 
 use super::format::{Column, ColumnKind};
 use super::output::Output;
+use super::sink::SinkError;
 use super::{Access, Order, Progress};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
@@ -10,7 +11,6 @@ use crate::sql::script::Statement;
 use crate::stop::Stop;
 use crate::watch::Watch;
 use futures_util::StreamExt;
-use std::io;
 use std::pin::pin;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryStream};
 
@@ -35,8 +35,8 @@ pub struct Run<'a> {
 pub enum Broken {
     /// The server's error, and which statement it is of; none: of the transaction's begin or end.
     Server(ServerError, Option<usize>),
-    /// The rows could not be written.
-    Output(io::Error),
+    /// The rows could not be written, and the statement that they are of, where it had not ended.
+    Output(SinkError, Option<usize>),
     /// A value that is no text: the name of its column, and the statement.
     NoText(String, usize),
     /// The run was to stop while no statement was running.
@@ -63,7 +63,13 @@ impl Run<'_> {
             Access::ReadOnly | Access::Unconfirmed => "BEGIN READ ONLY; SELECT 1",
         };
         self.send(begin).await?;
-        let ran = self.each(progress, output).await;
+        let mut ran = self.each(progress, output).await;
+        if ran.is_ok() {
+            ran = output.flush().await.map_err(|error| match error {
+                SinkError::Stopped => Broken::Stopped,
+                error => Broken::Output(error, None),
+            });
+        }
         if ran.is_ok() && self.order.access == Access::Write && self.stop.reason().is_none() {
             progress.committing = true;
             return self.send("COMMIT").await;
@@ -137,8 +143,11 @@ impl Run<'_> {
                         }
                     }
                     if let Err(error) = output.row(&values).await {
-                        self.abandon(stream).await;
-                        return Err(Broken::Output(error));
+                        if !self.abandon(stream).await {
+                            return Err(Broken::Output(error, Some(at)));
+                        }
+                        progress.completed(command(text), printed);
+                        return Err(Broken::Output(error, None));
                     }
                     if output.reader_is_gone() && self.order.access != Access::Write {
                         self.abandon(stream).await;
@@ -155,19 +164,24 @@ impl Run<'_> {
         let rows = printed.or_else(|| counts_rows(&command, affected).then_some(affected));
         let tag = rows.map_or_else(|| command.clone(), |rows| format!("{command} {rows}"));
         progress.completed(command, rows);
-        output.end(&tag).await.map_err(Broken::Output)?;
+        output.end(&tag).await.map_err(|error| Broken::Output(error, None))?;
         if output.reader_is_gone() && self.order.access != Access::Write {
             return Ok(Next::Enough);
         }
         Ok(Next::GoOn)
     }
 
-    /// Has the server end what it is sending, and reads what is on its way.
-    async fn abandon(&self, mut stream: std::pin::Pin<&mut SimpleQueryStream>) {
+    /// Has the server end what it is sending, and reads what is on its way. Whether the statement had come to its end before that.
+    async fn abandon(&self, mut stream: std::pin::Pin<&mut SimpleQueryStream>) -> bool {
         if let Err(error) = self.session.cancel().await {
             tracing::debug!("the running statement could not be cancelled: {error}");
         }
-        while let Some(Ok(_)) = stream.next().await {}
+        while let Some(message) = stream.next().await {
+            if message.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Sends a statement of ours, once: what was cancelled stays so.

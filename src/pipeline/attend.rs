@@ -99,7 +99,7 @@ fn again(task: &Attended<'_>) -> String {
 
 impl PlaceArgs {
     /// The flags that find the task's place again, each with a space before it.
-    fn again(&self) -> String {
+    pub(super) fn again(&self) -> String {
         let flags = [
             ("--cfn-stack", &self.cfn_stack),
             ("--stack", &self.stack),

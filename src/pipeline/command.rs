@@ -103,10 +103,16 @@ impl Command {
 
     /// Takes the SQL out of the flags, from wherever it is to be read.
     async fn take_sql(&mut self, args: &ExecuteArgs) -> Result<(), Failure> {
+        if args.output.as_ref().is_some_and(|place| !place.starts_with("s3://")) {
+            return Err(usage(
+                "--output is no object in S3, and a file of the task is gone with it",
+                "give --output s3://bucket/key, or leave it out: the rows come by the task's log then",
+            ));
+        }
         let input = match (&args.file, args.sql.as_deref()) {
             // An object is read by the task.
-            (Some(file), _) if file.to_str().is_some_and(|file| file.starts_with("s3://")) => return Ok(()),
-            (Some(file), _) => Input::File(file.clone()),
+            (Some(file), _) if file.starts_with("s3://") => return Ok(()),
+            (Some(file), _) => Input::File(file.into()),
             (None, Some(sql)) if sql != "-" => Input::Argument(sql.to_owned()),
             (None, None) if std::io::stdin().is_terminal() => {
                 return Err(usage(
@@ -170,7 +176,7 @@ pub enum Sql {
 /// What `--log-format` says is settled elsewhere.
 fn without_logs(args: &ExecuteArgs) -> String {
     let mut args = args.clone();
-    args.output.log_format = None;
+    args.said.log_format = None;
     args.file = None;
     format!("{args:?}")
 }
@@ -217,7 +223,7 @@ fn output(verb: &Verb) -> &cli::OutputArgs {
         Verb::Baseline(args) => &args.output,
         Verb::Adopt(args) => &args.output,
         Verb::Drift(args) => &args.output,
-        Verb::Execute(args) => &args.output,
+        Verb::Execute(args) => &args.said,
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long ECS may not know a task that it has just started: its answers are eventually consistent.
+/// How long ECS may not know a task that it has just started, and one that it knew: its answers are eventually consistent.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+const FORGOTTEN_FOR: Duration = Duration::from_secs(5);
 
 /// How often something is said where nothing else is: pipelines end what is silent for ten minutes.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -48,7 +49,9 @@ pub async fn follow(clients: &Clients, place: &Place, task_arn: &str, rows: Rows
     };
     let watched = async {
         let watched = watch_task(clients, place, task_arn, &seen).await;
-        let started = watched.as_ref().is_ok_and(|(task, _)| task.started);
+        let started = watched
+            .as_ref()
+            .is_ok_and(|(task, forgotten)| task.started || *forgotten);
         // The log's reader may have given up.
         let _ = over.send(Some(started));
         watched
@@ -84,6 +87,7 @@ async fn watch_task(
         on: task_arn,
     };
     let mut pause = FIRST_PAUSE;
+    let mut last_known = Instant::now();
     loop {
         let answer = insist(clients, request, Patience::Endless, async || {
             let request = clients.ecs().describe_tasks().cluster(&place.cluster);
@@ -93,14 +97,20 @@ async fn watch_task(
         match answer.tasks().first() {
             Some(task) => {
                 let state = TaskState::of(task, &place.container);
+                last_known = Instant::now();
                 seen.has(&state);
                 if state.is_over() {
                     return Ok((state, false));
                 }
             }
             None => {
-                let known = seen.task.borrow().clone();
-                if !known.status.is_empty() || seen.began.elapsed() > UNKNOWN_FOR {
+                let mut known = seen.task.borrow().clone();
+                let patience = match known.status.is_empty() {
+                    true => UNKNOWN_FOR,
+                    false => FORGOTTEN_FOR,
+                };
+                if last_known.elapsed() > patience {
+                    known.arn = task_arn.to_owned();
                     return Ok((known, true));
                 }
             }

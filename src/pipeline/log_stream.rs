@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a log may bring nothing new behind the task's end before it counts as complete: CloudWatch shows events seconds after they were sent.
 const QUIET: Duration = Duration::from_secs(10);
+/// The same once the outcome is there: standard output and error are two pipes, and one may be a moment behind the other.
+const QUIET_BEHIND_OUTCOME: Duration = Duration::from_secs(1);
 
 /// From this length on an event may be a piece of a longer line: the drivers cut lines at 256 KiB, some at 16.
 const PIECE: usize = 16_000;
@@ -79,7 +81,7 @@ pub(super) async fn read(
         match over {
             // A container that never started has written nothing.
             Some(false) => return reader.end(),
-            Some(true) if reader.log.outcome.is_some() || quiet_since.elapsed() > QUIET => return reader.end(),
+            Some(true) if quiet_since.elapsed() > reader.patience() => return reader.end(),
             Some(true) => sleep(PAUSE / 2).await,
             None => {
                 // It is looked at once more as soon as the task is over.
@@ -180,6 +182,13 @@ impl Reader<'_> {
             Some(fields) if is_outcome(fields) => self.log.outcome = Some(line.to_owned()),
             Some(fields) if is_log(fields) => log::relay(line),
             _ => (self.rows)(line),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.log.outcome {
+            Some(_) => QUIET_BEHIND_OUTCOME,
+            None => QUIET,
         }
     }
 

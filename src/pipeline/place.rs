@@ -32,6 +32,8 @@ pub struct Place {
     pub reports: Option<String>,
     /// The URL of the queue that keeps events which started nothing.
     pub dead_letters: Option<String>,
+    /// The EventBridge rule by which an upload starts a task.
+    pub rule: Option<String>,
     /// The RDS instance.
     pub db_instance: Option<String>,
     /// The RDS cluster.
@@ -153,6 +155,7 @@ impl Place {
         self.reports = self.reports.take().or_else(|| output("Reports"));
         self.artifact = output("Artifact");
         self.dead_letters = output("DeadLetters");
+        self.rule = output("Rule");
         self.db_instance = output("DatabaseInstance");
         self.db_cluster = output("DatabaseCluster");
     }

@@ -131,7 +131,7 @@ impl Run<'_> {
         let told = command
             .flags
             .iter()
-            .any(|flag| flag.split('=').next() == Some("--format"));
+            .any(|flag| matches!(flag.split('=').next(), Some("--format" | "--output")));
         let for_people = match self.args.output.log_format {
             Some(format) => format == LogFormat::Text,
             None => std::io::stdout().is_terminal(),

@@ -39,6 +39,22 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
             &format!("{}  {}", seeded.path, seconds(seeded.duration_ms)),
         );
     }
+    if let ("upload", Some(artifact)) = (&*outcome.verb, &outcome.artifact) {
+        page.blank();
+        page.line("  ", "", &artifact.origin.to_string());
+    }
+    if let Some(written) = &outcome.written {
+        let rows = match written.rows {
+            1 => "1 row".to_owned(),
+            rows => format!("{rows} rows"),
+        };
+        page.blank();
+        page.line(
+            "  written  ",
+            GREEN,
+            &format!("{}  {rows}, {}", written.place, hazard::size::bytes(written.bytes)),
+        );
+    }
     page.paragraph(&outcome.drift, Page::difference);
     page.paragraph(&outcome.recovered, |page, sentence| {
         page.line("recovered: ", DIM, sentence)
@@ -106,6 +122,7 @@ impl Page {
             "resolved" => (GREEN, "resolved".to_owned()),
             "detached" => (YELLOW, "detached: the task goes on".to_owned()),
             "ended" => (GREEN, "the task ended".to_owned()),
+            "uploaded" | "packed" => (GREEN, outcome.result.clone().into_owned()),
             "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
             "no_drift" => (GREEN, "no drift".to_owned()),
             "executed" => (GREEN, executed(&outcome.executed)),

@@ -54,7 +54,7 @@ impl Output {
             Verb::Baseline(args) => ("baseline", &args.output, Some(&args.artifact)),
             Verb::Adopt(args) => ("adopt", &args.output, Some(&args.artifact)),
             Verb::Drift(args) => ("drift", &args.output, None),
-            Verb::Execute(args) => ("execute", &args.output, None),
+            Verb::Execute(args) => ("execute", &args.said, None),
         };
         let (max_duration, stop_within) = match &cli.verb {
             Verb::Deploy(args) => args.work.time.stop(),

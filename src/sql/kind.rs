@@ -162,7 +162,11 @@ pub fn may_commit(statement: &str) -> bool {
 pub fn kind(statement: &str) -> Kind {
     // A script may hold millions of them, and nothing behind the word makes another kind of them.
     const ORDINARY: [&str; 3] = ["insert", "update", "delete"];
-    let is = |word: &str| statement.get(..word.len()).is_some_and(|first| first.eq_ignore_ascii_case(word));
+    let is = |word: &str| {
+        statement
+            .get(..word.len())
+            .is_some_and(|first| first.eq_ignore_ascii_case(word))
+    };
     if ORDINARY.into_iter().any(is) {
         return Kind::Ordinary;
     }
@@ -343,7 +347,10 @@ mod tests {
             ("END TRANSACTION", Commit { chain: false }),
             ("COMMIT AND CHAIN", Commit { chain: true }),
             ("COMMIT AND NO CHAIN", Commit { chain: false }),
-            ("COMMIT PREPARED 'x'", super::alone_of(super::Alone::Opaque { commits: false })),
+            (
+                "COMMIT PREPARED 'x'",
+                super::alone_of(super::Alone::Opaque { commits: false }),
+            ),
             ("ROLLBACK", Rollback),
             ("ROLLBACK TO SAVEPOINT a", Ordinary),
             ("ROLLBACK WORK TO a", Ordinary),

@@ -80,10 +80,14 @@ fn its_verbs_are_those_of_the_program() {
 }
 
 /// The operations that the AWS SDK's clients are asked for in the container, by the name of the method that begins them.
-const OPERATIONS: [(&str, &str); 7] = [
+const OPERATIONS: [(&str, &str); 11] = [
     (".get_object()", "s3:GetObject"),
     (".head_object()", "s3:HeadObject"),
     (".put_object()", "s3:PutObject"),
+    (".create_multipart_upload()", "s3:CreateMultipartUpload"),
+    (".upload_part()", "s3:UploadPart"),
+    (".complete_multipart_upload()", "s3:CompleteMultipartUpload"),
+    (".abort_multipart_upload()", "s3:AbortMultipartUpload"),
     (".list_objects_v2()", "s3:ListObjectsV2"),
     (".get_secret_value()", "secretsmanager:GetSecretValue"),
     (".describe_secret()", "secretsmanager:DescribeSecret"),
@@ -91,10 +95,11 @@ const OPERATIONS: [(&str, &str); 7] = [
 ];
 
 /// Those of the client's side. It has no other way to S3 than the container's.
-const CLIENT_OPERATIONS: [(&str, &str); 14] = [
+const CLIENT_OPERATIONS: [(&str, &str); 19] = [
     (".describe_stacks()", "cloudformation:DescribeStacks"),
     (".describe_task_definition()", "ecs:DescribeTaskDefinition"),
     (".describe_tasks()", "ecs:DescribeTasks"),
+    (".list_tasks()", "ecs:ListTasks"),
     (".run_task()", "ecs:RunTask"),
     (".stop_task()", "ecs:StopTask"),
     (".get_log_events()", "logs:GetLogEvents"),
@@ -102,6 +107,13 @@ const CLIENT_OPERATIONS: [(&str, &str); 14] = [
     (".create_db_snapshot()", "rds:CreateDBSnapshot"),
     (".describe_db_cluster_snapshots()", "rds:DescribeDBClusterSnapshots"),
     (".describe_db_snapshots()", "rds:DescribeDBSnapshots"),
+    (
+        ".get_bucket_notification_configuration()",
+        "s3:GetBucketNotificationConfiguration",
+    ),
+    (".head_object()", "s3:HeadObject"),
+    (".list_objects_v2()", "s3:ListObjectsV2"),
+    (".put_object()", "s3:PutObject"),
     ("s3::whole(", "s3:GetObject"),
     ("s3::put(", "s3:PutObject"),
     (".get_parameter()", "ssm:GetParameter"),

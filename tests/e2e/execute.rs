@@ -506,6 +506,14 @@ fn output_that_cannot_be_written_takes_everything_back() {
     .expect(20);
     says(&run, "what", "could not be written to standard output");
     assert_eq!(people(&database), "3");
+    // The server had committed before anybody could take it back.
+    let sql = "DELETE FROM person WHERE id = 3 RETURNING repeat('x', 100000)";
+    let run = execute(&database, &["--confirm", "--no-transaction", sql])
+        .stdout_to("/dev/full")
+        .run()
+        .expect(70);
+    assert_eq!(run.report.as_ref().unwrap()["result"], "executed");
+    assert_eq!(people(&database), "2");
 }
 
 #[test]

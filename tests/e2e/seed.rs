@@ -5,6 +5,7 @@ use crate::migrate;
 use harness::history::{History, Layout};
 use harness::postgres::{Database, Server};
 use harness::process::{Run, Signal};
+use harness::proxy::{Direction, Proxy};
 use harness::tool::Call;
 
 const SEED: &str = "INSERT INTO a VALUES (1);\nINSERT INTO a VALUES (2);";
@@ -165,4 +166,31 @@ fn one_that_ran_before_there_was_a_migration_does_not_run_again() {
     let history = history.migration("1_init", "CREATE TABLE a (id int);");
     let run = deploy(&history, &database).run().expect(0);
     assert!(seeded(&run).is_null(), "{run}");
+}
+
+#[test]
+fn one_that_committed_as_the_connection_was_lost_is_known_to_have_run() {
+    let history = history();
+    let deploy = |proxy: &Proxy, database: &Database| {
+        // A report describes the schema at the end, and the end is what is cut here.
+        let call = migrate().deploy(history.folder()).without_report();
+        let run = call.database_url(database, &proxy.url_for(database)).run().expect(0);
+        assert_eq!(rows(database), "2", "{run}");
+        let said: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert!(said["seeded"]["path"].as_str().unwrap().ends_with("seed.sql"), "{run}");
+        run
+    };
+    let proxy = Proxy::to(Server::shared());
+    deploy(&proxy, &Server::shared().database());
+    let undisturbed = proxy.bytes(Direction::ToClient);
+    let mut known_without_running_again = 0;
+    for before_the_end in (0..450).step_by(30) {
+        let (proxy, database) = (Proxy::to(Server::shared()), Server::shared().database());
+        proxy.cut_after(Direction::ToClient, undisturbed - 1 - before_the_end);
+        let run = deploy(&proxy, &database);
+        if run.stderr.contains("the connection was lost") && run.stderr.matches("seeding").count() == 1 {
+            known_without_running_again += 1;
+        }
+    }
+    assert!(known_without_running_again > 0);
 }

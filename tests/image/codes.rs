@@ -1,9 +1,11 @@
-//! Every exit code comes out of the container as it is; only 1, a bug, cannot be had on request.
+//! Every exit code comes out of the container as it is; only 1, a bug, cannot be had on request. 0 and 60 are in the files beside this one.
 
 use harness::history::History;
 use harness::until;
+use prisma_migrate_task::exit::Exit;
 
-use crate::stage::{Stage, docker};
+use crate::engine::docker;
+use crate::stage::Stage;
 
 const NAME: &str = "20240101000000_init";
 
@@ -14,6 +16,21 @@ fn script(text: &str) -> History {
 /// A stage with this as its only object, `prisma.zip`.
 fn stage(history: &History) -> Stage {
     Stage::new(&[("prisma.zip", history)])
+}
+
+#[test]
+fn each_code_of_the_program_is_tried() {
+    let tests = [
+        include_str!("codes.rs"),
+        include_str!("job.rs"),
+        include_str!("stopping.rs"),
+    ]
+    .concat();
+    // From 80 on they are of the client's side, which the image does not have.
+    let tried = |code: u8| code == Exit::Unexpected.code() || code >= 80 || tests.contains(&format!(".expect({code})"));
+    let codes = Exit::TABLE.iter().map(|(exit, _)| exit.code());
+    let missing: Vec<u8> = codes.filter(|code| !tried(*code)).collect();
+    assert!(missing.is_empty(), "no container ends with {missing:?}");
 }
 
 #[test]
@@ -38,6 +55,18 @@ fn an_artifact_that_is_not_the_one_asked_for_is_41() {
         .env("PRISMA_ARTIFACT_ETAG", other)
         .run()
         .expect(41);
+}
+
+#[test]
+fn a_schema_that_was_changed_by_hand_is_11() {
+    let stage = stage(&script("CREATE TABLE a (id int);"));
+    // The report's folder is the one place that this container can write to.
+    let volume = format!("--volume={}:/out", stage.folder_for_anybody("out").display());
+    let task = || stage.task("prisma.zip").option(&volume);
+    task().env("REPORT", "/out/report.json").run().expect(0);
+    stage.sql("CREATE TABLE by_hand (id int)");
+    let run = task().args(["drift", "--since", "/out/report.json"]).run().expect(11);
+    assert!(run.stdout.contains("by_hand"), "{run}");
 }
 
 #[test]
@@ -68,6 +97,14 @@ fn a_database_that_was_not_empty_is_23() {
     let stage = stage(&script("CREATE TABLE a (id int);"));
     stage.sql("CREATE TABLE something_else (id int)");
     stage.task("prisma.zip").run().expect(23);
+}
+
+#[test]
+fn a_write_that_nobody_confirmed_is_24() {
+    let stage = Stage::new(&[]);
+    let job = stage.job().env("DATABASE_URL", &stage.url());
+    job.args(["execute", "CREATE TABLE a (id int)"]).run().expect(24);
+    assert_eq!(stage.sql("SELECT to_regclass('a') IS NULL"), "t");
 }
 
 #[test]

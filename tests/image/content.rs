@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io::Write};
 
-use crate::stage::{docker, image};
+use crate::engine::{docker, image};
 
 /// The image's files, unpacked; those that the engine itself puts into every container are left out.
 struct Unpacked {
@@ -55,6 +55,10 @@ impl Unpacked {
     }
 }
 
+fn holds(program: &[u8], text: &str) -> bool {
+    program.windows(text.len()).any(|bytes| bytes == text.as_bytes())
+}
+
 #[test]
 fn there_is_the_program_and_a_file_of_authorities_and_nothing_else() {
     let unpacked = unpack();
@@ -68,10 +72,40 @@ fn there_is_the_program_and_a_file_of_authorities_and_nothing_else() {
     assert_eq!(program.permissions().mode() & 0o777, 0o755);
     // A program that has to be loaded names its loader.
     let program = fs::read(unpacked.program()).unwrap();
-    assert!(
-        !program.windows(8).any(|bytes| bytes == b"/ld-linu"),
-        "the program is not static"
-    );
+    assert!(!holds(&program, "/ld-linux"), "the program is not static");
+}
+
+/// What only the client's side has, and what it leaves in a binary: the shell's words, and AWS's own names (of
+/// CloudFormation, whose name is everywhere, the version) of the services that its SDKs speak to.
+const CLIENT: [(&str, &str); 9] = [
+    ("a shell's completions", "COMPREPLY"),
+    ("IAM Identity Center (SSO)", "SWBPortalService"),
+    ("IAM Identity Center's sign-in", "AWSSSOOIDCService"),
+    ("CloudFormation", "2010-05-15"),
+    ("CloudWatch Logs", "Logs_20140328"),
+    ("ECS", "AmazonEC2ContainerServiceV20141113"),
+    ("RDS", "AmazonRDSv19"),
+    ("resource groups' tags", "ResourceGroupsTaggingAPI_20170126"),
+    ("Systems Manager", "AmazonSSM"),
+];
+
+#[test]
+fn what_is_for_laptops_is_not_in_it() {
+    let container = fs::read(unpack().program()).unwrap();
+    // Names of this kind can be seen in a binary: those of the services that it does speak to can.
+    for there in ["AmazonS3", "secretsmanager", "AWSSecurityTokenServiceV20110615"] {
+        assert!(holds(&container, there), "{there} leaves no trace");
+    }
+    let client = fs::read(env!("CARGO_BIN_EXE_prisma-migrate-task")).unwrap();
+    for (what, trace) in &CLIENT[..3] {
+        assert!(holds(&client, trace), "{what} leaves no trace");
+    }
+    let found: Vec<&str> = CLIENT
+        .iter()
+        .filter(|(_, trace)| holds(&container, trace))
+        .map(|(what, _)| *what)
+        .collect();
+    assert!(found.is_empty(), "the container's program holds {found:?}");
 }
 
 #[test]

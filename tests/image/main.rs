@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod codes;
+mod container;
 mod content;
+mod engine;
 mod job;
 mod memory;
 mod stage;

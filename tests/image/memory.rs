@@ -7,7 +7,8 @@ use harness::history::History;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::stage::{Stage, docker};
+use crate::engine::docker;
+use crate::stage::Stage;
 
 fn one_table() -> History {
     History::new().migration("20240101000000_init", "CREATE TABLE article (id int);")

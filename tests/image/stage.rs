@@ -1,52 +1,20 @@
 //! A network of a test's own with a PostgreSQL and an S3 in it, and the image's containers beside them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use harness::history::{History, Layout};
-use harness::process::{Run, Running};
-use harness::tool::{Call, Tool};
+use harness::process::Running;
 use harness::until;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// What everything here is labelled with: `scripts/image.sh` takes away what a killed test has left.
-fn label() -> String {
-    std::env::var("TEST_LABEL").unwrap_or_else(|_| "prisma-migrate-task-test".to_owned())
-}
+use crate::container::Job;
+use crate::engine::{call, docker, label, output};
 
 pub const BUCKET: &str = "artifacts";
 const USER: &str = "deployer";
-
-/// The docker program: `DOCKER`, where the first in PATH is not the right one.
-fn docker_program() -> String {
-    std::env::var("DOCKER").unwrap_or_else(|_| "docker".to_owned())
-}
-
-fn output(arguments: &[&str]) -> Output {
-    let output = Command::new(docker_program()).args(arguments).output();
-    output.expect("docker cannot be run")
-}
-
-/// What `docker …` prints; panics where it fails.
-#[track_caller]
-pub fn docker(arguments: &[&str]) -> String {
-    let output = output(arguments);
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    assert!(
-        output.status.success(),
-        "docker {arguments:?}\n{}\n{}",
-        said(&output.stdout),
-        said(&output.stderr)
-    );
-    said(&output.stdout)
-}
-
-/// The image under test: `IMAGE`.
-pub fn image() -> String {
-    std::env::var("IMAGE").unwrap_or_else(|_| "prisma-migrate-task".to_owned())
-}
 
 fn token() -> String {
     uuid::Uuid::new_v4().simple().to_string().split_off(20)
@@ -172,6 +140,14 @@ impl Stage {
         self.files.path().join(name)
     }
 
+    /// A new folder in the test's, which every user may write to.
+    pub fn folder_for_anybody(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        path
+    }
+
     fn file(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -205,7 +181,7 @@ impl Stage {
 
     /// The task as today's deployer starts it: five variables, a read-only file system, no privilege, 64 MB. `AWS_…` is what ECS and S3's own address are
     /// outside of AWS.
-    pub fn task(&self, key: &str) -> Job<'_> {
+    pub fn task(&self, key: &str) -> Job {
         self.job()
             .env("ARTIFACT_BUCKET", BUCKET)
             .env("PRISMA_ARTIFACT_KEY", key)
@@ -219,16 +195,9 @@ impl Stage {
     }
 
     /// A container of the image in this network, with no variable set.
-    pub fn job(&self) -> Job<'_> {
-        Job {
-            stage: self,
-            name: format!("{}-task-{}", self.name, token()),
-            memory: "64m".to_owned(),
-            network: self.name.clone(),
-            options: Vec::new(),
-            variables: Vec::new(),
-            arguments: Vec::new(),
-        }
+    pub fn job(&self) -> Job {
+        let name = format!("{}-task-{}", self.name, token());
+        Job::new(&name, &self.name, [&self.password, &self.secret_key])
     }
 
     /// `postgresql://…` of the same database.
@@ -249,96 +218,5 @@ impl Drop for Stage {
         arguments.extend(containers.split_whitespace());
         output(&arguments);
         output(&["network", "rm", &self.name]);
-    }
-}
-
-/// A call of docker that is bounded in time; it sees no variable but what says where the engine is.
-fn call<'a>(words: impl IntoIterator<Item = &'a str>) -> Call {
-    let call = Tool::new(docker_program()).verb(words).without_report();
-    match std::env::var("DOCKER_HOST") {
-        Ok(host) => call.env("DOCKER_HOST", host),
-        Err(_) => call,
-    }
-}
-
-/// One container of the image that is being put together.
-pub struct Job<'a> {
-    stage: &'a Stage,
-    name: String,
-    memory: String,
-    network: String,
-    options: Vec<String>,
-    variables: Vec<(String, String)>,
-    arguments: Vec<String>,
-}
-
-impl Job<'_> {
-    /// Sets a variable; a later one wins.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.variables.retain(|(there, _)| there != name);
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Adds an option of `docker run`.
-    pub fn option(mut self, option: &str) -> Self {
-        self.options.push(option.to_owned());
-        self
-    }
-
-    /// Mounts a file or folder of the host, read-only.
-    pub fn mount(self, from: &std::path::Path, to: &str) -> Self {
-        let volume = format!("--volume={}:{to}:ro", from.display());
-        self.option(&volume)
-    }
-
-    /// Adds arguments of the program.
-    pub fn args<'b>(mut self, arguments: impl IntoIterator<Item = &'b str>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(str::to_owned));
-        self
-    }
-
-    /// Another limit than 64 MB; there is no swap beyond it.
-    pub fn memory(mut self, limit: &str) -> Self {
-        limit.clone_into(&mut self.memory);
-        self
-    }
-
-    /// Another network than the stage's.
-    pub fn network(mut self, network: &str) -> Self {
-        network.clone_into(&mut self.network);
-        self
-    }
-
-    /// The container's name.
-    pub fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    /// Runs it to its end.
-    pub fn run(self) -> Run {
-        self.spawn().wait()
-    }
-
-    /// Starts it. The container stays until the stage goes, so that the engine can be asked how it ended.
-    pub fn spawn(self) -> Running {
-        let (memory, swap) = (
-            format!("--memory={}", self.memory),
-            format!("--memory-swap={}", self.memory),
-        );
-        let label = label();
-        let mut words = vec!["run", "--label", &label, "--name", &self.name, &memory, &swap];
-        words.extend(["--network", &self.network, "--read-only", "--cap-drop", "ALL"]);
-        words.extend(["--security-opt", "no-new-privileges"]);
-        words.extend(self.options.iter().map(String::as_str));
-        words.extend(self.variables.iter().flat_map(|(name, _)| ["--env", name.as_str()]));
-        let image = image();
-        words.push(&image);
-        words.extend(self.arguments.iter().map(String::as_str));
-        let call = self
-            .variables
-            .iter()
-            .fold(call(words), |call, (name, value)| call.env(name, value));
-        call.secret(&self.stage.password).secret(&self.stage.secret_key).spawn()
     }
 }

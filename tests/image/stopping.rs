@@ -3,7 +3,8 @@
 use harness::history::History;
 use harness::until;
 
-use crate::stage::{Stage, docker};
+use crate::engine::docker;
+use crate::stage::Stage;
 
 const SLEEPS: &str = "20240101000000_sleeps";
 

@@ -226,7 +226,7 @@ impl Failure {
     }
 
     /// What it means for the object that was asked for.
-    pub(super) fn explain(self, address: &Address, asked_region: Option<&str>, attempts: u32) -> S3Error {
+    pub(crate) fn explain(self, address: &Address, asked_region: Option<&str>, attempts: u32) -> S3Error {
         let (status, code, message, bucket_region) = match self {
             Failure::Timeout => return S3Error::Timeout { attempts },
             Failure::Unreachable(reason) => return S3Error::Unreachable { attempts, reason },
@@ -285,6 +285,14 @@ impl Failure {
                 message,
                 attempts,
             },
+        }
+    }
+
+    /// What it means for the object that was to be stored.
+    pub(crate) fn explain_write(self, address: &Address, asked_region: Option<&str>, attempts: u32) -> S3Error {
+        match self.explain(address, asked_region, attempts) {
+            S3Error::Denied { arn, .. } => S3Error::PutDenied { arn },
+            error => error,
         }
     }
 }

@@ -89,6 +89,8 @@ struct State {
     fates: VecDeque<Fate>,
     faults: HashMap<String, VecDeque<Fault>>,
     requests: Vec<(String, Value)>,
+    /// Access key ids that are too old.
+    expired: BTreeSet<String>,
     logs: Logs,
     events: Vec<Value>,
     platform: Vec<(String, String)>,
@@ -222,6 +224,11 @@ impl Ecs {
         let mut state = self.shared.lock();
         let faults = state.faults.entry(operation.to_owned()).or_default();
         faults.extend(std::iter::repeat_n(fault, count));
+    }
+
+    /// From now on the credentials with this access key id have expired.
+    pub fn expire(&self, access_key: &str) {
+        self.shared.lock().expired.insert(access_key.to_owned());
     }
 
     /// From now on tasks stay PENDING, until [`Ecs::release`].

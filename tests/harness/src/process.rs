@@ -134,7 +134,7 @@ pub struct Running {
     report: Option<(TempDir, PathBuf)>,
     secrets: Vec<String>,
     /// Our end of its terminal, which hangs up when this is dropped.
-    _terminal: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
 }
 
 impl Running {
@@ -197,7 +197,7 @@ impl Running {
             readers,
             report,
             secrets,
-            _terminal: terminal,
+            terminal,
         }
     }
 
@@ -215,6 +215,12 @@ impl Running {
     pub fn kill(self) -> Run {
         self.signal(Signal::KILL);
         self.wait()
+    }
+
+    /// Types this at its terminal.
+    pub fn types(&self, text: &str) {
+        let terminal = self.terminal.as_ref().expect("it has no terminal");
+        rustix::io::write(terminal, text.as_bytes()).expect("its terminal takes what is typed");
     }
 
     /// Waits until this text is in standard error; panics when the program ends without it.

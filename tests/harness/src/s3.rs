@@ -120,6 +120,16 @@ impl S3 {
         self.objects.make(bucket, Versioning::Off);
     }
 
+    /// Switches on EventBridge for a bucket. Nothing carries its events here: the test starts what the rule would start.
+    pub fn tell_eventbridge(&self, bucket: &str) {
+        self.objects.tell_eventbridge(bucket);
+    }
+
+    /// The version and the etag of the newest object, once there is one.
+    pub fn stored(&self, bucket: &str, key: &str) -> Option<Stored> {
+        self.objects.stored(bucket, key)
+    }
+
     /// The newest bytes of an object, as a client would read them.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
         self.objects.newest(bucket, key)
@@ -128,6 +138,11 @@ impl S3 {
     /// The objects that were stored so far, the oldest first.
     pub fn created(&self) -> Vec<Created> {
         self.objects.created.lock().unwrap().clone()
+    }
+
+    /// How many multipart uploads are neither completed nor aborted.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.objects.unfinished()
     }
 
     /// Answers the next `count` requests with an error, such as `(503, "SlowDown")` or `(403, "AccessDenied")`.

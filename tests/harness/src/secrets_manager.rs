@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use crate::moto::{Moto, REGION};
+use crate::moto::Moto;
+pub use crate::moto::REGION;
 use crate::token;
 
 /// A running service.

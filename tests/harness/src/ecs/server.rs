@@ -152,6 +152,14 @@ fn dispatch(shared: &Arc<Shared>, target: &str, authorization: &str, body: &Valu
     let fault = {
         let mut state = shared.lock();
         state.requests.push((operation.to_owned(), body.clone()));
+        if state
+            .expired
+            .iter()
+            .any(|key| authorization.contains(&format!("Credential={key}/")))
+        {
+            let message = "The security token included in the request is expired";
+            return Ok(Err(Refusal::client("ExpiredTokenException", message)));
+        }
         state.faults.get_mut(operation).and_then(|faults| faults.pop_front())
     };
     match &fault {

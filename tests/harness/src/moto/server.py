@@ -116,13 +116,15 @@ def match(body):
 # What a target is given: {"transformer", "event"}. moto's transformer leaves strings without their quotes. Source: the EventBridge user guide, "Input
 # transform examples" and "Common issues with transforming input": a path that is not in the event makes no variable.
 def transform(body):
-    from jsonpath_ng.ext import parse
-
     values = {}
     for name, path in body["transformer"]["InputPathsMap"].items():
-        found = parse(re.sub(r"\.([A-Za-z0-9_]*-[A-Za-z0-9_-]*)", r"['\1']", path)).find(body["event"])
-        if found:
-            values[name] = found[0].value
+        node = body["event"]
+        try:
+            for step in re.findall(r"[^.\[\]$]+", path):
+                node = node[int(step) if isinstance(node, list) else step]
+            values[name] = node
+        except (KeyError, IndexError):
+            pass
 
     def insert(part):
         name = part[1]

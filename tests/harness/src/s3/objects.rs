@@ -5,17 +5,23 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::StatusCode;
 use md5::{Digest, Md5};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::{
-    CreateBucketInput, CreateBucketOutput, ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput,
-    HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, Range,
-    StreamingBlob, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
+    CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
+    ETagCondition, EventBridgeConfiguration, GetBucketNotificationConfigurationInput,
+    GetBucketNotificationConfigurationOutput, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, Range, StreamingBlob, Timestamp,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use sha2::Sha256;
 
 /// What is handed to the socket at once.
 const CHUNK: usize = 64 * 1024;
@@ -90,13 +96,36 @@ struct Version {
 #[derive(Debug)]
 struct Bucket {
     versioning: Versioning,
+    tells_eventbridge: bool,
     /// By key; the newest version comes last.
     objects: BTreeMap<String, Vec<Version>>,
 }
 
+/// What was begun by CreateMultipartUpload and is neither completed nor aborted.
+#[derive(Debug)]
+struct Upload {
+    bucket: String,
+    key: String,
+    /// Whether checksums were announced: each part is then to be named with its own.
+    checksums: bool,
+    /// By number.
+    parts: BTreeMap<i32, Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    etag: ETag,
+    crc32: Option<String>,
+    bytes: Vec<u8>,
+}
+
+/// S3 takes a smaller part as the last one only.
+const LEAST_PART: usize = 5 << 20;
+
 /// Clones share the same objects.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Objects {
+    uploads: Arc<Mutex<BTreeMap<String, Upload>>>,
     buckets: Arc<Mutex<BTreeMap<String, Bucket>>>,
     pub(super) faults: Arc<Mutex<VecDeque<Fault>>>,
     pub(super) requests: Arc<AtomicUsize>,
@@ -120,8 +149,25 @@ impl Objects {
         let mut buckets = self.buckets.lock().unwrap();
         buckets.entry(bucket.to_owned()).or_insert_with(|| Bucket {
             versioning,
+            tells_eventbridge: false,
             objects: BTreeMap::new(),
         });
+    }
+
+    pub(super) fn tell_eventbridge(&self, bucket: &str) {
+        let mut buckets = self.buckets.lock().unwrap();
+        let bucket = buckets.get_mut(bucket).expect("a bucket that was made");
+        bucket.tells_eventbridge = true;
+    }
+
+    /// What HeadObject says of the newest object.
+    pub(super) fn stored(&self, bucket: &str, key: &str) -> Option<Stored> {
+        let buckets = self.buckets.lock().unwrap();
+        let newest = buckets.get(bucket)?.objects.get(key)?.last()?;
+        Some(Stored {
+            version: newest.id.clone(),
+            etag: format!("\"{}\"", newest.etag.value()),
+        })
     }
 
     pub(super) fn store(&self, bucket: &str, key: &str, bytes: Vec<u8>) -> Stored {
@@ -132,6 +178,11 @@ impl Objects {
     pub(super) fn newest(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
         let buckets = self.buckets.lock().unwrap();
         Some(buckets.get(bucket)?.objects.get(key)?.last()?.bytes.to_vec())
+    }
+
+    /// How many multipart uploads are neither completed nor aborted: what a bucket's owner pays for and does not see.
+    pub(super) fn unfinished(&self) -> usize {
+        self.uploads.lock().unwrap().len()
     }
 
     fn store_if(
@@ -159,7 +210,7 @@ impl Objects {
         {
             return Err(s3_error!(PreconditionFailed));
         }
-        let digest: String = Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Md5::digest(&bytes));
         let id = match bucket.versioning {
             Versioning::Enabled => uuid::Uuid::new_v4().simple().to_string(),
             Versioning::Off => "null".to_owned(),
@@ -209,6 +260,24 @@ impl Objects {
         };
         Ok((found?.clone(), bucket.versioning))
     }
+}
+
+async fn received(body: Option<StreamingBlob>) -> S3Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut body) = body {
+        while let Some(chunk) = body
+            .try_next()
+            .await
+            .map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?
+        {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn holds(condition: &ETagCondition, etag: &ETag) -> bool {
@@ -264,15 +333,12 @@ impl S3 for Objects {
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
-        let mut bytes = Vec::new();
-        if let Some(mut body) = input.body {
-            while let Some(chunk) = body
-                .try_next()
-                .await
-                .map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?
-            {
-                bytes.extend_from_slice(&chunk);
-            }
+        let bytes = received(input.body).await?;
+        let wrong = input
+            .checksum_sha256
+            .is_some_and(|sum| sum != BASE64.encode(Sha256::digest(&bytes)));
+        if wrong {
+            return Err(s3_error!(BadDigest));
         }
         let stored = self.store_if(
             &input.bucket,
@@ -286,6 +352,111 @@ impl S3 for Objects {
             version_id: (stored.version != "null").then_some(stored.version),
             ..Default::default()
         }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = request.input;
+        if !self.buckets.lock().unwrap().contains_key(&input.bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let upload = Upload {
+            bucket: input.bucket.clone(),
+            key: input.key.clone(),
+            checksums: input.checksum_algorithm.is_some(),
+            parts: BTreeMap::new(),
+        };
+        self.uploads.lock().unwrap().insert(id.clone(), upload);
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            upload_id: Some(id),
+            checksum_algorithm: input.checksum_algorithm,
+            ..Default::default()
+        }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = request.input;
+        let bytes = received(input.body).await?;
+        let etag = ETag::Strong(hex(&Md5::digest(&bytes)));
+        let mut uploads = self.uploads.lock().unwrap();
+        let upload = uploads
+            .get_mut(&input.upload_id)
+            .ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let part = Part {
+            etag: etag.clone(),
+            crc32: input.checksum_crc32.clone(),
+            bytes,
+        };
+        upload.parts.insert(input.part_number, part);
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag: Some(etag),
+            checksum_crc32: input.checksum_crc32,
+            ..Default::default()
+        }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        let asked = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default();
+        let mut uploads = self.uploads.lock().unwrap();
+        let upload = uploads.get(&input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut bytes = Vec::new();
+        for (at, part) in asked.iter().enumerate() {
+            let held = part.part_number.and_then(|number| upload.parts.get(&number));
+            let held = held.ok_or_else(|| s3_error!(InvalidPart))?;
+            let unproven = upload.checksums && (held.crc32.is_none() || part.checksum_crc32 != held.crc32);
+            if part.e_tag.as_ref() != Some(&held.etag) || unproven {
+                return Err(s3_error!(InvalidPart));
+            }
+            if at + 1 < asked.len() && held.bytes.len() < LEAST_PART {
+                return Err(s3_error!(EntityTooSmall));
+            }
+            bytes.extend_from_slice(&held.bytes);
+        }
+        if asked.is_empty() {
+            return Err(s3_error!(MalformedXML));
+        }
+        let stored = self.store_if(&upload.bucket, &upload.key, bytes, None, None)?;
+        uploads.remove(&input.upload_id);
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            e_tag: Some(ETag::Strong(stored.etag.trim_matches('"').to_owned())),
+            version_id: (stored.version != "null").then_some(stored.version),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_bucket_notification_configuration(
+        &self,
+        request: S3Request<GetBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<GetBucketNotificationConfigurationOutput>> {
+        let buckets = self.buckets.lock().unwrap();
+        let bucket = buckets
+            .get(&request.input.bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
+            event_bridge_configuration: bucket.tells_eventbridge.then(EventBridgeConfiguration::default),
+            ..Default::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let removed = self.uploads.lock().unwrap().remove(&request.input.upload_id);
+        removed.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
