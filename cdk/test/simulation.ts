@@ -8,12 +8,18 @@ import { Bucket } from 'aws-cdk-lib/aws-s3';
 import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { StringParameter } from 'aws-cdk-lib/aws-ssm';
-import { MigrationGate, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
+import { MigrationGate, type MigrationGateProps, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
 
 const KEY = 'newsroom/CODE/api/prisma.zip';
 
+interface Own {
+  readonly task: (stack: Stack) => Pick<PrismaMigrateTaskProps, 'artifact' | 'reports'>;
+  readonly login: (stack: Stack, name: string) => PrismaMigrateTaskProps['database']['login'];
+  readonly gate: Omit<MigrationGateProps, 'task'>;
+}
+
 class Upload extends Stack {
-  constructor(scope: App, id: string, own: (stack: Upload) => Pick<PrismaMigrateTaskProps, 'artifact' | 'reports'>, login: (stack: Upload, name: string) => PrismaMigrateTaskProps['database']['login']) {
+  constructor(scope: App, id: string, own: Own) {
     super(scope, id, { env: { region: 'eu-west-1' } });
     const vpc = Vpc.fromVpcAttributes(this, 'Vpc', {
       vpcId: 'vpc-0123456789abcdef0',
@@ -27,29 +33,30 @@ class Upload extends Stack {
       database: {
         endpoint: { host: parameter('Host').valueAsString, port: new CfnParameter(this, 'Port', { type: 'Number' }).valueAsNumber },
         name: parameter('Name').valueAsString,
-        login: login(this, parameter('Login').valueAsString),
+        login: own.login(this, parameter('Login').valueAsString),
       },
-      ...own(this),
+      ...own.task(this),
       alarmTopic: new Topic(this, 'Alarms', { enforceSSL: true }),
     });
-    const gate = new MigrationGate(this, 'Gate', { task, deploymentId: 'build-17', timeout: Duration.hours(6) });
+    const gate = new MigrationGate(this, 'Gate', { task, ...own.gate });
     new CfnOutput(this, 'Api', { value: 'what is deployed behind the gate' }).node.addDependency(gate);
   }
 }
 
 const app = new App({ analyticsReporting: false });
-new Upload(
-  app,
-  'versioned',
-  (stack) => {
+new Upload(app, 'versioned', {
+  task: (stack) => {
     const bucket = new Bucket(stack, 'Artifacts', { versioned: true, enforceSSL: true, eventBridgeEnabled: true });
     return { artifact: { bucket, key: KEY, versioned: true }, reports: { bucket } };
   },
-  (stack, name) => ({ secret: Secret.fromSecretNameV2(stack, 'Secret', name) }),
-);
-new Upload(
-  app,
-  'unversioned',
-  () => ({ artifact: { bucketParameter: '/account/services/artifact.bucket', key: KEY } }),
-  (stack, parameterName) => ({ user: new CfnParameter(stack, 'User').valueAsString, password: StringParameter.fromSecureStringParameterAttributes(stack, 'Password', { parameterName, simpleName: false }) }),
-);
+  login: (stack, name) => ({ secret: Secret.fromSecretNameV2(stack, 'Secret', name) }),
+  gate: {},
+});
+new Upload(app, 'unversioned', {
+  task: () => ({ artifact: { bucketParameter: '/account/services/artifact.bucket', key: KEY } }),
+  login: (stack, parameterName) => ({
+    user: new CfnParameter(stack, 'User').valueAsString,
+    password: StringParameter.fromSecureStringParameterAttributes(stack, 'Password', { parameterName, simpleName: false }),
+  }),
+  gate: { deploymentId: 'build-17', timeout: Duration.hours(6) },
+});

@@ -56,7 +56,9 @@ impl Moto {
         BufReader::new(child.stdout.take().expect("stdout is piped"))
             .read_line(&mut line)
             .expect("moto's server says nothing");
-        let mut ports = line.split_whitespace().map(|port| port.parse().expect("a port is a number"));
+        let mut ports = line
+            .split_whitespace()
+            .map(|port| port.parse().expect("a port is a number"));
         let mut port = || ports.next().expect("moto's server names no port");
         Moto {
             port: port(),
