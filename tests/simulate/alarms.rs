@@ -37,6 +37,9 @@ fn every_exit_code_rings_but_those_after_which_nothing_is_wrong() {
             for message in rung {
                 assert_eq!(message["task"], json!(task));
                 assert!(message["what"].as_str().unwrap().contains(&family), "{message}");
+                let mut containers = message["containers"].as_array().unwrap().iter();
+                let ours = containers.find(|container| container["name"] == "migrate").unwrap();
+                assert_eq!(ours["exitCode"], code, "{message}");
             }
         }
     }

@@ -113,7 +113,7 @@ impl Stack {
             template,
             name,
         };
-        harness::until("the stack is made", || stack.status() == "CREATE_COMPLETE");
+        assert_eq!(stack.status(), "CREATE_COMPLETE", "{}", stack.name);
         stack
     }
 
@@ -179,11 +179,14 @@ impl Stack {
 
     /// What CloudFormation has asked its gate, with all references resolved.
     pub fn gate(&self) -> Value {
-        let asked = moto().custom_resources();
-        let mut of = asked.into_iter().filter(|event| {
-            event["StackId"] == self.id.as_str() && event["ResourceType"] == "Custom::PrismaMigrations"
+        let of =
+            |event: &Value| event["StackId"] == self.id.as_str() && event["ResourceType"] == "Custom::PrismaMigrations";
+        let mut asked = None;
+        harness::until("CloudFormation asks the gate", || {
+            asked = moto().custom_resources().into_iter().find(of);
+            asked.is_some()
         });
-        of.next().expect("the stack has a gate")
+        asked.expect("it was found")
     }
 
     /// The code of the function that a custom resource's event goes to.

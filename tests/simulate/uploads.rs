@@ -98,7 +98,7 @@ fn a_migration_that_fails_leaves_nothing_and_rings() {
     assert_eq!(tables(&site), "");
     let rung = site.alarms(&site.ecs.stopped_event(&task));
     assert_eq!(rung.len(), 1, "{rung:?}");
-    assert_eq!(rung[0]["exitCode"], 20);
+    assert_eq!(rung[0]["containers"][0]["exitCode"], 20);
     assert_eq!(rung[0]["task"], json!(task));
     // The next upload mends it.
     let (_, code) = site.deploy(&good());
