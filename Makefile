@@ -1,7 +1,7 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate soak fuzz build lint cdk image image-test image-reproducible
+.PHONY: help demo test simulate soak fuzz bench bench-quick build lint cdk image image-test image-reproducible
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,14 @@ fuzz: ## the fuzz targets over their seeds, RUNS executions of each (default 1,0
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -runs=$(or $(RUNS),1000000) \
 			-dict=fuzz/dictionaries/$$target.dict -max_len=8192 -timeout=10 -rss_limit_mb=512 -print_final_stats=1; \
 	done
+
+bench: ## everything side by side with its peers, on a quiet machine: writes docs/benchmarks.md; ONLY='words of a heading' shows just that
+	@scripts/prerequisites.sh bench
+	@scripts/bench.sh "$(ONLY)"
+
+bench-quick: ## counts of round trips, bytes, transactions, requests and instructions, held to benches/quick.expected; WRITE=1 writes that
+	@scripts/prerequisites.sh bench-quick
+	@WRITE=$(WRITE) cargo bench --quiet --locked --profile dev --bench peers -- quick
 
 build: ## the binary: target/debug/prisma-migrate-task
 	@scripts/prerequisites.sh build

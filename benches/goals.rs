@@ -67,11 +67,13 @@ pub const ALL: [Goal; 12] = [
     ("A ledger of 100,000 rows", ledger),
 ];
 
-const ROUNDS: usize = 7;
-/// Of what takes a few hundredths of a second.
-const MANY: usize = 15;
+/// How often each runs: rounds(), or 7.
+pub fn rounds() -> usize {
+    let wanted = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    wanted.unwrap_or(7)
+}
 
-const OF_A_LEDGER: &str = "a ledger is two more writes in each transaction, and after each the row, the lock and the session are looked at: some 0.35 ms of \
+const OF_A_LEDGER: &str = "a ledger is two more writes in each transaction, and after each the row, the lock and the session are looked at: some 0.43 ms of \
      the server's CPU beside the 0.6 ms that the statements of such a migration take. The row \"with the least of a ledger\" is psql with one INSERT and \
      one UPDATE for each file, asserting nothing and reading nothing back";
 
@@ -98,9 +100,12 @@ fn nothing_pending(stage: &Stage) -> Measured {
         psql.args(["-c", "SELECT * FROM _prisma_migrations ORDER BY started_at"]);
         Job::new(psql, ())
     };
-    let mut figures = race_with_memory(MANY, &mut [Contender::new(SELECT, select), Contender::new(OURS, ours)]);
+    let mut figures = race_with_memory(
+        2 * rounds() + 1,
+        &mut [Contender::new(SELECT, select), Contender::new(OURS, ours)],
+    );
     let prisma = || stage.prisma(&database, Way::Tcp, &project.folder());
-    figures.extend(race_with_memory(ROUNDS, &mut [Contender::new(PRISMA, prisma)]));
+    figures.extend(race_with_memory(rounds(), &mut [Contender::new(PRISMA, prisma)]));
     let megabytes = figures[1].memory.unwrap_or_default() as f64 / 1e6;
     Measured {
         criteria: vec![
@@ -164,10 +169,10 @@ fn pending(stage: &Stage, count: usize, way: Way) -> Measured {
         contenders.push(Contender::new("dbmate migrate", || {
             fresh(&|database| stage.peers.dbmate(stage, database, way, &project))
         }));
-        let figures = race(ROUNDS, &mut contenders);
+        let figures = race(rounds(), &mut contenders);
         return of_pending(figures);
     }
-    of_pending(race(ROUNDS, &mut contenders))
+    of_pending(race(rounds(), &mut contenders))
 }
 
 fn of_pending(figures: Vec<Figures>) -> Measured {
@@ -205,7 +210,7 @@ fn link(stage: &Stage, milliseconds: u64) -> Measured {
         Job::new(stage.prisma(&database, way, &project.folder()).command, database)
     };
     let figures = race(
-        ROUNDS,
+        rounds(),
         &mut [
             Contender::new(LIMIT, limit),
             Contender::new(OURS, ours),
@@ -260,7 +265,7 @@ fn all_or_nothing(stage: &Stage) -> Measured {
         Job::new(command, database)
     };
     let figures = race(
-        ROUNDS,
+        rounds(),
         &mut [Contender::new(SINGLE, single), Contender::new(OURS, ours)],
     );
     Measured {
@@ -286,7 +291,7 @@ fn folder(stage: &Stage) -> Measured {
             Job::new(stage.ours(&database, Way::Tcp, &project.folder()), database)
         })
     };
-    let figures = race(ROUNDS, &mut [contender(0), contender(1), contender(2)]);
+    let figures = race(rounds(), &mut [contender(0), contender(1), contender(2)]);
     let more = |at: usize| (median(&figures, names[at]) - median(&figures, names[0])) * 1e3;
     Measured {
         criteria: vec![
@@ -320,7 +325,7 @@ fn ledger(stage: &Stage) -> Measured {
         Job::new(psql, ())
     };
     let figures = race_with_memory(
-        ROUNDS,
+        rounds(),
         &mut [Contender::new(SELECT, select), Contender::new(OURS, ours)],
     );
     Measured {

@@ -84,11 +84,11 @@ pub fn race(rounds: usize, contenders: &mut [Contender<'_>]) -> Vec<Figures> {
     figures.collect()
 }
 
-/// [`race`], and behind it `rounds` runs more of each in which the memory is looked at: to look takes time from what is timed.
+/// [`race`], and behind it some runs more of each in which the memory is looked at: to look takes time from what is timed.
 pub fn race_with_memory(rounds: usize, contenders: &mut [Contender<'_>]) -> Vec<Figures> {
     let mut figures = race(rounds, contenders);
     for (contender, figures) in contenders.iter_mut().zip(&mut figures) {
-        let peaks = (0..rounds.min(7)).map(|_| peak_memory((contender.prepare)()));
+        let peaks = (0..rounds.min(3)).map(|_| peak_memory((contender.prepare)()));
         figures.memory = peaks.max();
     }
     figures

@@ -5,6 +5,7 @@ use harness::postgres::Database;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::stage::{Project, Stage, Way};
 
@@ -14,44 +15,58 @@ const FILES: [(&str, &str); 2] = [
     ("package-lock.json", include_str!("peers/package-lock.json")),
 ];
 
+/// Where they are, installed when they are first asked for: minutes, once.
+#[derive(Default)]
 pub struct Peers {
-    sqlx: PathBuf,
-    dbmate: PathBuf,
+    sqlx: OnceLock<PathBuf>,
+    dbmate: OnceLock<PathBuf>,
+}
+
+fn home() -> PathBuf {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
+    fs::create_dir_all(&home).expect("a folder for the peers");
+    home
+}
+
+fn install_sqlx() -> PathBuf {
+    let program = home().join("bin/sqlx");
+    if !program.is_file() {
+        let mut cargo = Command::new("cargo");
+        cargo.args([
+            "install",
+            "sqlx-cli",
+            "--version",
+            SQLX,
+            "--locked",
+            "--no-default-features",
+        ]);
+        cargo.args(["--features", "postgres,rustls", "--root"]).arg(home());
+        installed(&mut cargo);
+    }
+    program
+}
+
+fn install_dbmate() -> PathBuf {
+    let home = home();
+    let native = format!(
+        "node_modules/@dbmate/linux-{}/bin/dbmate",
+        if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" }
+    );
+    if !home.join(&native).is_file() {
+        for (name, content) in FILES {
+            fs::write(home.join(name), content).expect("a file of the peers");
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
+        installed(npm.current_dir(&home));
+    }
+    // The program itself, without the package's start in Node.
+    home.join(native)
 }
 
 impl Peers {
-    /// Installs what is not there yet: minutes, once.
-    pub fn install() -> Peers {
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
-        fs::create_dir_all(&home).expect("a folder for the peers");
-        let sqlx = home.join("bin/sqlx");
-        if !sqlx.is_file() {
-            let mut cargo = Command::new("cargo");
-            cargo.args([
-                "install",
-                "sqlx-cli",
-                "--version",
-                SQLX,
-                "--locked",
-                "--no-default-features",
-            ]);
-            cargo.args(["--features", "postgres,rustls", "--root"]).arg(&home);
-            installed(&mut cargo);
-        }
-        let dbmate = home.join("node_modules/@dbmate/linux-x64/bin/dbmate");
-        if !dbmate.is_file() {
-            for (name, content) in FILES {
-                fs::write(home.join(name), content).expect("a file of the peers");
-            }
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-            installed(npm.current_dir(&home));
-        }
-        Peers { sqlx, dbmate }
-    }
-
     pub fn sqlx(&self, stage: &Stage, database: &Database, way: Way, project: &Project) -> Command {
-        let mut command = Command::new(&self.sqlx);
+        let mut command = Command::new(self.sqlx.get_or_init(install_sqlx));
         command
             .args(["migrate", "run", "--source"])
             .arg(project.of_tool("sqlx"));
@@ -60,7 +75,7 @@ impl Peers {
     }
 
     pub fn dbmate(&self, stage: &Stage, database: &Database, way: Way, project: &Project) -> Command {
-        let mut command = Command::new(&self.dbmate);
+        let mut command = Command::new(self.dbmate.get_or_init(install_dbmate));
         command.arg("--migrations-dir").arg(project.of_tool("dbmate"));
         command.args(["--no-dump-schema", "migrate"]);
         let url = stage.url(database, way);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::goals::Measured;
+use crate::goals::{Measured, rounds};
 use crate::peers::Peers;
 
 /// Above this load, in runnable processes beside ours, the figures are only a hint.
@@ -49,13 +49,19 @@ pub fn write(results: &[(&str, Measured)], took: Duration) {
 
 fn document(results: &[(&str, Measured)], took: Duration) -> String {
     let mut text = String::from(
-        "# Benchmarks\n\nWritten by `make bench`, which runs everything side by side on one machine. Those that are compared take turns, at \
-         least 7 times each; what counts are the ratios of the medians. Times are those of whole processes, from their start to their end, of the \
+        "# Benchmarks\n\nWritten by `make bench`, which runs everything side by side on one machine. Those that are compared take turns; \
+         what counts are the ratios of the medians. Times are those of whole processes, from their start to their end, of the \
          binary as it is in the image. The server writes every commit to disk (`fsync = on`).\n\n",
     );
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let load = load();
-    let _ = writeln!(text, "{}, in {} minutes.", &date[..10], took.as_secs().div_ceil(60));
+    let _ = writeln!(
+        text,
+        "{}, in {} minutes, {} turns at least.",
+        &date[..10],
+        took.as_secs().div_ceil(60),
+        rounds()
+    );
     if load > QUIET + 1.0 {
         let _ = writeln!(
             text,
@@ -98,7 +104,7 @@ const HOW: &str = "
 - The file of 500 MB is one message to psql too: its statements are joined by `\\;`.
 - Every run that applies something has a fresh database, and a CHECKPOINT before it.
 - Prisma runs on its WASM engine; sqlx and dbmate get the same scripts in their own layout, and keep their own ledgers.
-- Memory is Linux's VmHWM, the most of 7 runs that are not timed.
+- Memory is Linux's VmHWM, the most of those runs that are not timed.
 
 ## To repeat it
 

@@ -43,7 +43,7 @@ impl Stage {
             server: Server::start(options),
             ours,
             psql: psql(),
-            peers: Peers::install(),
+            peers: Peers::default(),
         }
     }
 

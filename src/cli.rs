@@ -113,7 +113,8 @@ fn verb_first(mut arguments: Vec<std::ffi::OsString>, command: &Command) -> Vec<
     arguments
 }
 
-/// Gives each flag its variable: the flag in upper case with `_`. An empty variable counts as unset, so it is not offered to clap.
+/// Gives each flag its variable: the flag in upper case with `_`. An empty variable counts as unset, so it is not offered to clap. What is of one call
+/// alone has none, and neither has what a pipeline's own variables are called too (STACK, STAGE, APP): they must not choose the database.
 fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -> Command {
     let command = command.mut_args(|argument| {
         let Some(long) = argument.get_long().filter(|long| {

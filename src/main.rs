@@ -34,6 +34,6 @@ fn main() -> ExitCode {
         report::metrics::write(&outcome);
     }
     let format = output.json.then_some(LogFormat::Json).or(output.format);
-    report::print(&outcome, format);
+    report::print(&outcome, format, "prisma-migrate-task deploy");
     ExitCode::from(outcome.exit_code.code())
 }

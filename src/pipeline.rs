@@ -11,6 +11,7 @@ pub mod ending;
 pub mod follow;
 pub mod interrupt;
 pub mod log_stream;
+mod outputs;
 pub mod patience;
 pub mod place;
 pub mod run;
@@ -47,7 +48,7 @@ pub fn run(verb: ClientVerb) -> Exit {
         }
     };
     let format = output.json.then_some(LogFormat::Json).or(output.log_format);
-    report::print(&outcome, format);
+    report::print(&outcome, format, "prisma-migrate-task run --confirm");
     outcome.exit_code
 }
 

@@ -4,7 +4,7 @@ use harness::history::History;
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Criterion, Measured, OURS, ROUNDS, ratio};
+use super::{Criterion, Measured, OURS, ratio, rounds};
 use crate::measure::{Contender, Job, race_with_memory};
 use crate::stage::{Stage, Way};
 
@@ -31,7 +31,10 @@ pub fn measure(stage: &Stage) -> Measured {
         let database = stage.database();
         Job::new(stage.ours(&database, Way::Tcp, &history.folder()), database)
     };
-    let figures = race_with_memory(ROUNDS, &mut [Contender::new(LIMIT, limit), Contender::new(OURS, ours)]);
+    let figures = race_with_memory(
+        rounds(),
+        &mut [Contender::new(LIMIT, limit), Contender::new(OURS, ours)],
+    );
     let most = (3 * script.len()) as f64 / 1e6 + 32.0;
     let memory = figures[1].memory.unwrap_or_default() as f64 / 1e6;
     Measured {

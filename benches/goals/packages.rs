@@ -6,9 +6,14 @@ use std::process::Command;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{Criterion, Measured, OURS, ROUNDS, far_s3, ratio, scratch};
+use super::{Criterion, Measured, OURS, far_s3, ratio, rounds, scratch};
 use crate::measure::{Contender, Job, race_with_memory};
 use crate::stage::{Project, Stage, Way, record};
+
+/// S3 wants the checksum of the empty body, which curl before 8 signs and does not send by itself.
+const FETCH_AND_UNPACK: &str = "curl -sS --fail --aws-sigv4 aws:amz:eu-west-1:s3 --user \"$USER\" \
+     -H 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' -o prisma.zip \"$URL\" \
+     && unzip -q prisma.zip -d out";
 
 pub fn measure(stage: &Stage) -> Measured {
     const WHOLE: &str = "curl and unzip";
@@ -22,7 +27,7 @@ pub fn measure(stage: &Stage) -> Measured {
     let whole = || {
         let folder = scratch();
         let mut shell = Command::new("sh");
-        shell.args(["-c", "curl -sS --fail --aws-sigv4 aws:amz:eu-west-1:s3 --user \"$USER\" -o prisma.zip \"$URL\" && unzip -q prisma.zip -d out"]);
+        shell.args(["-c", FETCH_AND_UNPACK]);
         shell.current_dir(folder.path());
         shell.env("USER", format!("{}:{}", s3.access_key(), s3.secret_key()));
         shell.env(
@@ -36,7 +41,12 @@ pub fn measure(stage: &Stage) -> Measured {
         command.envs(environment.clone());
         Job::new(command, ())
     };
-    let figures = race_with_memory(ROUNDS, &mut [Contender::new(WHOLE, whole), Contender::new(OURS, ours)]);
+    let mut figures = race_with_memory(
+        rounds(),
+        &mut [Contender::new(WHOLE, whole), Contender::new(OURS, ours)],
+    );
+    // The shell's.
+    figures[0].memory = None;
     let (requests, bytes) = (s3.requests(), s3.bytes_sent());
     let status = ours().command.output().expect("it can be run").status;
     assert!(status.success(), "{status}");

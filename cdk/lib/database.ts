@@ -139,7 +139,10 @@ function place(construct: string, database: MigrateDatabase): Place {
     return {
       host: cluster.clusterEndpoint.hostname,
       port: text(cluster.clusterEndpoint.port),
-      resourceId: cluster.clusterResourceIdentifier,
+      // An imported cluster may not know it, and throws where it is asked without need.
+      get resourceId() {
+        return cluster.clusterResourceIdentifier;
+      },
       secret: cluster.secret,
       connect: (task) => cluster.connections.allowDefaultPortFrom(task, DESCRIPTION),
     };

@@ -152,3 +152,12 @@ fn a_script_too_long_for_one_message_is_not_even_read() {
     let contents = read(root.path(), None).unwrap();
     assert_eq!(scripts(&contents), [("1_a", Err(&Defect::TooLong { size }))]);
 }
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let root = folder_of(&[("migrations/1_a/", b"")]);
+    let pipe = root.path().join("migrations/1_a/migration.sql");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    let contents = read(&root.path().join("migrations"), None).unwrap();
+    assert_eq!(scripts(&contents), [("1_a", Err(&Defect::NotAFile))]);
+}

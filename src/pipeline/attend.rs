@@ -4,15 +4,17 @@ use super::clients::Clients;
 use super::ending;
 use super::follow::{Rows, follow};
 use super::interrupt::{Interrupt, Wish};
-use super::patience::{Request, SHORT, insist};
+use super::patience::{Refused, Request, SHORT, insist};
 use super::place::Place;
+use super::state::TaskState;
 use crate::artifact::s3::Address;
 use crate::cli::PlaceArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::live;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, millis};
 use std::pin::pin;
+use std::time::Instant;
 
 /// A task that runs, and how it was found.
 #[derive(Clone, Copy, Debug)]
@@ -27,42 +29,62 @@ pub struct Attended<'a> {
     pub report: Option<&'a Address>,
 }
 
-/// Follows it to its end, and says what it came to; `own` is for where the task says nothing.
-///
-/// # Errors
-/// This side is to go (82), or ECS will not say what becomes of the task (81).
+/// Follows it to its end, and says what it came to; `own` is for where the task says nothing, where this side is to go (82), and where ECS will not say what
+/// becomes of the task (81).
 pub async fn attend(
     clients: &Clients,
     task: Attended<'_>,
     interrupt: &mut Interrupt,
     rows: Rows<'_>,
-    own: Outcome,
-) -> Result<Outcome, Failure> {
+    mut own: Outcome,
+) -> Outcome {
+    let began = Instant::now();
     let mut follow = pin!(follow(clients, task.place, task.arn, rows));
     let followed = loop {
         let signal = tokio::select! {
             biased;
-            followed = &mut follow => break followed,
+            followed = &mut follow => break followed.map_err(|refused| lost(&refused, &task)),
             signal = interrupt.signal() => signal,
         };
         match interrupt.wish(signal).await {
             Wish::Follow => {}
-            Wish::Detach => {
-                live::clear();
-                return Err(detached(signal, &task));
-            }
+            Wish::Detach => break Err(detached(signal, &task)),
             Wish::Stop => stop(clients, &task).await,
         }
     };
-    let ending = followed.map_err(|refused| {
-        Failure::new(
-            Exit::Unknown,
-            refused.to_string(),
-            format!("{}, then follow the task again with `{}`", refused.next(), again(&task)),
-        )
-        .state("not known to this side; the task goes on")
-    })?;
-    Ok(ending::outcome(ending, task.place, clients, task.report, own).await)
+    live::clear();
+    match followed {
+        Ok(ending) => {
+            own.duration_ms = millis(began.elapsed());
+            ending::outcome(ending, task.place, clients, task.report, own).await
+        }
+        Err(failure) => {
+            own.task = Some(ending::task(&task.state(), task.place, &clients.region()));
+            own.end(Err(failure), began.elapsed());
+            own
+        }
+    }
+}
+
+impl Attended<'_> {
+    /// What is known of it where its end is not.
+    fn state(&self) -> TaskState {
+        TaskState {
+            arn: self.arn.to_owned(),
+            definition: self.place.task_definition.clone(),
+            started: true,
+            ..TaskState::default()
+        }
+    }
+}
+
+fn lost(refused: &Refused, task: &Attended<'_>) -> Failure {
+    Failure::new(
+        Exit::Unknown,
+        refused.to_string(),
+        format!("{}, then follow the task again with `{}`", refused.next(), again(task)),
+    )
+    .state("not known to this side; the task goes on")
 }
 
 /// Asks ECS to stop it: the program in it rolls back what runs and says so.

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::ProvideCredentials;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 /// How long one attempt may take to connect.
@@ -29,7 +29,11 @@ struct Set {
 
 /// The AWS services, with the credentials, region and endpoints that the environment gives to any SDK program.
 #[derive(Debug)]
-pub struct Clients(RefCell<Set>);
+pub struct Clients {
+    set: RefCell<Set>,
+    /// Whether it was said that there are no valid credentials: whatever is asked at the same time meets the same.
+    refused: Cell<bool>,
+}
 
 impl Clients {
     /// Reads the environment.
@@ -45,19 +49,27 @@ impl Clients {
                 "set AWS_REGION, or a region in the profile of AWS_PROFILE",
             ));
         }
-        Ok(Clients(RefCell::new(set)))
+        Ok(Clients {
+            set: RefCell::new(set),
+            refused: Cell::new(false),
+        })
     }
 
     /// Reads the environment's files anew: credentials that were renewed there are used from now on.
     pub async fn renew(&self) {
         aws::forget().await;
         let set = Set::load().await;
-        self.0.replace(set);
+        self.set.replace(set);
+    }
+
+    /// Notes whether the credentials are refused; whether that is news.
+    pub(super) fn credentials_refused(&self, refused: bool) -> bool {
+        self.refused.replace(refused) != refused
     }
 
     /// Why there are no credentials; none where there are.
     pub async fn missing_credentials(&self) -> Option<String> {
-        let provider = self.0.borrow().sdk.credentials_provider();
+        let provider = self.set.borrow().sdk.credentials_provider();
         match provider {
             None => Some("nothing provides them".to_owned()),
             Some(provider) => provider
@@ -70,32 +82,32 @@ impl Clients {
 
     /// The region's name.
     pub fn region(&self) -> String {
-        let set = self.0.borrow();
+        let set = self.set.borrow();
         set.sdk.region().map(ToString::to_string).unwrap_or_default()
     }
 
     pub(super) fn ecs(&self) -> aws_sdk_ecs::Client {
-        self.0.borrow().ecs.clone()
+        self.set.borrow().ecs.clone()
     }
 
     pub(super) fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
-        self.0.borrow().logs.clone()
+        self.set.borrow().logs.clone()
     }
 
     pub(super) fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
-        self.0.borrow().cloudformation.clone()
+        self.set.borrow().cloudformation.clone()
     }
 
     pub(super) fn tagging(&self) -> aws_sdk_resourcegroupstagging::Client {
-        self.0.borrow().tagging.clone()
+        self.set.borrow().tagging.clone()
     }
 
     pub(super) fn ssm(&self) -> aws_sdk_ssm::Client {
-        self.0.borrow().ssm.clone()
+        self.set.borrow().ssm.clone()
     }
 
     pub(super) fn rds(&self) -> aws_sdk_rds::Client {
-        self.0.borrow().rds.clone()
+        self.set.borrow().rds.clone()
     }
 }
 

@@ -70,7 +70,7 @@ impl Command {
             _ => None,
         };
         match confirmed {
-            Some(false) if args.confirm => command.flags.push("--confirm".to_owned()),
+            Some(false) if args.confirm => command.flags.insert(0, "--confirm".to_owned()),
             None if args.confirm => {
                 return Err(usage(
                     &format!(
@@ -262,10 +262,14 @@ mod tests {
 
     #[test]
     fn the_container_gets_what_was_meant() {
-        let table: [(&[&str], &str); 9] = [
+        let table: [(&[&str], &str); 10] = [
             (&[], "plan --log-format json"),
             (&["--confirm"], "deploy --log-format json"),
             (&["--", "status"], "status --log-format json"),
+            (
+                &["--confirm", "--", "adopt", "--", "s3://b/k"],
+                "adopt --log-format json --confirm -- s3://b/k",
+            ),
             (
                 &["--", "plan", "--log-format", "json", "--check"],
                 "plan --log-format json --check",

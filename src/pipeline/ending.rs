@@ -36,7 +36,10 @@ pub async fn outcome(
 /// The task in ECS's words, as the container tells it itself.
 pub fn task(state: &TaskState, place: &Place, region: &str) -> Task {
     let name = state.definition.rsplit('/').next().unwrap_or_default();
-    let (family, revision) = name.split_once(':').unzip();
+    let (family, revision) = match name.split_once(':') {
+        Some((family, revision)) => (Some(family), Some(revision)),
+        None => (Some(name).filter(|name| !name.is_empty()), None),
+    };
     let log = place
         .log
         .as_ref()

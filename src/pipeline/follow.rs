@@ -138,6 +138,9 @@ async fn speak(seen: &Seen, task_arn: &str) {
     loop {
         ticks.tick().await;
         let status = seen.task.borrow().status.clone();
+        if status.is_empty() {
+            continue;
+        }
         let since = Duration::from_secs(seen.began.elapsed().as_secs());
         let text = format!(
             "task {id}: {status}, followed for {}",

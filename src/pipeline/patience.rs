@@ -133,11 +133,13 @@ where
 {
     let began = Instant::now();
     let mut pause = PAUSE;
-    let mut said = None;
+    let mut said = false;
     loop {
         let why = match ask().await {
             Ok(answer) => {
-                if said.is_some() {
+                if clients.credentials_refused(false) {
+                    tracing::info!("the AWS credentials are valid again");
+                } else if said {
                     tracing::info!("{} on {} is answered again", request.action, request.on);
                 }
                 return Ok(answer);
@@ -157,8 +159,11 @@ where
         if !goes_on {
             return Err(refused);
         }
-        let kind = std::mem::discriminant(&refused.why);
-        if said.replace(kind) != Some(kind) {
+        let is_news = match refused.why {
+            Why::Credentials(_) => clients.credentials_refused(true),
+            _ => !std::mem::replace(&mut said, true),
+        };
+        if is_news {
             say(&refused);
         }
         sleep(pause.mul_f64(0.5 + fastrand::f64())).await;

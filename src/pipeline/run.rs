@@ -12,6 +12,7 @@ use crate::artifact::s3;
 use crate::cli::{LogFormat, RunArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::live;
 use crate::log;
 use crate::outcome::Outcome;
 use crate::report;
@@ -52,7 +53,10 @@ pub async fn run(args: &RunArgs, interrupt: &mut Interrupt, own: &Outcome) -> Re
         return Ok(plan);
     }
     let taken = snapshot::take(&clients, &target, &plan, &args.place);
-    let snapshot = interrupt.unless(taken).await??;
+    let snapshot = interrupt.unless(taken).await.map_err(|interrupted| {
+        live::clear();
+        interrupted.detail("a snapshot that was begun goes on by itself, and is yours to keep or delete")
+    })??;
     tracing::info!("the snapshot {snapshot} of {target} is available");
     run.task(command, interrupt).await
 }
@@ -77,7 +81,10 @@ impl Run<'_> {
         let task = self.started(&words, token, interrupt).await?;
         tracing::info!("started {} as the task {}", command.verb, task.arn);
         let rows: &dyn Fn(&str) = match command.verb.as_str() {
-            "execute" => &|row| report::say(&format!("{row}\n")),
+            "execute" => &|row| {
+                live::clear();
+                report::say(&format!("{row}\n"));
+            },
             _ => &log::relay,
         };
         let attended = Attended {
@@ -87,7 +94,7 @@ impl Run<'_> {
             report: report.as_ref(),
         };
         let own = Outcome::new("run", self.own.run_id.clone());
-        attend(self.clients, attended, interrupt, rows, own).await
+        Ok(attend(self.clients, attended, interrupt, rows, own).await)
     }
 
     /// The container's command; SQL that is too long for it, or is to be seen by nobody else, is stored in S3 first.

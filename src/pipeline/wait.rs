@@ -207,8 +207,8 @@ impl Wait<'_> {
             report: None,
         };
         let own = Outcome::new("wait", self.own.run_id.clone());
-        let outcome = attend(self.clients, attended, interrupt, &log::relay, own).await?;
-        if outcome.verb != "wait" {
+        let outcome = attend(self.clients, attended, interrupt, &log::relay, own).await;
+        if outcome.verb != "wait" || outcome.exit_code == Exit::Detached {
             return Ok(outcome);
         }
         // It has told nothing in its log, or that cannot be read.
@@ -447,7 +447,7 @@ async fn one(
         report: report.as_ref(),
     };
     let own = Outcome::new("wait", own.run_id.clone());
-    attend(clients, attended, interrupt, rows, own).await
+    Ok(attend(clients, attended, interrupt, rows, own).await)
 }
 
 /// The flags, and what the task's ARN and its description add where they say nothing: `arn:…:task/cluster/id`.

@@ -17,14 +17,14 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 /// Writes the outcome to standard output, or to standard error where the other is for the rows of `execute`. A reader that has gone away changes
-/// nothing about the outcome.
-pub fn print(outcome: &Outcome, format: Option<LogFormat>) {
+/// nothing about the outcome. `deploy` is the command that applies what is pending, as whoever reads this would give it.
+pub fn print(outcome: &Outcome, format: Option<LogFormat>, deploy: &str) {
     let (mut to, terminal): (Box<dyn Write>, bool) = match &*outcome.verb {
         "execute" => (Box::new(std::io::stderr()), std::io::stderr().is_terminal()),
         _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
     };
     let text = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
-        LogFormat::Text => text::render(outcome, terminal),
+        LogFormat::Text => text::render(outcome, terminal, deploy),
         LogFormat::Json => {
             let mut document = document(outcome);
             // A log takes so much in a line, and these can be more than that.

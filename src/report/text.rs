@@ -18,7 +18,7 @@ const GREEN: &str = "32;1";
 pub(super) const YELLOW: &str = "33;1";
 
 /// The outcome as text, without a final newline.
-pub fn render(outcome: &Outcome, colour: bool) -> String {
+pub fn render(outcome: &Outcome, colour: bool, deploy: &str) -> String {
     let mut page = Page {
         text: String::new(),
         colour,
@@ -68,7 +68,7 @@ pub fn render(outcome: &Outcome, colour: bool) -> String {
         page.failure(failure, log);
     } else if outcome.exit_code == Exit::Pending || outcome.result == "planned" {
         page.blank();
-        page.line("next:  ", BOLD, "prisma-migrate-task deploy");
+        page.line("next:  ", BOLD, deploy);
     }
     page.text.truncate(page.text.trim_end().len());
     page.text

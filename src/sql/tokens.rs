@@ -12,6 +12,15 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = (TokenKind, Range<usize
     let mut at = 0;
     let mut rest = tokenize(text);
     std::iter::from_fn(move || {
+        // Most of a large script is in strings, and the lexer looks at every character.
+        if text.as_bytes().get(at) == Some(&b'\'') {
+            let (length, terminated) = quoted(&text[at..]);
+            let range = at..at + length;
+            at = range.end;
+            rest = tokenize(&text[at..]);
+            let kind = LiteralKind::Str { terminated };
+            return Some((TokenKind::Literal { kind }, range));
+        }
         let Token { kind, len } = rest.next()?;
         let mut range = at..at + len as usize;
         let mut kind = kind;
@@ -50,6 +59,19 @@ fn continued(text: &str) -> Option<usize> {
         at += token.len();
     }
     None
+}
+
+/// The length of a quoted text without escapes, from its opening quote on, and whether it is closed: two quotes in it are one.
+fn quoted(text: &str) -> (usize, bool) {
+    let mut at = 1;
+    while let Some(quote) = text[at..].find('\'') {
+        at += quote + 1;
+        if text.as_bytes().get(at) != Some(&b'\'') {
+            return (at, true);
+        }
+        at += 1;
+    }
+    (text.len(), false)
 }
 
 /// The length of a quoted text with backslash escapes, from its opening quote on, and whether it is closed.
@@ -95,5 +117,16 @@ mod tests {
         assert_eq!(texts("'a'\n'\\'"), ["'a'", "\n", "'\\'"]);
         assert_eq!(texts("E'a'/*\n*/'\\'"), ["E'a'", "/*\n*/", "'\\'"]);
         assert_eq!(texts("E'a'\n"), ["E'a'", "\n"]);
+    }
+
+    #[test]
+    fn a_string_ends_at_its_last_quote() {
+        assert_eq!(texts("'a''b' 'é'''"), ["'a''b'", " ", "'é'''"]);
+        assert_eq!(texts("a'b\\';"), ["a", "'b\\'", ";"]);
+        for open in ["'", "'a", "'a'' "] {
+            let kind = LiteralKind::Str { terminated: false };
+            let all: Vec<_> = tokens(open).collect();
+            assert_eq!(all, [(TokenKind::Literal { kind }, 0..open.len())], "{open}");
+        }
     }
 }

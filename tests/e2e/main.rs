@@ -22,6 +22,7 @@ mod lexer;
 mod locks;
 mod newsroom;
 mod outcome;
+mod pipelines;
 mod plan;
 mod pooler;
 mod protocol;

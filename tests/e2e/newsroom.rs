@@ -40,6 +40,7 @@ impl Newsroom {
         ecs.platform(s3.environment());
         let definition = Definition::new(FAMILY)
             .database(&database)
+            .log("/ecs/newsroom-migrate", "migrate")
             .env("ARTIFACT_BUCKET", BUCKET)
             .env("PRISMA_ARTIFACT_KEY", KEY)
             .env("REPORT_PREFIX", "s3://reports/newsroom");
@@ -84,6 +85,24 @@ impl Newsroom {
         let cluster = format!("--cluster={}", self.ecs.cluster());
         let place = [&cluster, "--task-definition", FAMILY, "--reports=s3://reports/newsroom"];
         self.bare(&[words, &place[..]].concat())
+    }
+
+    /// The outputs of the construct's stack.
+    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        [
+            ("MigrateCluster", self.ecs.cluster_arn()),
+            ("MigrateTaskDefinition", FAMILY.to_owned()),
+            ("MigrateContainer", "migrate".to_owned()),
+            ("MigrateSubnets", "subnet-0a,subnet-0b".to_owned()),
+            ("MigrateSecurityGroups", "sg-0a".to_owned()),
+            ("MigrateAssignPublicIp", "DISABLED".to_owned()),
+            ("MigrateLogGroup", "/ecs/newsroom-migrate".to_owned()),
+            ("MigrateArtifact", ARTIFACT.to_owned()),
+            ("MigrateReports", "s3://reports/newsroom".to_owned()),
+            ("MigrateRule", "newsroom-upload".to_owned()),
+            ("MigrateDeadLetters", "https://sqs.example/newsroom-dead".to_owned()),
+        ]
+        .into()
     }
 
     pub fn tables(&self) -> String {

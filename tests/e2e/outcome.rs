@@ -157,6 +157,11 @@ fn documents() -> Vec<Value> {
         0,
         "executed",
     );
+    let rows = tempfile::tempdir().unwrap();
+    let select = migrate()
+        .verb(["execute", "SELECT 1", "--output"])
+        .arg(rows.path().join("rows.json"));
+    keep(select.database(&database).run(), 0, "executed");
     keep(migrate().verb(["deploy"]).run(), 2, "failed");
 
     let grown = Server::shared().database();

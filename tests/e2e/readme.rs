@@ -52,7 +52,7 @@ fn its_flags_and_variables_are_those_of_the_help() {
     };
     let variable = |word: &str| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let help = [
-        "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute", "run",
+        "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute", "run", "wait", "upload",
     ]
     .map(|verb| tool.verb([verb, "--help"]).without_report().run().expect(0).stdout)
     .join("\n");

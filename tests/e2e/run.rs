@@ -1,6 +1,6 @@
 //! `run`: a real task of the real binary, started, followed and ended through ECS.
 
-mod account;
+pub mod account;
 mod ends;
 mod leaving;
 mod meanwhile;

@@ -1,6 +1,7 @@
 //! `wait`: the tasks that an upload started, over the harness's ECS, whose tasks are the real binary.
 
 use crate::newsroom::{ARTIFACT, BUCKET, KEY, Newsroom, Tells, bad, failure, good, outcome};
+use crate::run::account::Account;
 use harness::ecs::Fault;
 use harness::process::Signal;
 use serde_json::json;
@@ -178,6 +179,24 @@ fn an_upload_that_starts_nothing_is_told_where_to_look() {
     let details = outcome(&run)["failure"]["details"].to_string();
     assert!(details.contains("EventBridge is switched on"), "{run}");
     assert_eq!(newsroom.tables(), "0");
+}
+
+#[test]
+fn the_stack_tells_the_rule_and_the_dead_letters() {
+    let (newsroom, account) = (Newsroom::new(), Account::new());
+    newsroom.put(&good());
+    let outputs = newsroom.outputs();
+    let outputs: Vec<(&str, &str)> = outputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let stack = account.stack("newsroom", None, &outputs);
+    let wait = newsroom.bare(&["wait", "--cfn-stack", &stack, "--start-within=0"]);
+    let run = wait.envs(account.environment()).run().expect(80);
+    let details = outcome(&run)["failure"]["details"].to_string();
+    for said in [
+        "the rule is newsroom-upload",
+        "lies in the queue https://sqs.example/newsroom-dead",
+    ] {
+        assert!(details.contains(said), "{run}");
+    }
 }
 
 #[test]

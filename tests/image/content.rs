@@ -97,7 +97,7 @@ fn what_is_for_laptops_is_not_in_it() {
         assert!(holds(&container, there), "{there} leaves no trace");
     }
     let client = fs::read(env!("CARGO_BIN_EXE_prisma-migrate-task")).unwrap();
-    for (what, trace) in &CLIENT[..3] {
+    for (what, trace) in &CLIENT {
         assert!(holds(&client, trace), "{what} leaves no trace");
     }
     let found: Vec<&str> = CLIENT

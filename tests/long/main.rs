@@ -1,15 +1,20 @@
-//! A migration of twenty minutes (or MINUTES) whose connection to the database is silent for longer than AWS's network remembers it.
+//! A migration of twenty minutes (or MINUTES), as a task in ECS and followed by `run`, whose connection to the database is silent for longer than AWS's
+//! network remembers it.
 //!
 //! Apart from the other tests since it takes so long, and since it needs root for the network: `make soak` runs it.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::ecs::{Definition, Ecs};
 use harness::gateway::Gateway;
 use harness::history::History;
 use harness::postgres::{Options, Server};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_prisma-migrate-task");
 
 /// Source: the VPC user guide, "NAT gateway idle timeout"; the EC2 user guide, "Connection tracking".
 const AWS_FORGETS_AFTER: Duration = Duration::from_secs(350);
@@ -41,20 +46,30 @@ fn a_migration_gets_through_a_network_that_forgets_idle_connections() {
         .spawn()
         .unwrap();
 
+    let ecs = Ecs::start(gateway.program(Path::new(PROGRAM)));
+    let task = Definition::new("long-migrate")
+        .secret("DATABASE_URL", &url)
+        // Nor does anything else of the task send a byte for longer than that.
+        .env("PROGRESS_EVERY", format!("{}s", AWS_FORGETS_AFTER.as_secs() + 60));
+    ecs.register(task);
+
     let started = Instant::now();
-    let run = gateway
-        .command(env!("CARGO_BIN_EXE_prisma-migrate-task"))
-        .arg("deploy")
+    let run = Command::new(PROGRAM)
+        .args(["run", "--cluster", ecs.cluster(), "--task-definition", "long-migrate"])
+        .args(["--subnets", "subnet-1", "--security-groups", "sg-1", "--", "deploy"])
         .arg(history.folder())
-        .env("DATABASE_URL", &url)
-        // Nor does anything else of the run send a byte for longer than that.
-        .env("PROGRESS_EVERY", format!("{}s", AWS_FORGETS_AFTER.as_secs() + 60))
+        .envs(ecs.environment())
         .output()
         .unwrap();
-    println!("{}", String::from_utf8_lossy(&run.stderr));
+    println!(
+        "{}\n{}",
+        String::from_utf8_lossy(&run.stderr),
+        String::from_utf8_lossy(&run.stdout)
+    );
     assert_eq!(run.status.code(), Some(0));
     assert!(started.elapsed() >= Duration::from_secs(seconds));
     assert!(database.ledger()[0].finished);
+    assert_eq!(ecs.stopped(&ecs.tasks()[0])["containers"][0]["exitCode"], 0);
 
     let control_ended = control.try_wait().unwrap();
     control.kill().unwrap();

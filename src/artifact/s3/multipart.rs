@@ -64,6 +64,10 @@ impl Multipart {
     /// # Errors
     /// See [`S3Error`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), S3Error> {
+        // Grown by doubling, it would hold twice as much at each part's end.
+        if self.collected.capacity() == 0 {
+            self.collected.reserve(PART_BYTES + bytes.len());
+        }
         self.collected.extend_from_slice(bytes);
         if self.collected.len() >= PART_BYTES {
             self.send().await?;

@@ -225,3 +225,21 @@ fn a_failed_row_without_a_directory_blocks_too() {
     failed_row(&database, "2_elsewhere", "NULL");
     deploy(&history, &database).run().expect(22);
 }
+
+#[test]
+fn thousands_of_rows_without_a_file_are_not_told_one_by_one() {
+    let database = Server::shared().database();
+    let history = History::new().migration("1_init", "CREATE TABLE a (id int);");
+    deploy(&history, &database).run().expect(0);
+    database.execute(
+        "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) \
+         SELECT gen_random_uuid(), repeat('0', 64), '0_gone_' || n, now() FROM generate_series(1, 5000) AS n, generate_series(1, 2)",
+    );
+    let run = deploy(&history, &database).run().expect(0);
+    let warnings = run.report.as_ref().unwrap()["warnings"].as_array().unwrap().clone();
+    assert_eq!(warnings.len(), 101, "{run}");
+    assert_eq!(
+        warnings[100],
+        "4900 more migrations were applied and are missing from the artifact"
+    );
+}

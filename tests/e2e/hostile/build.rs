@@ -35,6 +35,12 @@ impl Zip {
         Zip { options, ..self }
     }
 
+    /// Deflated as far as deflate can.
+    pub fn best(self) -> Zip {
+        let options = self.options.compression_level(Some(9));
+        Zip { options, ..self }
+    }
+
     pub fn zstd(self) -> Zip {
         let options = self.options.compression_method(CompressionMethod::Zstd);
         Zip { options, ..self }

@@ -62,6 +62,24 @@ fn for_people_the_log_is_lines_and_the_outcome_text() {
 }
 
 #[test]
+fn on_a_terminal_the_last_line_says_how_the_task_is() {
+    let world = World::with(&History::new().migration(INIT, "CREATE TABLE a (id int); SELECT pg_sleep(3);"));
+    let run = world.run_on_a_terminal("--confirm").run().expect(0);
+    assert!(run.stdout.contains("RUNNING, followed for "), "{run}");
+    assert!(run.stdout.contains("\u{1b}[32;1m1 migration applied\u{1b}[0m"), "{run}");
+    assert!(!run.stdout.contains("{\""), "JSON on a terminal\n{run}");
+    let run = world.run_on_a_terminal("-- execute 'SELECT 1 AS one'").run().expect(0);
+    assert!(run.stdout.contains(" one") && run.stdout.contains("(1 row)"), "{run}");
+}
+
+#[test]
+fn what_a_plan_shows_next_is_what_is_run_from_here() {
+    let world = World::simple();
+    let run = world.run(&["--log-format", "text"]).run().expect(0);
+    assert!(run.stdout.contains("next:  prisma-migrate-task run --confirm"), "{run}");
+}
+
+#[test]
 fn elsewhere_the_tasks_log_is_passed_on_as_it_is() {
     let world = World::simple();
     let run = world.run(&["--confirm"]).run().expect(0);
@@ -168,6 +186,11 @@ fn a_task_that_never_starts_is_exit_80_with_what_to_check() {
         "{run}"
     );
     assert_eq!(said["failure"]["state"], "nothing was changed");
+    assert_eq!(
+        (&said["task"]["arn"], &said["task"]["log_url"]),
+        (&json!(world.task()), &json!(null))
+    );
+    assert!(said["duration_ms"].as_u64() > Some(0), "{run}");
 }
 
 #[test]

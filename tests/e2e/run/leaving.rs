@@ -38,6 +38,7 @@ fn away_from_a_terminal_every_signal_detaches() {
             world.ecs.cluster()
         );
         assert_eq!(said["failure"]["next"], next.as_str());
+        assert_eq!(said["task"]["arn"], world.task().as_str());
         assert_eq!(
             said["failure"]["state"],
             "not known to this side: the task goes on by itself"

@@ -147,7 +147,7 @@ fn credentials_that_have_run_out_are_said_once_and_taken_up_when_they_are_renewe
     running.wait_for_stderr("AWS credentials are missing, expired or unknown");
     running.wait_for_stderr("the task goes on meanwhile");
     profile("AKIANEW");
-    running.wait_for_stderr("is answered again");
+    running.wait_for_stderr("the AWS credentials are valid again");
     let said = running
         .stderr()
         .matches("renew them: this goes on as soon as they are valid")

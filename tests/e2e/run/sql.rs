@@ -77,9 +77,11 @@ fn sql_that_is_too_long_for_a_command_goes_by_s3() {
     );
     assert_eq!(world.tasks(), 0);
 
-    world
+    let run = world
         .run(&["--reports", "s3://reports/shop/", "--", "execute", &long])
-        .run();
+        .run()
+        .expect(0);
+    assert_eq!(run.stdout, "{\"one\":1}\n", "{run}");
     let url = world
         .command()
         .into_iter()
@@ -96,9 +98,11 @@ fn sql_that_nobody_else_is_to_see_goes_by_s3() {
     let world = World::simple();
     let run = world.run(&["--sql-by-s3", "--", "execute", QUERY]).run().expect(2);
     assert!(run.stdout.contains("--sql-by-s3 needs a place in S3"), "{run}");
-    world
+    let run = world
         .run(&["--sql-by-s3", "--reports", "s3://reports", "--", "execute", QUERY])
-        .run();
+        .run()
+        .expect(0);
+    assert_eq!(run.stdout.lines().count(), 3, "{run}");
     let command = world.command().join(" ");
     assert!(
         !command.contains("generate_series") && command.contains("--file s3://reports/sql/"),

@@ -1,5 +1,7 @@
 //! The task is found by its stack's outputs, and by what carries its tags.
 
+use harness::ecs::Fault;
+
 use super::account::Account;
 use super::world::{World, outcome};
 
@@ -32,6 +34,19 @@ fn a_stacks_outputs_say_all_of_it() {
         );
         assert!(world.command().join(" ").contains("--report s3://reports/shop/runs/"));
     }
+
+    // The stack does not tell where the log is, and whoever runs it may not ask ECS: the report has the outcome all the same.
+    world.ecs.fault("DescribeTaskDefinition", Fault::AccessDenied, 1);
+    let run = world
+        .anywhere(by_name.iter())
+        .envs(account.environment())
+        .run()
+        .expect(0);
+    assert_eq!(outcome(&run)["result"], "planned", "{run}");
+    assert!(
+        run.stderr.contains("the task's log is not shown; give --log-group"),
+        "{run}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use harness::history::{History, Layout};
 use harness::postgres::{Database, Server};
 use harness::process::Run;
 use harness::s3::S3;
-use harness::tool::Call;
+use harness::tool::{Call, Tool};
 use serde_json::Value;
 
 pub const KEY: &str = "shop/PROD/db/prisma.zip";
@@ -70,10 +70,25 @@ impl World {
         self.anywhere(["run"].iter().chain(&place).chain(words))
     }
 
+    /// The same on a terminal of its own, made by `script` of util-linux; standard output and error both come in as `stdout`.
+    pub fn run_on_a_terminal(&self, words: &str) -> Call {
+        let program = env!("CARGO_BIN_EXE_prisma-migrate-task");
+        let line = format!(
+            "'{program}' run --cluster {} --task-definition {} --subnets subnet-1 --security-groups sg-1 {words}",
+            self.ecs.cluster(),
+            self.family
+        );
+        let script = Tool::new("script").verb(["-qec", &line, "/dev/null"]);
+        self.placed(script.env("SHELL", "/bin/sh").env("TERM", "xterm"))
+    }
+
     /// A call with these words and nothing of the place.
     pub fn anywhere<'a>(&self, words: impl Iterator<Item = &'a &'a str>) -> Call {
-        let call = crate::migrate().verb(words).without_report();
-        let call = call.envs(self.ecs.environment()).s3(&self.s3);
+        self.placed(crate::migrate().verb(words))
+    }
+
+    fn placed(&self, call: Call) -> Call {
+        let call = call.without_report().envs(self.ecs.environment()).s3(&self.s3);
         call.secret(&self.database.secrets()[0])
             .secret(&self.database.secrets()[1])
     }

@@ -11,6 +11,7 @@
 //! | [`prisma`] | the real Prisma CLI, as the oracle and as the rival |
 //! | [`proxy`] | what lies between the binary and the server: counted, delayed, cut |
 //! | [`moto`] | AWS services by moto's server: CloudFormation, SSM, the patterns of EventBridge |
+//! | [`python`] | programs from PyPI |
 //! | [`secrets_manager`] | Secrets Manager, by moto's server |
 //! | [`task_role`] | temporary credentials, as ECS hands them out |
 //! | [`ecs`] | ECS and CloudWatch Logs in this process, whose tasks are the real binary: faults on request |
@@ -49,6 +50,7 @@ pub mod postgres;
 pub mod prisma;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod s3;
 pub mod secrets_manager;
 pub mod task_role;

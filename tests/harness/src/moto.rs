@@ -4,16 +4,14 @@
 //! Not true to AWS, and so not used: its ECS runs nothing, its EventBridge starts no tasks, its CloudFormation knows no wait conditions and no security
 //! groups but its own.
 
-use std::env;
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+
+use crate::python::programs;
 
 const REQUIREMENTS: &str = include_str!("moto/requirements.txt");
 const SERVER: &str = include_str!("moto/server.py");
@@ -44,7 +42,7 @@ impl Moto {
     }
 
     fn launch(arguments: &[&str]) -> Moto {
-        let mut command = Command::new(installed().join("bin/python"));
+        let mut command = Command::new(programs("moto", REQUIREMENTS).join("python"));
         // A process group of its own: Ctrl-C ends the tests, and then it ends by itself.
         command.args(["-c", SERVER]).args(arguments).process_group(0);
         command
@@ -157,56 +155,4 @@ fn post(port: u16, path: &str, headers: &str, body: &str) -> String {
         .read_to_string(&mut answer)
         .expect("moto's server does not answer");
     answer
-}
-
-/// The virtual environment, made on first use.
-fn installed() -> &'static Path {
-    static HOME: OnceLock<PathBuf> = OnceLock::new();
-    HOME.get_or_init(|| {
-        let home = target().join("moto");
-        fs::create_dir_all(&home).unwrap_or_else(|error| panic!("cannot make {}: {error}", home.display()));
-        // Several test processes may be first at once.
-        let guard = File::create(home.join("lock")).expect("cannot make a lock file beside moto");
-        guard.lock().expect("cannot lock the folder of moto");
-        let done = home.join("installed");
-        if fs::read_to_string(&done).ok().as_deref() != Some(REQUIREMENTS) {
-            let requirements = home.join("requirements.txt");
-            fs::write(&requirements, REQUIREMENTS).expect("cannot write moto's requirements");
-            run(Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(home.join("venv")));
-            run(Command::new(home.join("venv/bin/python"))
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "--requirement",
-                ])
-                .arg(&requirements));
-            fs::write(&done, REQUIREMENTS).expect("cannot record that moto is installed");
-        }
-        home.join("venv")
-    })
-}
-
-fn run(command: &mut Command) {
-    let output = command.output();
-    let output = output.unwrap_or_else(|error| {
-        panic!("moto needs python3 with venv: install it with `apt-get install python3-venv` ({error})")
-    });
-    assert!(
-        output.status.success(),
-        "moto cannot be installed (python3 with venv is needed: `apt-get install python3-venv`)\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// Where cargo builds: what it leaves there is nobody's work. Absolute, since a virtual environment cannot be moved.
-fn target() -> PathBuf {
-    let workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(workspace, PathBuf::from);
-    std::path::absolute(target).expect("no current folder")
 }

@@ -107,6 +107,21 @@ fn a_delay_is_felt_in_its_direction() {
 }
 
 #[test]
+fn a_link_carries_no_more_than_its_rate() {
+    let database = Server::shared().database();
+    let link = Proxy::link_to(Server::shared().port());
+    link.rate(Direction::ToClient, 1_000_000);
+    through(&link, &database, async |client| {
+        let start = Instant::now();
+        client.simple_query("SELECT repeat('x', 300000)").await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(300));
+        assert!(link.bytes(Direction::ToClient) > 300_000);
+        // Nothing is read along.
+        assert!(link.queries().is_empty());
+    });
+}
+
+#[test]
 fn what_was_frozen_arrives_after_the_thaw() {
     let (database, proxy) = (Server::shared().database(), Proxy::to(Server::shared()));
     through(&proxy, &database, async |client| {

@@ -58,14 +58,14 @@ events = []
 
 def watch_custom_resources():
     from moto.awslambda.models import LambdaFunction
-    from moto.cloudformation.models import FakeStack
+    from moto.cloudformation.models import Stack
 
     def invoke(self, body, *_):
         events.append(json.loads(body))
         return b""
 
     LambdaFunction.invoke = invoke
-    create = FakeStack.create_resources
+    create = Stack.create_resources
 
     # Not in the function's own thread: moto makes a resource twice when two threads look at it.
     def create_resources(self):
@@ -74,7 +74,7 @@ def watch_custom_resources():
             resource.set_data({})
         self.verify_readiness()
 
-    FakeStack.create_resources = create_resources
+    Stack.create_resources = create_resources
 
 
 # The status that DescribeStacks says from now on: {"stack", "status"}.
