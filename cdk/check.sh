@@ -1,6 +1,6 @@
 #!/bin/sh
-# check.sh: types, tests, the templates of the examples and of the simulation synthesized offline, and cfn-lint's word on them. Needs Node 20.19 or newer and npm; cfn-lint comes
-# from PyPI where there is Python 3 with venv.
+# check.sh: types, tests, the templates of the examples and of the simulation synthesized offline, and cfn-lint's word on them. Needs Node 20.19 or
+# newer and npm; cfn-lint comes from PyPI where there is Python 3 with venv.
 set -eu
 cd "$(dirname "$0")"
 

@@ -2,7 +2,6 @@
 
 use harness::endpoint::Endpoint;
 use harness::history::History;
-use harness::until;
 use serde_json::{Value, json};
 
 use crate::cloud::moto;
@@ -219,9 +218,7 @@ fn a_task_that_is_killed_is_answered_for() {
     let history = History::new().migration("20240101000000_init", "CREATE TABLE a (id int); SELECT pg_sleep(300);");
     gate.site.upload(&history);
     let (request, task) = gate.start("Update");
-    until("the migration sleeps", || {
-        gate.site.database.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'") == "1"
-    });
+    gate.site.until_it_sleeps();
     gate.site.ecs.out_of_memory(&task);
     gate.site.ecs.stopped(&task);
     assert_eq!(gate.answers(), Vec::<Value>::new());

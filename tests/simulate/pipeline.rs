@@ -100,9 +100,7 @@ fn wait_tells_apart_superseded_never_started_and_stopped() {
     let site = Site::versioned();
     let slow = harness::history::History::new().migration("20240101000000_init", "SELECT pg_sleep(300);");
     let task = site.deliver(&site.upload(&slow).event()).remove(0);
-    harness::until("the migration sleeps", || {
-        site.database.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'") == "1"
-    });
+    site.until_it_sleeps();
     site.ecs.stop_task(&task);
     call(&site, &["wait"]).run().expect(60);
 }

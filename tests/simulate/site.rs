@@ -6,6 +6,7 @@ use harness::ecs::{Definition, Ecs};
 use harness::history::{History, Layout};
 use harness::postgres::{Database, Server};
 use harness::s3::{Created, S3};
+use harness::until;
 use serde_json::{Value, json};
 
 use crate::PROGRAM;
@@ -159,6 +160,13 @@ impl Site {
         let mut rows: Vec<_> = rows.into_iter().filter(|row| row.finished).collect();
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows.into_iter().map(|row| row.name).collect()
+    }
+
+    /// Waits until a migration is in `pg_sleep`.
+    pub fn until_it_sleeps(&self) {
+        until("the migration sleeps", || {
+            self.database.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'") == "1"
+        });
     }
 
     /// The messages that the alarms publish of an event.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use harness::history::History;
-use harness::until;
 use serde_json::{Value, json};
 
 use crate::site::{Site, bad, good, variable};
@@ -21,12 +20,6 @@ fn slow() -> History {
         FIRST,
         "CREATE TABLE a (id int); SELECT pg_sleep(CASE WHEN to_regclass('public.calm') IS NULL THEN 300 ELSE 0 END);",
     )
-}
-
-fn until_it_sleeps(site: &Site) {
-    until("the migration sleeps", || {
-        site.database.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event = 'PgSleep'") == "1"
-    });
 }
 
 fn tables(site: &Site) -> String {
@@ -207,7 +200,7 @@ fn a_task_that_is_stopped_rolls_back_and_says_so() {
     assert_eq!(definition["containerDefinitions"][0]["stopTimeout"], 120);
     assert_eq!(variable(&definition, "STOP_WITHIN").as_deref(), Some("110s"));
     let tasks = site.deliver(&site.upload(&slow()).event());
-    until_it_sleeps(&site);
+    site.until_it_sleeps();
     site.ecs.stop_task(&tasks[0]);
     assert_eq!(site.exit_code(&tasks[0]), Some(60));
     assert_eq!(site.ecs.task(&tasks[0])["stopCode"], "UserInitiated");
@@ -220,7 +213,7 @@ fn a_task_that_is_killed_after_its_stop_timeout_leaves_nothing_half_done() {
     let site = Site::versioned();
     let created = site.upload(&slow());
     let tasks = site.deliver(&created.event());
-    until_it_sleeps(&site);
+    site.until_it_sleeps();
     site.ecs.stop_timeout(Duration::ZERO);
     site.ecs.stop_task(&tasks[0]);
     assert_eq!(site.exit_code(&tasks[0]), Some(137));
