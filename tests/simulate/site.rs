@@ -146,12 +146,12 @@ impl Site {
         ours["exitCode"].as_i64()
     }
 
-    /// The outcome, which is the last line that the task has said.
+    /// The outcome, which the task prints. What it logs beside it comes by another pipe, and may come after it.
     pub fn outcome(&self, task: &str) -> Value {
         let log = self.ecs.log(task);
-        let last = log.lines().rev().find(|line| line.contains("\"exit_code\""));
-        let last = last.unwrap_or_else(|| panic!("no outcome in\n{log}"));
-        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}\n{log}"))
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut outcomes = lines.filter(|line| line["run_id"].is_string() && line["result"].is_string());
+        outcomes.next().unwrap_or_else(|| panic!("no outcome in\n{log}"))
     }
 
     /// The names in the ledger of what is applied.
