@@ -1,7 +1,7 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz bench bench-quick build lint cdk image image-test image-reproducible
+.PHONY: help demo test simulate soak fuzz bench bench-quick build lint cdk image image-test image-reproducible
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ demo: ## the product on one screen: a throw-away PostgreSQL and S3, an upload, f
 test: ## every test, against a real PostgreSQL, the real S3 protocol and the real Prisma CLI
 	@scripts/prerequisites.sh test
 	cargo test --workspace --locked
+
+simulate: ## the way from the upload to the exit code: the CDK's templates, EventBridge's rule, ECS, run and wait
+	@scripts/prerequisites.sh test
+	cargo test --workspace --locked --test simulate
 
 soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again; then a migration of 20 minutes
 	@scripts/prerequisites.sh soak

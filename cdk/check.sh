@@ -1,23 +1,12 @@
 #!/bin/sh
-# check.sh: types, tests, the templates of the examples synthesized offline, and cfn-lint's word on them. Needs Node 20.19 or newer and npm; cfn-lint comes
-# from PyPI where there is Python 3 with venv.
+# check.sh: types, tests, the templates of the examples and of the simulation synthesized offline, and cfn-lint's word on them. Needs Node 20.19 or
+# newer and npm; cfn-lint comes from PyPI where there is Python 3 with venv.
 set -eu
 cd "$(dirname "$0")"
 
-# The lock file decides; its own stamp says when there is nothing to do.
-if ! cmp -s package-lock.json node_modules/.installed; then
-  npm ci --ignore-scripts
-  cp package-lock.json node_modules/.installed
-fi
+./synth.sh cdk.out
 npm run --silent check
 npm test --silent
-
-export CDK_DISABLE_CLI_TELEMETRY=1
-rm -rf cdk.out
-for example in examples/*/app.ts; do
-  name=$(basename "$(dirname "$example")")
-  npx --no-install cdk synth --quiet --no-lookups --no-notices --no-version-reporting --app "npx --no-install tsx $example" --output "cdk.out/$name"
-done
 
 tools=../target/cfn-lint
 if [ ! -x "$tools/bin/cfn-lint" ]; then

@@ -2,7 +2,7 @@
 # prerequisites.sh build | demo | test | soak | fuzz | bench | bench-quick
 #
 # Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, Node and
-# npm for the Prisma CLI, and Python with venv for moto's Secrets Manager; for soak also psql, root, ip and iptables; for fuzz cargo-fuzz and a C++
+# npm for the Prisma CLI, and Python with venv for moto's AWS services; for soak also psql, root, ip and iptables; for fuzz cargo-fuzz and a C++
 # compiler; for bench the server, Node, npm, curl and unzip; for bench-quick the server and valgrind. As root on Debian or Ubuntu what is a package is
 # installed; anything else is named, and the exit code is 1.
 set -eu
@@ -103,7 +103,7 @@ fi
 if [ "$1" = test ] || [ "$1" = soak ]; then
   # ensurepip is what Debian keeps apart in python3-venv.
   if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
-    if can_install; then install python3-venv; else lacks 'Python 3 with venv, for Secrets Manager: apt-get install python3-venv'; fi
+    if can_install; then install python3-venv; else lacks 'Python 3 with venv, for moto: apt-get install python3-venv'; fi
   fi
 fi
 

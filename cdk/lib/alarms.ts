@@ -38,7 +38,8 @@ export class MigrateAlarms extends Construct {
       topic,
       `Prisma migrations of ${task.family} failed`,
       { ...stopped, containers: { name: [CONTAINER_NAME], exitCode: [{ 'anything-but': [...QUIET_EXIT_CODES] }] } },
-      { exitCode: '$.detail.containers[0].exitCode' },
+      // All of them: GuardDuty's agent, which AWS adds by itself, may come first.
+      { containers: '$.detail.containers' },
     );
     const neverStarted = this.rule('NeverStarted', topic, `The task of ${task.family} never started`, {
       ...stopped,

@@ -207,6 +207,15 @@ impl Ecs {
         arn.unwrap_or_else(|| panic!("RunTask started nothing: {answer:#}"))
     }
 
+    /// StopTask, as a person does it in the console.
+    #[track_caller]
+    pub fn stop_task(&self, task: &str) {
+        let id = task::last(task).to_owned();
+        let cluster = self.shared.lock().task(task).cluster.clone();
+        let answer = run_task::stop_task(&self.shared, &serde_json::json!({ "cluster": cluster, "task": id }));
+        answer.unwrap_or_else(|refusal| panic!("StopTask: {refusal:?}"));
+    }
+
     /// The next task that is asked for never starts: `"CannotPullContainerError: …"`, `"ResourceInitializationError: …"`.
     pub fn never_starts(&self, reason: &str) {
         let reason = reason.to_owned();

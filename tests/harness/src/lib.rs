@@ -10,6 +10,7 @@
 //! | [`tool`] | the binary under test |
 //! | [`prisma`] | the real Prisma CLI, as the oracle and as the rival |
 //! | [`proxy`] | what lies between the binary and the server: counted, delayed, cut |
+//! | [`moto`] | AWS services by moto's server: CloudFormation, SSM, the patterns of EventBridge |
 //! | [`python`] | programs from PyPI |
 //! | [`secrets_manager`] | Secrets Manager, by moto's server |
 //! | [`task_role`] | temporary credentials, as ECS hands them out |
@@ -43,6 +44,7 @@ pub mod endpoint;
 pub mod gateway;
 pub mod history;
 pub mod ldap;
+pub mod moto;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod prisma;

@@ -3,6 +3,7 @@
 //! What a pinned download depends on is honoured to the letter: `versionId`, `If-Match` and `If-None-Match`, `Range`, ETags. What is not
 //! implemented is refused, never ignored. Clients must address buckets by path: `http://127.0.0.1:port/bucket/key`.
 
+mod event;
 mod objects;
 
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::token;
-pub use objects::{Fault, Stored};
+pub use objects::{Created, Fault, Stored};
 use objects::{Objects, Versioning};
 
 /// A server with one access key, running until the value is dropped.
@@ -132,6 +133,11 @@ impl S3 {
     /// The newest bytes of an object, as a client would read them.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
         self.objects.newest(bucket, key)
+    }
+
+    /// The objects that were stored so far, the oldest first.
+    pub fn created(&self) -> Vec<Created> {
+        self.objects.created.lock().unwrap().clone()
     }
 
     /// How many multipart uploads are neither completed nor aborted.

@@ -35,6 +35,21 @@ pub struct Stored {
     pub etag: String,
 }
 
+/// An object that was stored, by whatever way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// In bytes.
+    pub size: usize,
+    /// Its version and ETag.
+    pub stored: Stored,
+    /// The first of the server has 1.
+    pub number: usize,
+}
+
 /// What happens to one request.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -115,6 +130,7 @@ pub(super) struct Objects {
     pub(super) faults: Arc<Mutex<VecDeque<Fault>>>,
     pub(super) requests: Arc<AtomicUsize>,
     pub(super) sent: Arc<AtomicU64>,
+    pub(super) created: Arc<Mutex<Vec<Created>>>,
 }
 
 /// Carries [`Fault::CutBody`] from the check of a request to its answer.
@@ -178,6 +194,7 @@ impl Objects {
         if_none_match: Option<&ETagCondition>,
     ) -> S3Result<Stored> {
         let mut buckets = self.buckets.lock().unwrap();
+        let name = bucket;
         let bucket = buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         let versions = bucket.objects.get(key);
         let current = versions.and_then(|versions| versions.last());
@@ -202,6 +219,15 @@ impl Objects {
             version: id.clone(),
             etag: format!("\"{digest}\""),
         };
+        let mut created = self.created.lock().unwrap();
+        let number = created.len() + 1;
+        created.push(Created {
+            bucket: name.to_owned(),
+            key: key.to_owned(),
+            size: bytes.len(),
+            stored: stored.clone(),
+            number,
+        });
         let version = Version {
             id,
             etag: ETag::Strong(digest),
