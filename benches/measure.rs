@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use harness::process::memory;
 
 /// A program with its arguments, ready to be timed, and what must live until it has ended.
 pub struct Job {
@@ -101,12 +103,7 @@ fn timed(job: Job) -> Duration {
     let status = command.status();
     let took = started.elapsed();
     let status = status.unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
-    assert!(
-        status.success(),
-        "{:?}: {status}\n{}",
-        command.get_program(),
-        said(&errors)
-    );
+    expect_success(status, &command, &errors);
     drop(holds);
     took
 }
@@ -120,27 +117,24 @@ fn peak_memory(job: Job) -> u64 {
         .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
     let mut peak = 0;
     let status = loop {
-        peak = high_water(child.id()).unwrap_or(peak);
+        peak = memory(child.id()).unwrap_or(peak);
         if let Some(status) = child.try_wait().expect("cannot wait for a child") {
             break status;
         }
         sleep(Duration::from_millis(1));
     };
-    assert!(
-        status.success(),
-        "{:?}: {status}\n{}",
-        command.get_program(),
-        said(&errors)
-    );
+    expect_success(status, &command, &errors);
     drop(holds);
     peak
 }
 
-fn high_water(process: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
+fn expect_success(status: ExitStatus, command: &Command, errors: &tempfile::NamedTempFile) {
+    assert!(
+        status.success(),
+        "{:?}: {status}\n{}",
+        command.get_program(),
+        said(errors)
+    );
 }
 
 fn quiet(command: &mut Command) -> tempfile::NamedTempFile {

@@ -10,10 +10,10 @@ set -eu
 : "${SUBNETS:?the subnets, with commas between}" "${SECURITY_GROUPS:?the security groups, with commas between}"
 container=${CONTAINER:-migrate}
 
-# The words as JSON: a backslash or a quotation mark in them (SQL has some) is one in the task too.
+# The words as JSON: a backslash, a quotation mark, a tab or a line's end in them (SQL has some) is one in the task too.
 words=
 for word in "$@"; do
-  word=$(printf '%s' "$word" | sed 's/\\/\\\\/g; s/"/\\"/g')
+  word=$(printf '%s\n' "$word" | sed 's/\\/\\\\/g; s/"/\\"/g; s/\t/\\t/g' | awk 'NR > 1 { printf "%s", "\\n" } { printf "%s", $0 }')
   words="$words${words:+,}\"$word\""
 done
 overrides="{\"containerOverrides\":[{\"name\":\"$container\"${words:+,\"command\":[$words]}}]}"

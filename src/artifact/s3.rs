@@ -16,6 +16,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ProvideCredentials;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_types::service_config::ServiceConfigKey;
 
 use crate::aws;
@@ -92,11 +93,21 @@ pub async fn whole(address: &Address, limit: u64) -> Result<Vec<u8>, S3Error> {
     read.await?.map_err(|error| S3Error::Request(error.to_string()))
 }
 
-/// Stores an object. What passes (no connection, 5xx, SlowDown) is tried again for a minute and more: whoever has less time gives it up.
+/// What S3 calls an object that it has stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// In a bucket with versioning.
+    pub version_id: Option<String>,
+    /// With its quotes.
+    pub etag: Option<String>,
+}
+
+/// Stores an object with its SHA-256, which S3 compares with what arrived, and keeps. What passes (no connection, 5xx, SlowDown) is tried again for a
+/// minute and more: whoever has less time gives it up.
 ///
 /// # Errors
 /// See [`S3Error`].
-pub async fn put(address: &Address, content_type: &str, content: Vec<u8>) -> Result<(), S3Error> {
+pub async fn put(address: &Address, content_type: &str, content: Vec<u8>) -> Result<Stored, S3Error> {
     let S3 { client, region } = S3::of_environment().await?;
     let attempts = Attempts::default();
     let request = client
@@ -104,12 +115,16 @@ pub async fn put(address: &Address, content_type: &str, content: Vec<u8>) -> Res
         .bucket(&address.bucket)
         .key(&address.key)
         .content_type(content_type)
+        .checksum_algorithm(ChecksumAlgorithm::Sha256)
         .body(content.into())
         .customize()
         .config_override(aws_sdk_s3::config::Config::builder().retry_config(persistent()))
         .interceptor(attempts.clone());
     match request.send().await {
-        Ok(_) => Ok(()),
+        Ok(stored) => Ok(Stored {
+            version_id: stored.version_id.filter(|id| id != "null"),
+            etag: stored.e_tag,
+        }),
         Err(error) => Err(Failure::of(&error).explain_write(address, region.as_deref(), attempts.count())),
     }
 }

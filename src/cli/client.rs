@@ -159,6 +159,9 @@ pub struct SnapshotArgs {
     pub db_cluster: Option<String>,
 }
 
+/// What the construct `PrismaMigrateTask` begins the names of its outputs with.
+pub const DEFAULT_OUTPUT_PREFIX: &str = "Migrate";
+
 /// Where the task is: flags beat the outputs of a CloudFormation stack, which beat tags.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PlaceArgs {
@@ -166,7 +169,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["stack", "stage", "app"])]
     pub cfn_stack: Option<String>,
     /// What the names of these outputs begin with
-    #[arg(long, value_name = "PREFIX", default_value = "Migrate")]
+    #[arg(long, value_name = "PREFIX", default_value = DEFAULT_OUTPUT_PREFIX)]
     pub output_prefix: String,
     /// The value of the tag Stack, by which the CloudFormation stack is found, or the task itself
     #[arg(long, value_name = "TAG")]

@@ -8,7 +8,7 @@ use super::patience::{Refused, Request, SHORT, insist};
 use super::place::Place;
 use super::state::TaskState;
 use crate::artifact::s3::Address;
-use crate::cli::PlaceArgs;
+use crate::cli::{DEFAULT_OUTPUT_PREFIX, PlaceArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::live;
@@ -122,15 +122,19 @@ fn again(task: &Attended<'_>) -> String {
 impl PlaceArgs {
     /// The flags that find the task's place again, each with a space before it.
     pub(super) fn again(&self) -> String {
+        let prefix = (self.output_prefix != DEFAULT_OUTPUT_PREFIX).then(|| self.output_prefix.clone());
         let flags = [
             ("--cfn-stack", &self.cfn_stack),
+            ("--output-prefix", &prefix),
             ("--stack", &self.stack),
             ("--stage", &self.stage),
             ("--app", &self.app),
             ("--cluster", &self.cluster),
+            ("--task-definition", &self.task_definition),
             ("--container", &self.container),
             ("--log-group", &self.log_group),
             ("--log-stream-prefix", &self.log_stream_prefix),
+            ("--reports", &self.reports),
         ];
         let flags = flags
             .into_iter()

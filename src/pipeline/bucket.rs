@@ -1,10 +1,8 @@
-//! What this side asks S3: what is stored at the artifact's place, storing it, the reports, and whether anybody is told of an upload.
+//! What this side asks S3: what is stored at the artifact's place, the reports, and whether anybody is told of an upload.
 
 use crate::artifact::s3::failure::{Failure, S3Error};
-use crate::artifact::s3::{Address, Attempts, S3, persistent};
+use crate::artifact::s3::{Address, Attempts, S3};
 use crate::aws;
-use aws_sdk_s3::config::Config;
-use aws_sdk_s3::types::ChecksumAlgorithm;
 
 /// The newest version of an object, or the one that is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,33 +49,6 @@ pub async fn head(address: &Address) -> Result<Head, S3Error> {
             .explain(address, region.as_deref(), attempts.count())),
             failure => Err(failure.explain(address, region.as_deref(), attempts.count())),
         },
-    }
-}
-
-/// Stores a zip with its SHA-256, which S3 compares with what arrived, and keeps: what was stored.
-///
-/// # Errors
-/// See [`S3Error`].
-pub async fn put_zip(address: &Address, zip: Vec<u8>) -> Result<Head, S3Error> {
-    let S3 { client, region } = S3::of_environment().await?;
-    let attempts = Attempts::default();
-    let request = client
-        .put_object()
-        .bucket(&address.bucket)
-        .key(&address.key)
-        .content_type("application/zip")
-        .checksum_algorithm(ChecksumAlgorithm::Sha256)
-        .body(zip.into())
-        .customize()
-        .config_override(Config::builder().retry_config(persistent()))
-        .interceptor(attempts.clone());
-    match request.send().await {
-        Ok(stored) => Ok(Head {
-            version_id: stored.version_id.filter(|id| id != "null"),
-            etag: stored.e_tag,
-            stored_at: None,
-        }),
-        Err(error) => Err(Failure::of(&error).explain_write(address, region.as_deref(), attempts.count())),
     }
 }
 

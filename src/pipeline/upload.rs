@@ -1,6 +1,5 @@
 //! `upload`: a project's migrations as `prisma.zip` in S3, and the task that this starts followed to its end.
 
-use super::bucket;
 use super::clients::Clients;
 use super::interrupt::Interrupt;
 use super::place::{Need, Place};
@@ -8,7 +7,7 @@ use super::uploaded::Uploaded;
 use super::wait::{Wait, artifact, stored};
 use super::zip::{self, NOT_UPLOADED, Packed};
 use crate::artifact::Origin;
-use crate::artifact::s3::Address;
+use crate::artifact::s3::{self, Address};
 use crate::cli::UploadArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -85,17 +84,19 @@ async fn where_to(args: &UploadArgs) -> Result<Option<(Clients, Place)>, Failure
 }
 
 async fn put(object: &Address, packed: &Packed) -> Result<Uploaded, Failure> {
-    let put = bucket::put_zip(object, packed.bytes.clone()).await.map_err(|error| {
-        let next = error.next_step().replace("the task role", "these credentials");
-        Failure::new(
-            Exit::Usage,
-            format!(
-                "prisma.zip could not be uploaded to s3://{}/{}: {error}",
-                object.bucket, object.key
-            ),
-            next,
-        )
-    })?;
+    let put = s3::put(object, "application/zip", packed.bytes.clone())
+        .await
+        .map_err(|error| {
+            let next = error.next_step().replace("the task role", "these credentials");
+            Failure::new(
+                Exit::Usage,
+                format!(
+                    "prisma.zip could not be uploaded to s3://{}/{}: {error}",
+                    object.bucket, object.key
+                ),
+                next,
+            )
+        })?;
     let exactly = Address {
         version_id: put.version_id,
         etag: put.etag,

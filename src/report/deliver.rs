@@ -64,7 +64,7 @@ async fn put_report(outcome: &Outcome, to: &Address, over: impl Future<Output = 
     let text = format!("{:#}\n", document(outcome));
     tokio::select! {
         put = s3::put(to, "application/json", text.into_bytes()) => match put {
-            Ok(()) => {
+            Ok(_) => {
                 tracing::info!("the report is in {name}");
                 Ok(())
             }

@@ -57,9 +57,9 @@ fn the_aws_cli_alone_takes_over_the_exit_code() {
     assert!(log.contains("20240101000000_init"), "{log}");
     assert_eq!(newsroom.tables(), "1");
     // Words with what the shell and JSON treat in ways of their own.
-    let sql = "SELECT 'a \"quoted\" \\ word' AS \"said\"";
+    let sql = "SELECT 'a \"quoted\" \\ word',\n\t-- of two lines\n'behind' AS \"said\"";
     let (log, _) = ended(&aws_cli(&newsroom, &["execute", sql]), 0);
-    assert!(log.contains("quoted"), "{log}");
+    assert!(log.contains("quoted") && log.contains("behind"), "{log}");
 
     let newsroom = Newsroom::new();
     newsroom.put(&bad());

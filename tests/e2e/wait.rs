@@ -231,15 +231,29 @@ fn whoever_stops_waiting_is_told_how_to_wait_again() {
         "{run}"
     );
 
+    // By these it finds the same tasks and reports as this one would have.
+    assert!(
+        again.contains("--task-definition") && again.contains("--reports"),
+        "{run}"
+    );
+
     newsroom.ecs.hold();
     let task = newsroom.event(&stored, Tells::Version);
     let mut run = newsroom.call(&["wait", "--artifact", ARTIFACT]).spawn();
     run.wait_for_stderr("following the task");
     run.signal(Signal::INT);
     let run = run.wait().expect(82);
-    assert!(failure(&run, "next").contains(&format!("wait --task {task}")), "{run}");
+    let next = failure(&run, "next");
+    assert!(next.contains(&format!("wait --task {task}")), "{run}");
     newsroom.ecs.release();
     newsroom.ecs.stopped(&task);
+    // Both commands do what they promise.
+    for told in [again, next] {
+        let command = told.split('`').nth(1).unwrap();
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        let run = newsroom.bare(&words).run().expect(0);
+        assert_eq!(outcome(&run)["result"], "applied", "{run}");
+    }
     assert_eq!(newsroom.tables(), "1");
 }
 

@@ -33,7 +33,7 @@ fn away_from_a_terminal_every_signal_detaches() {
         let said = outcome(&run);
         assert_eq!((&said["verb"], &said["result"]), (&json!("run"), &json!("detached")));
         let next = format!(
-            "follow it again with `prisma-migrate-task wait --task {} --cluster {}`",
+            "follow it again with `prisma-migrate-task wait --task {} --cluster {} --task-definition shop-migrate`",
             world.task(),
             world.ecs.cluster()
         );

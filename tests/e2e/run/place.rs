@@ -66,19 +66,20 @@ fn two_stacks_with_the_tags_are_listed() {
     assert!(said.contains("give --cfn-stack with one of them"), "{said}");
 }
 
+fn refused_of_stack(account: &Account, name: &str) -> Run {
+    let call = crate::migrate().verb(["run", "--log-format", "text", "--cfn-stack", name]);
+    let call = call.without_report().env("AWS_REGION", "eu-west-1");
+    let call = call
+        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+        .env("AWS_SECRET_ACCESS_KEY", "not0a0secret");
+    call.envs(account.environment()).run().expect(2)
+}
+
 #[test]
 fn a_stack_with_outputs_of_another_prefix_names_it() {
     let account = Account::new();
     let name = account.stack("a", None, &[("ShopCluster", "c"), ("ShopTaskDefinition", "d")]);
-    let call = crate::migrate()
-        .verb(["run", "--log-format", "text", "--cfn-stack", &name])
-        .without_report();
-    let call = call.env("AWS_REGION", "eu-west-1").env("AWS_ACCESS_KEY_ID", "AKIATEST");
-    let run = call
-        .env("AWS_SECRET_ACCESS_KEY", "not0a0secret")
-        .envs(account.environment())
-        .run()
-        .expect(2);
+    let run = refused_of_stack(&account, &name);
     assert!(
         run.stdout
             .contains("has no outputs MigrateCluster and MigrateTaskDefinition"),
@@ -90,15 +91,7 @@ fn a_stack_with_outputs_of_another_prefix_names_it() {
 #[test]
 fn a_stack_that_is_not_there_is_said_with_its_name() {
     let account = Account::new();
-    let call = crate::migrate()
-        .verb(["run", "--log-format", "text", "--cfn-stack", "nowhere"])
-        .without_report();
-    let call = call.env("AWS_REGION", "eu-west-1").env("AWS_ACCESS_KEY_ID", "AKIATEST");
-    let run = call
-        .env("AWS_SECRET_ACCESS_KEY", "not0a0secret")
-        .envs(account.environment())
-        .run()
-        .expect(2);
+    let run = refused_of_stack(&account, "nowhere");
     assert!(
         run.stdout
             .contains("cloudformation:DescribeStacks on nowhere was refused"),

@@ -14,11 +14,11 @@ fn words<'a>(flag: &'a str, name: &'a str) -> [&'a str; 4] {
 fn a_snapshot_is_taken_before_what_is_pending_is_applied() {
     let (world, account) = (World::simple(), Account::new());
     let instance = account.db_instance();
-    let run = world
-        .run(&words("--db-instance", &instance))
-        .envs(account.environment())
-        .run()
-        .expect(0);
+    let confirmed = || {
+        let call = world.run(&words("--db-instance", &instance));
+        call.envs(account.environment()).run().expect(0)
+    };
+    let run = confirmed();
     assert_eq!(
         (&outcome(&run)["verb"], &outcome(&run)["result"]),
         (&json!("deploy"), &json!("applied")),
@@ -32,11 +32,7 @@ fn a_snapshot_is_taken_before_what_is_pending_is_applied() {
     assert_eq!(world.tasks(), 2);
 
     // Nothing is pending any more.
-    let run = world
-        .run(&words("--db-instance", &instance))
-        .envs(account.environment())
-        .run()
-        .expect(0);
+    let run = confirmed();
     assert_eq!(
         (&outcome(&run)["verb"], &outcome(&run)["result"]),
         (&json!("plan"), &json!("up_to_date")),

@@ -307,8 +307,8 @@ impl Running {
     }
 }
 
-/// The peak so far of a process that has not ended.
-fn memory(process: u32) -> Option<u64> {
+/// The most memory that a process has held, in bytes (Linux's VmHWM); none once it has ended.
+pub fn memory(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
