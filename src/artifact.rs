@@ -23,7 +23,7 @@ use tokio::task::spawn_blocking;
 pub use error::{ArtifactError, Cause};
 pub use source::{Source, SourceError};
 
-use crate::migration::{Migration, case, order};
+use crate::migration::{Migration, case, hex, order};
 use lock_file::LockFile;
 use s3::failure::S3Error;
 
@@ -99,7 +99,7 @@ impl Artifact {
             let checksum = migration.script.checksum().unwrap_or_default();
             digest.update(format!("{}\0{checksum}\n", migration.name));
         }
-        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest.finalize())
     }
 }
 

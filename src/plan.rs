@@ -317,6 +317,12 @@ fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet
 
 /// Names whose place depends on the version of Prisma: bytewise up to 6.5, ICU's order since. Of interest while one of them is pending.
 fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<String> {
+    if migrations
+        .iter()
+        .all(|migration| recorded.contains(migration.name.as_str()))
+    {
+        return None;
+    }
     let contested = order::contested(migrations.iter().map(|m| m.name.as_str()));
     contested.iter().any(|name| !recorded.contains(name)).then(|| {
         format!(

@@ -161,3 +161,23 @@ fn a_pipe_is_not_waited_for() {
     let contents = read(&root.path().join("migrations"), None).unwrap();
     assert_eq!(scripts(&contents), [("1_a", Err(&Defect::NotAFile))]);
 }
+
+#[test]
+fn thousands_are_read_whole_and_each_script_stays_with_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..2_345).map(|n| format!("{n:05}_article")).collect();
+    for name in &names {
+        let folder = root.path().join("migrations").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(SCRIPT_FILE), format!("SELECT '{name}'")).unwrap();
+    }
+    let contents = read(root.path(), None).unwrap();
+    let found = scripts(&contents);
+    assert_eq!(found.len(), names.len());
+    for ((found, script), name) in found.into_iter().zip(&names) {
+        assert_eq!(
+            (found, script),
+            (name.as_str(), Ok(format!("SELECT '{name}'").as_str()))
+        );
+    }
+}
