@@ -4,10 +4,12 @@ use harness::history::History;
 use harness::postgres::{Database, Options, Server};
 use harness::prisma;
 use prisma_migrate_task::migration::sha256;
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use tempfile::TempDir;
 
 use crate::measure::Job;
@@ -28,6 +30,7 @@ pub struct Stage {
     pub ours: PathBuf,
     pub psql: PathBuf,
     pub peers: Peers,
+    kept: RefCell<Vec<Rc<Database>>>,
 }
 
 impl Stage {
@@ -38,17 +41,28 @@ impl Stage {
             // No checkpoint of its own accord falls into a run: there is one before each.
             .setting("max_wal_size", "8GB")
             .setting("checkpoint_timeout", "1h")
-            .setting("autovacuum", "off");
+            .setting("autovacuum", "off")
+            // As a server comes: what the locks' view costs grows with it.
+            .setting("max_connections", "100");
         Stage {
             server: Server::start(options),
             ours,
             psql: psql(),
             peers: Peers::default(),
+            kept: RefCell::default(),
         }
     }
 
-    /// A fresh database, with what came before it written to disk.
-    pub fn database(&self) -> Database {
+    /// A fresh database, with what came before it written to disk. It stays until the end: for minutes after files were deleted, ext4 looks at each of
+    /// their inodes again whenever a file is made (`recently_deleted` in its ialloc.c), which took three times as long as all the rest.
+    pub fn database(&self) -> Rc<Database> {
+        let database = Rc::new(self.passing_database());
+        self.kept.borrow_mut().push(Rc::clone(&database));
+        database
+    }
+
+    /// The same, dropped behind its last use: for what fills the disk.
+    pub fn passing_database(&self) -> Database {
         let database = self.server.database();
         database.superuser().batch_execute("CHECKPOINT").expect("a checkpoint");
         database

@@ -22,13 +22,13 @@ pub fn measure(stage: &Stage) -> Measured {
     let file = folder.path().join("bulk.sql");
     fs::write(&file, one_message).expect("the file");
     let limit = || {
-        let database = stage.database();
+        let database = stage.passing_database();
         let mut psql = stage.psql(&database, Way::Tcp);
         psql.arg("-f").arg(&file);
         Job::new(psql, database)
     };
     let ours = || {
-        let database = stage.database();
+        let database = stage.passing_database();
         Job::new(stage.ours(&database, Way::Tcp, &history.folder()), database)
     };
     let figures = race_with_memory(
