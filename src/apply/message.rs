@@ -135,11 +135,11 @@ pub fn before_close(role: Option<&str>) -> Vec<String> {
     statements
 }
 
-/// What a migration's head begins with: its name, for whoever looks at pg_stat_activity or at the server's log, and [`at_backend`].
-pub fn opening(migration: &str, pid: u32) -> String {
+/// What a migration's head begins with: its name, for whoever looks at pg_stat_activity or at the server's log, and a first statement.
+pub fn opening(migration: &str, first: &str) -> String {
     // A comment ends where its text says so, and a name is any text.
     let name = migration.replace(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)), "?");
-    format!("/* {name} */ {}", at_backend(pid))
+    format!("/* {name} */ {first}")
 }
 
 /// Fails, and the whole message with it, where it came to another backend than the run's.

@@ -297,7 +297,7 @@ impl Applier<'_> {
     }
 
     fn opening(&self, pending: &Pending<'_>) -> String {
-        message::opening(pending.name, self.pid)
+        message::opening(pending.name, &self.at_backend())
     }
 
     fn at_backend(&self) -> String {

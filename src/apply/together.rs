@@ -171,10 +171,11 @@ impl Applier<'_> {
     fn one_of_them(&self, migration: &Pending<'_>, id: &str, first: bool) -> Message {
         let mark = self.mark(Marked::Partial);
         let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
-        let mut head = vec![self.opening(migration), begin];
-        if first {
-            head.insert(0, "BEGIN".to_owned());
-        }
+        let head = match first {
+            true => vec!["BEGIN".to_owned(), self.opening(migration), begin],
+            // A transaction does not change its backend.
+            false => vec![message::opening(migration.name, &begin)],
+        };
         let mut tail = self.before_close();
         tail.push(self.ledger.close(id, &migration.checksum));
         tail.extend(message::fresh(&self.session.kept_settings()));
