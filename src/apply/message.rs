@@ -234,11 +234,10 @@ fn as_ours(role: Option<&str>) -> Vec<String> {
 
 fn read(ledger: &Ledger, id: &str) -> String {
     format!(
-        "SELECT (SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' ELSE 'unfinished' END \
-         FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), \
+        "SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' WHEN id IS NOT NULL THEN 'unfinished' END, \
          EXISTS ({lock}), pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
-         (SELECT applied_steps_count FROM {table} WHERE id OPERATOR(pg_catalog.=) {id}), pg_catalog.pg_backend_pid(), \
-         pg_catalog.txid_current_if_assigned() IS NOT NULL",
+         applied_steps_count, pg_catalog.pg_backend_pid(), pg_catalog.txid_current_if_assigned() IS NOT NULL \
+         FROM (SELECT) AS always LEFT JOIN {table} ON id OPERATOR(pg_catalog.=) {id}",
         table = ledger.table(),
         id = quote::literal(id),
         lock = lock::held(),
