@@ -3,22 +3,25 @@
 //! EventBridge delivers at least once, and a pipeline may upload twice, so there can be several tasks for one upload: one that succeeds is the answer,
 //! and a failure is one only when none of them runs any more.
 
+mod named;
+mod reports;
+
 use super::attend::{Attended, attend};
 use super::bucket;
 use super::clients::Clients;
-use super::follow::Rows;
 use super::interrupt::Interrupt;
 use super::patience::{Patience, Refused, Request, SHORT, insist};
 use super::place::{Need, Place, task_id};
 use super::uploaded::{Started, Uploaded, most_telling, succeeded};
 use crate::artifact::Source;
-use crate::artifact::s3::{self, Address};
+use crate::artifact::s3::Address;
 use crate::cli::{PlaceArgs, UploadedArgs, WaitArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::outcome::{self, Outcome};
-use crate::{live, log, report};
+use crate::outcome::Outcome;
+use crate::{live, log};
 use aws_sdk_ecs::types::DesiredStatus;
+use reports::Reports;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -30,8 +33,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// How many tasks ECS describes at once (API reference, "DescribeTasks").
 const DESCRIBED_AT_ONCE: usize = 100;
-/// The largest report that is read.
-const LARGEST_REPORT: u64 = 256 << 20;
 /// What this side knows of the database while it has not found the task.
 const GOES_ON: &str = "not known to this side: what the upload starts goes on by itself";
 
@@ -42,7 +43,7 @@ const GOES_ON: &str = "not known to this side: what the upload starts goes on by
 pub async fn wait(args: &WaitArgs, interrupt: &mut Interrupt, own: &Outcome) -> Result<Outcome, Failure> {
     let clients = interrupt.unless(Clients::of_environment()).await??;
     if let Some(task) = &args.task {
-        return one(&clients, &args.place, task, interrupt, own).await;
+        return named::follow(&clients, &args.place, task, interrupt, own).await;
     }
     let place = interrupt
         .unless(Place::find(&clients, &args.place, Need::Follow))
@@ -172,7 +173,7 @@ impl Wait<'_> {
                 continue;
             }
             let told = interrupt
-                .unless(reports.read(self))
+                .unless(reports.read(self.uploaded, self.place))
                 .await
                 .map_err(|_| self.detached())?;
             if let Some(success) = told.iter().position(succeeded) {
@@ -212,7 +213,7 @@ impl Wait<'_> {
             return Ok(outcome);
         }
         // It has told nothing in its log, or that cannot be read.
-        reports.read(self).await;
+        reports.read(self.uploaded, self.place).await;
         Ok(reports.take_of(&task.arn).unwrap_or(outcome))
     }
 
@@ -333,70 +334,6 @@ impl Wait<'_> {
     }
 }
 
-/// The reports of an upload's runs.
-#[derive(Debug, Default)]
-struct Reports {
-    seen: BTreeSet<String>,
-    told: Vec<Outcome>,
-    /// Set once it was said that they cannot be had.
-    silent: bool,
-}
-
-impl Reports {
-    /// Reads those that are new. What cannot be read is said once: ECS and the log tell most of it too.
-    async fn read(&mut self, wait: &Wait<'_>) -> &[Outcome] {
-        for folder in wait.uploaded.report_folders() {
-            let Some(place) = wait.place.below_reports(&folder) else {
-                break;
-            };
-            let keys = match bucket::list(&place.bucket, &place.key).await {
-                Ok(keys) => keys,
-                Err(error) => {
-                    if !std::mem::replace(&mut self.silent, true) {
-                        let next = error.next_step().replace("the task role", "these credentials");
-                        tracing::warn!("the reports of earlier tasks cannot be listed: {error}; {next}");
-                    }
-                    break;
-                }
-            };
-            for (key, stored_at) in keys {
-                let is_older = wait.uploaded.stored_at.is_some_and(|uploaded| stored_at < uploaded);
-                if is_older || !self.seen.insert(key.clone()) {
-                    continue;
-                }
-                let address = Address { key, ..place.clone() };
-                let document = s3::whole(&address, LARGEST_REPORT).await;
-                let outcome = document
-                    .map_err(|error| error.to_string())
-                    .and_then(|document| outcome::read(&document).map_err(|error| error.to_string()));
-                match outcome {
-                    Ok(outcome) if outcome.verb == "deploy" => self.told.push(outcome),
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(
-                        "the report s3://{}/{} cannot be read: {error}",
-                        address.bucket,
-                        address.key
-                    ),
-                }
-            }
-        }
-        &self.told
-    }
-
-    fn take(&mut self, at: usize) -> Outcome {
-        self.told.swap_remove(at)
-    }
-
-    fn take_of(&mut self, arn: &str) -> Option<Outcome> {
-        let of = |outcome: &Outcome| outcome.task.as_ref().is_some_and(|task| task.arn == arn);
-        self.told.iter().position(of).map(|at| self.take(at))
-    }
-
-    fn all(&mut self) -> Vec<Outcome> {
-        std::mem::take(&mut self.told)
-    }
-}
-
 async fn describe(
     clients: &Clients,
     cluster: &str,
@@ -414,70 +351,4 @@ async fn describe(
     });
     let tasks = answer.await?.tasks.unwrap_or_default();
     Ok(tasks.iter().map(|task| Started::of(task, container)).collect())
-}
-
-/// Follows one task that is named.
-async fn one(
-    clients: &Clients,
-    args: &PlaceArgs,
-    task: &str,
-    interrupt: &mut Interrupt,
-    own: &Outcome,
-) -> Result<Outcome, Failure> {
-    let args = interrupt
-        .unless(with_what_the_task_tells(clients, args, task))
-        .await??;
-    let place = interrupt.unless(Place::find(clients, &args, Need::Follow)).await??;
-    let arns = [task.to_owned()];
-    let described = describe(clients, &place.cluster, &place.container, &arns, SHORT);
-    let started = interrupt.unless(described).await?.map_err(Refused::before_start)?;
-    let started = started.into_iter().next().unwrap_or_default();
-    let report = started.flag("--report").and_then(|place| match Source::parse(place) {
-        Ok(Source::S3(address)) => Some(address),
-        _ => None,
-    });
-    let rows: Rows<'_> = match started.command.iter().any(|word| word == "execute") {
-        true => &|row| report::say(&format!("{row}\n")),
-        false => &log::relay,
-    };
-    let attended = Attended {
-        place: &place,
-        args: &args,
-        arn: task,
-        report: report.as_ref(),
-    };
-    let own = Outcome::new("wait", own.run_id.clone());
-    Ok(attend(clients, attended, interrupt, rows, own).await)
-}
-
-/// The flags, and what the task's ARN and its description add where they say nothing: `arn:…:task/cluster/id`.
-async fn with_what_the_task_tells(clients: &Clients, args: &PlaceArgs, task: &str) -> Result<PlaceArgs, Failure> {
-    let mut args = args.clone();
-    if args.cfn_stack.is_some() || args.has_tags() {
-        return Ok(args);
-    }
-    if let (None, Some((_, rest))) = (&args.cluster, task.split_once(":task/")) {
-        args.cluster = rest.split_once('/').map(|(cluster, _)| cluster.to_owned());
-    }
-    let (Some(cluster), None) = (&args.cluster, &args.task_definition) else {
-        return Ok(args);
-    };
-    let request = Request {
-        action: "ecs:DescribeTasks",
-        on: task,
-    };
-    let answer = insist(clients, request, SHORT, async || {
-        clients.ecs().describe_tasks().cluster(cluster).tasks(task).send().await
-    });
-    let tasks = answer.await.map_err(Refused::before_start)?.tasks.unwrap_or_default();
-    let Some(described) = tasks.into_iter().next() else {
-        return Err(Failure::new(
-            Exit::Unknown,
-            format!("ECS does not know the task {task} (any more: it forgets tasks about an hour after their end)"),
-            "look at the reports and the log, or run `prisma-migrate-task run -- status`",
-        )
-        .state("not known"));
-    };
-    args.task_definition = described.task_definition_arn;
-    Ok(args)
 }

@@ -1,0 +1,237 @@
+//! The migrations table, and the SQL to work on it.
+
+use super::mark::Mark;
+use super::{Row, State, TABLE};
+use crate::sql::quote;
+
+/// The table in the schema where it was found or will be made, and the SQL to work on it.
+///
+/// Every name, operator and function is schema-qualified: the statements run beside scripts that may have changed the `search_path`. Times are
+/// `clock_timestamp()`, since `now()` is the moment at which the whole message began.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    schema: String,
+    table: String,
+}
+
+impl Ledger {
+    /// The ledger in this schema.
+    pub fn in_schema(schema: &str) -> Ledger {
+        Ledger {
+            schema: schema.to_owned(),
+            table: format!("{}.{TABLE}", quote::identifier(schema)),
+        }
+    }
+
+    /// The schema that it is in.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// The table's qualified, quoted name.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Makes the table as Prisma makes it.
+    pub fn create(&self) -> String {
+        format!(
+            "CREATE TABLE {} (id VARCHAR(36) PRIMARY KEY NOT NULL, checksum VARCHAR(64) NOT NULL, finished_at TIMESTAMPTZ, \
+             migration_name VARCHAR(255) NOT NULL, logs TEXT, rolled_back_at TIMESTAMPTZ, \
+             started_at TIMESTAMPTZ NOT NULL DEFAULT now(), applied_steps_count INTEGER NOT NULL DEFAULT 0)",
+            self.table
+        )
+    }
+
+    /// Reads every row; `table` is a name as it stands in SQL. Logs can be long and are read for unfinished rows only.
+    pub fn select(table: &str) -> String {
+        format!(
+            "SELECT id, migration_name, checksum, \
+             {}, \
+             pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), applied_steps_count, \
+             CASE WHEN rolled_back_at IS NULL AND finished_at IS NULL THEN logs END \
+             FROM {table} ORDER BY started_at",
+            State::SQL
+        )
+    }
+
+    /// Reads a row of [`Ledger::select`], given by its columns' texts.
+    pub fn row<'a>(column: impl Fn(usize) -> Option<&'a str>) -> Row {
+        let text = |at: usize| column(at).unwrap_or_default().to_owned();
+        Row {
+            id: text(0),
+            migration: text(1),
+            checksum: text(2),
+            state: State::of(column(3)),
+            started_at: text(4),
+            applied_steps_count: column(5).and_then(|n| n.parse().ok()).unwrap_or(0),
+            logs: column(6).map(str::to_owned),
+        }
+    }
+
+    /// Begins a row, asserting that exactly one was written: a rule, a trigger or row security may prevent it in silence.
+    pub fn begin(&self, id: &str, migration: &str, checksum: &str, mark: &Mark) -> String {
+        self.asserted(
+            &format!(
+                "INSERT INTO {} (id, checksum, migration_name, logs, started_at) VALUES ({}, {}, {}, {}, pg_catalog.clock_timestamp())",
+                self.table,
+                quote::literal(id),
+                quote::literal(checksum),
+                quote::literal(migration),
+                quote::literal(&mark.to_string()),
+            ),
+            NOT_WRITTEN,
+        )
+    }
+
+    /// Changes the mark of an unfinished row and its count of steps, asserting that exactly one row was changed.
+    pub fn remark(&self, id: &str, mark: &Mark, steps: usize) -> String {
+        self.update(
+            id,
+            &format!(
+                "logs = {}, applied_steps_count = {steps}",
+                quote::literal(&mark.to_string())
+            ),
+        )
+    }
+
+    /// Closes an unfinished row as applied, asserting that exactly one was closed.
+    /// The checksum is written again, since a script that is resumed may have been mended meanwhile.
+    pub fn close(&self, id: &str, checksum: &str) -> String {
+        let checksum = quote::literal(checksum);
+        self.update(
+            id,
+            &format!("finished_at = pg_catalog.clock_timestamp(), logs = NULL, applied_steps_count = 1, checksum = {checksum}"),
+        )
+    }
+
+    /// Asserts that the rows with these ids are there and closed as applied.
+    pub fn assert_closed(&self, ids: &[String]) -> String {
+        let literals: Vec<String> = ids.iter().map(|id| quote::literal(id)).collect();
+        format!(
+            "SELECT ('{NOT_CLOSED}' OPERATOR(pg_catalog.||) pg_catalog.count(id))::pg_catalog.int4 FROM {} \
+             WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[]) AND finished_at IS NOT NULL AND rolled_back_at IS NULL \
+             HAVING pg_catalog.count(id) OPERATOR(pg_catalog.<>) {}",
+            self.table,
+            literals.join(", "),
+            ids.len()
+        )
+    }
+
+    /// Marks an unfinished row as rolled back, with the error that explains it.
+    pub fn roll_back(&self, id: &str, logs: &str) -> String {
+        self.update(
+            id,
+            &format!(
+                "rolled_back_at = pg_catalog.clock_timestamp(), logs = {}",
+                quote::literal(logs)
+            ),
+        )
+    }
+
+    /// Adds the error's text below the mark of an unfinished row.
+    pub fn explain(&self, id: &str, error: &str) -> String {
+        self.update(
+            id,
+            &format!(
+                "logs = logs OPERATOR(pg_catalog.||) {}",
+                quote::literal(&format!("\n{error}"))
+            ),
+        )
+    }
+
+    /// Writes the whole row of an attempt that left nothing in the database, as Prisma keeps a migration that was rolled back.
+    pub fn record_rolled_back(&self, id: &str, migration: &str, checksum: &str, seconds: f64, error: &str) -> String {
+        self.asserted(
+            &format!(
+                "INSERT INTO {} (id, checksum, migration_name, logs, started_at, rolled_back_at) VALUES ({}, {}, {}, {}, \
+                 pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => {seconds:.6}), \
+                 pg_catalog.clock_timestamp())",
+                self.table,
+                quote::literal(id),
+                quote::literal(checksum),
+                quote::literal(migration),
+                quote::literal(error),
+            ),
+            NOT_WRITTEN,
+        )
+    }
+
+    /// Writes the row of `resolve --applied`: both dates the same, no steps, logs empty (Prisma 6.19).
+    pub fn record_applied(&self, id: &str, migration: &str, checksum: &str) -> String {
+        self.asserted(
+            &format!(
+                "INSERT INTO {} (id, checksum, migration_name, logs, started_at, finished_at) \
+                 SELECT {}, {}, {}, '', t, t FROM pg_catalog.clock_timestamp() AS t",
+                self.table,
+                quote::literal(id),
+                quote::literal(checksum),
+                quote::literal(migration),
+            ),
+            NOT_WRITTEN,
+        )
+    }
+
+    /// Marks every unfinished row of a migration as rolled back: `resolve --rolled-back`, and before `resolve --applied`.
+    pub fn roll_back_unfinished(&self, migration: &str) -> String {
+        format!(
+            "UPDATE {} SET rolled_back_at = pg_catalog.clock_timestamp() \
+             WHERE migration_name OPERATOR(pg_catalog.=) {} AND finished_at IS NULL AND rolled_back_at IS NULL",
+            self.table,
+            quote::literal(migration)
+        )
+    }
+
+    /// Removes a row, asserting that it was there.
+    pub fn remove(&self, id: &str) -> String {
+        let id = quote::literal(id);
+        self.asserted(
+            &format!("DELETE FROM {} WHERE id OPERATOR(pg_catalog.=) {id}", self.table),
+            NOT_WRITTEN,
+        )
+    }
+
+    /// Makes of an applied row what Prisma writes for a migration that it ran, asserting that it was there.
+    pub fn rewrite(&self, id: &str, checksum: &str) -> String {
+        let (id, checksum) = (quote::literal(id), quote::literal(checksum));
+        self.asserted(
+            &format!(
+                "UPDATE {} SET checksum = {checksum}, logs = NULL, applied_steps_count = 1 \
+                 WHERE id OPERATOR(pg_catalog.=) {id} AND finished_at IS NOT NULL AND rolled_back_at IS NULL",
+                self.table
+            ),
+            NOT_WRITTEN,
+        )
+    }
+
+    fn update(&self, id: &str, set: &str) -> String {
+        self.asserted(
+            &format!(
+                "UPDATE {} SET {set} WHERE id OPERATOR(pg_catalog.=) {} AND finished_at IS NULL AND rolled_back_at IS NULL",
+                self.table,
+                quote::literal(id)
+            ),
+            NOT_CLOSED,
+        )
+    }
+
+    /// A statement that fails, and its transaction with it, unless exactly one row was written. The failure is a cast of a sentence to a number,
+    /// the one assertion that plain SQL has. Its quotes are even in number, so that no unterminated quote before it can swallow it.
+    fn asserted(&self, statement: &str, sentence: &str) -> String {
+        format!(
+            "WITH written AS ({statement} RETURNING id) \
+             SELECT ('{sentence}' OPERATOR(pg_catalog.||) pg_catalog.count(id))::pg_catalog.int4 FROM written \
+             HAVING pg_catalog.count(id) OPERATOR(pg_catalog.<>) 1"
+        )
+    }
+}
+
+/// What the failed assertions say, with the number of rows behind it.
+const NOT_WRITTEN: &str = "ledger row not written, rows: ";
+/// See [`NOT_WRITTEN`].
+const NOT_CLOSED: &str = "ledger row not closed, rows: ";
+
+/// Whether this message of the server is one of our assertions.
+pub fn is_assertion(message: &str) -> bool {
+    message.contains(NOT_WRITTEN) || message.contains(NOT_CLOSED)
+}
