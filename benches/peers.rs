@@ -10,10 +10,7 @@ use std::sync::OnceLock;
 use crate::stage::{Project, Stage, Way};
 
 const SQLX: &str = "0.9.0";
-const FILES: [(&str, &str); 2] = [
-    ("package.json", include_str!("peers/package.json")),
-    ("package-lock.json", include_str!("peers/package-lock.json")),
-];
+const DBMATE: &str = "2.36.0";
 
 /// Where they are, installed when they are first asked for: minutes, once.
 #[derive(Default)]
@@ -46,22 +43,24 @@ fn install_sqlx() -> PathBuf {
     program
 }
 
+/// The package of the program itself, which dbmate's own starts from Node.
 fn install_dbmate() -> PathBuf {
-    let home = home();
-    let native = format!(
-        "node_modules/@dbmate/linux-{}/bin/dbmate",
-        if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" }
-    );
-    if !home.join(&native).is_file() {
-        for (name, content) in FILES {
-            fs::write(home.join(name), content).expect("a file of the peers");
-        }
+    let processor = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let package = format!("@dbmate/linux-{processor}");
+    let program = home().join("node_modules").join(&package).join("bin/dbmate");
+    if !program.is_file() {
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-        installed(npm.current_dir(&home));
+        npm.args([
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+            "--prefix",
+        ]);
+        installed(npm.arg(home()).arg(format!("{package}@{DBMATE}")));
     }
-    // The program itself, without the package's start in Node.
-    home.join(native)
+    program
 }
 
 impl Peers {
@@ -87,14 +86,7 @@ impl Peers {
     }
 
     pub fn versions() -> String {
-        let dbmate = FILES[0]
-            .1
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("\"dbmate\": "));
-        format!(
-            "sqlx-cli {SQLX}, dbmate {}",
-            dbmate.unwrap_or_default().trim_matches('"')
-        )
+        format!("sqlx-cli {SQLX}, dbmate {DBMATE}")
     }
 }
 
