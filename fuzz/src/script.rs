@@ -47,7 +47,7 @@ pub fn check(data: &[u8]) {
     let pieces = texts(script);
     assert_eq!(texts(&pieces.join(";\n")), pieces);
 
-    if let Shape::Atomic { head } = shape(&found) {
+    if let Shape::Atomic { head, .. } = shape(&found) {
         assert!(script.is_char_boundary(head), "the head would be put into a character");
     }
     is_enclosed(&found);

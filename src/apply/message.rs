@@ -6,6 +6,7 @@
 use crate::database::lock;
 use crate::database::session::RUN_ID_SETTING;
 use crate::history::Ledger;
+use crate::sql::assertion::raise;
 use crate::sql::quote;
 use crate::sql::script::Statement;
 
@@ -145,8 +146,8 @@ pub fn opening(migration: &str, first: &str) -> String {
 /// Fails, and the whole message with it, where it came to another backend than the run's.
 pub fn at_backend(pid: u32) -> String {
     format!(
-        "SELECT ('{OTHER_BACKEND}' OPERATOR(pg_catalog.||) pg_catalog.pg_backend_pid())::pg_catalog.int4 \
-         WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {pid}"
+        "SELECT {} WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {pid}",
+        raise(OTHER_BACKEND, "pg_catalog.pg_backend_pid()")
     )
 }
 
@@ -177,24 +178,33 @@ fn emptied() -> impl Iterator<Item = String> {
     HELD.into_iter().map(str::to_owned)
 }
 
+/// What is known of the migration lock when a script has been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// The script's message has kept it ([`lock::guard`], [`lock::keep`]).
+    Kept,
+    /// The script may have released it. To look costs the server more than all the rest of a verdict.
+    Unknown,
+}
+
 /// The verdict: brings the session back to how it began, and reads the row.
 ///
 /// One statement yields the last row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, the run's id, its
 /// steps, the backend, and whether a transaction is open that has written. Where one is, or where the server refuses the verdict because one has
 /// failed, [`verdict_behind_rollback`] decides: a script that leaves a transaction open without an error has had its row closed in it, and so it has
 /// written. A ROLLBACK at once would be right too, but the server writes a warning into its log for each that finds no transaction.
-pub fn verdict(ledger: &Ledger, id: &str, settings: &str) -> String {
+pub fn verdict(ledger: &Ledger, id: &str, settings: &str, lock: Lock) -> String {
     let mut statements = reset();
     statements.extend(as_it_began(settings));
     // Before the temporary tables go: to drop one is to write.
-    statements.push(read(ledger, id));
+    statements.push(read(ledger, id, lock));
     statements.extend(emptied());
     statements.join("; ")
 }
 
 /// The verdict that leaves whatever transaction is open first.
 pub fn verdict_behind_rollback(ledger: &Ledger, id: &str, settings: &str) -> String {
-    format!("ROLLBACK; {}", verdict(ledger, id, settings))
+    format!("ROLLBACK; {}", verdict(ledger, id, settings, Lock::Unknown))
 }
 
 fn reset() -> Vec<String> {
@@ -207,7 +217,7 @@ pub fn step_verdict(ledger: &Ledger, id: &str, role: Option<&str>) -> String {
     format!(
         "ROLLBACK; BEGIN; {}; {}; COMMIT",
         as_ours(role).join("; "),
-        read(ledger, id)
+        read(ledger, id, Lock::Unknown)
     )
 }
 
@@ -232,15 +242,18 @@ fn as_ours(role: Option<&str>) -> Vec<String> {
     statements
 }
 
-fn read(ledger: &Ledger, id: &str) -> String {
+fn read(ledger: &Ledger, id: &str, lock: Lock) -> String {
+    let lock = match lock {
+        Lock::Kept => "true".to_owned(),
+        Lock::Unknown => format!("EXISTS ({})", lock::held()),
+    };
     format!(
         "SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' WHEN id IS NOT NULL THEN 'unfinished' END, \
-         EXISTS ({lock}), pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
+         {lock}, pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
          applied_steps_count, pg_catalog.pg_backend_pid(), pg_catalog.txid_current_if_assigned() IS NOT NULL \
          FROM (SELECT) AS always LEFT JOIN {table} ON id OPERATOR(pg_catalog.=) {id}",
         table = ledger.table(),
         id = quote::literal(id),
-        lock = lock::held(),
     )
 }
 

@@ -13,6 +13,7 @@ mod retry;
 mod steps;
 pub mod together;
 
+use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
 use crate::exit::Exit;
@@ -23,7 +24,7 @@ use crate::sql::script::{self, Shape};
 use crate::stop::{self, Reason, Stop};
 use crate::watch::Watch;
 use error::Context;
-use message::Message;
+use message::{Lock, Message};
 use record::no_verdict;
 use retry::Retry;
 use serde::Serialize;
@@ -124,7 +125,7 @@ impl Applier<'_> {
         self.watch.begin(Some(pending.name));
         let end = match pending.shape {
             _ if pending.resume.is_some() => self.step_by_step(pending).await,
-            Shape::Atomic { head } => self.atomic(pending, head).await,
+            Shape::Atomic { head, whole } => self.atomic(pending, head, whole).await,
             Shape::Undecidable => self.undecidable(pending).await,
             Shape::Alone | Shape::StepByStep => self.step_by_step(pending).await,
         };
@@ -133,17 +134,24 @@ impl Applier<'_> {
         end
     }
 
-    async fn atomic(&self, pending: &Pending<'_>, head: usize) -> Result<End, Failure> {
+    async fn atomic(&self, pending: &Pending<'_>, at: usize, whole: bool) -> Result<End, Failure> {
         let mut retry = Retry::new(self.lock_retry_for);
+        // A transaction that the script does not end keeps the migration lock, whatever the script does with it.
+        let lock = if whole { Lock::Kept } else { Lock::Unknown };
         loop {
             let id = Uuid::new_v4().to_string();
             let started = Instant::now();
             let mark = self.mark(Marked::Partial);
             let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
+            let mut head = vec![self.opening(pending), begin];
             let mut tail = self.before_close();
             tail.push(self.ledger.close(&id, &pending.checksum));
-            let mut message = Message::new(pending.script, head, &[self.opening(pending), begin], &tail);
-            let (sent, verdict) = self.send_whole(&mut message, &id).await?;
+            if lock == Lock::Kept {
+                head.push(lock::guard());
+                tail.push(lock::keep());
+            }
+            let mut message = Message::new(pending.script, at, &head, &tail);
+            let (sent, verdict) = self.send_whole(&mut message, &id, lock).await?;
             let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
@@ -188,6 +196,11 @@ impl Applier<'_> {
                     return self.step_by_step(pending).await;
                 }
                 Some(error) if error::is_contention(error) => {
+                    // What a script releases stays released where the script is rolled back.
+                    if lock::is_lost(self.session).await {
+                        let why = "the script releases the migration lock, without which it is not tried again";
+                        return Err(self.still_locked(pending, error).detail(why));
+                    }
                     if !self.again(&mut retry, pending, error).await? {
                         return Err(self.still_locked(pending, error));
                     }
@@ -215,7 +228,7 @@ impl Applier<'_> {
             &[self.opening(pending), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
             &tail,
         );
-        let (sent, verdict) = self.send_whole(&mut message, &id).await?;
+        let (sent, verdict) = self.send_whole(&mut message, &id, Lock::Unknown).await?;
         let verdict = match verdict {
             Ok(verdict) => verdict,
             Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
@@ -245,8 +258,9 @@ impl Applier<'_> {
         &self,
         message: &mut Message,
         id: &str,
+        lock: Lock,
     ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
-        let verdict = self.verdict(id);
+        let verdict = message::verdict(self.ledger, id, &self.session.kept_settings(), lock);
         let script = self.session.script(std::mem::take(&mut message.text));
         let both = async {
             let (sent, seen) = tokio::join!(script, self.ask(&verdict));
@@ -310,10 +324,6 @@ impl Applier<'_> {
 
     fn before_close(&self) -> Vec<String> {
         message::before_close(self.session.made_setting("role"))
-    }
-
-    fn verdict(&self, id: &str) -> String {
-        message::verdict(self.ledger, id, &self.session.kept_settings())
     }
 
     fn verdict_behind_rollback(&self, id: &str) -> String {

@@ -5,6 +5,7 @@
 
 use super::server_error::ServerError;
 use super::session::Session;
+use crate::sql::assertion::raise;
 use crate::sql::{password, quote};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -102,9 +103,35 @@ async fn terminate(session: &Session, orphan: &LockSession) -> Result<(), LockEr
 /// # Errors
 /// The server's.
 pub async fn release(session: &Session) -> Result<(), ServerError> {
-    // Where it is not held, the server would warn of it.
-    let unlock = format!("SELECT pg_catalog.pg_advisory_unlock({KEY}) WHERE EXISTS ({})", held());
-    session.rows(&unlock).await.map(drop)
+    // It is held as often as it was taken.
+    session
+        .rows("SELECT pg_catalog.pg_advisory_unlock_all()")
+        .await
+        .map(drop)
+}
+
+/// A statement that takes the lock for its transaction too, and fails where another session has it: until the transaction ends the lock is this run's,
+/// whatever a script releases.
+pub fn guard() -> String {
+    or_fail("pg_try_advisory_xact_lock")
+}
+
+/// A statement that takes the lock for the session once more, before the end of a transaction that [`guard`] has begun: a script may have released it.
+pub fn keep() -> String {
+    or_fail("pg_try_advisory_lock")
+}
+
+fn or_fail(function: &str) -> String {
+    let fails = raise(NOT_OURS, "pg_catalog.pg_backend_pid()");
+    format!("SELECT {fails} WHERE NOT pg_catalog.{function}({KEY})")
+}
+
+/// What [`guard`] and [`keep`] say where they fail, with the number of this backend behind it.
+const NOT_OURS: &str = "the migration lock is held by another session than that of backend ";
+
+/// Whether the server says that this session does not hold the lock.
+pub async fn is_lost(session: &Session) -> bool {
+    session.rows(&held()).await.is_ok_and(|rows| rows.is_empty())
 }
 
 /// Releases the lock if it is held, and ends the session. Where the server does not answer, the run ends without: what it then still runs there ends

@@ -2,6 +2,7 @@
 
 use super::mark::Mark;
 use super::{Row, State, TABLE};
+use crate::sql::assertion::raise;
 use crate::sql::quote;
 
 /// The table in the schema where it was found or will be made, and the SQL to work on it.
@@ -84,7 +85,7 @@ impl Ledger {
         )
     }
 
-    /// Changes the mark of an unfinished row and its count of steps, asserting that exactly one row was changed.
+    /// Changes the mark of an unfinished row and its count of steps, asserting that it was there.
     pub fn remark(&self, id: &str, mark: &Mark, steps: usize) -> String {
         self.update(
             id,
@@ -95,7 +96,7 @@ impl Ledger {
         )
     }
 
-    /// Closes an unfinished row as applied, asserting that exactly one was closed.
+    /// Closes an unfinished row as applied, asserting that it was there.
     /// The checksum is written again, since a script that is resumed may have been mended meanwhile.
     pub fn close(&self, id: &str, checksum: &str) -> String {
         let checksum = quote::literal(checksum);
@@ -109,9 +110,10 @@ impl Ledger {
     pub fn assert_closed(&self, ids: &[String]) -> String {
         let literals: Vec<String> = ids.iter().map(|id| quote::literal(id)).collect();
         format!(
-            "SELECT ('{NOT_CLOSED}' OPERATOR(pg_catalog.||) pg_catalog.count(id))::pg_catalog.int4 FROM {} \
+            "SELECT {} FROM {} \
              WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[]) AND finished_at IS NOT NULL AND rolled_back_at IS NULL \
              HAVING pg_catalog.count(id) OPERATOR(pg_catalog.<>) {}",
+            raise(NOT_CLOSED, "pg_catalog.count(id)"),
             self.table,
             literals.join(", "),
             ids.len()
@@ -215,13 +217,11 @@ impl Ledger {
         )
     }
 
-    /// A statement that fails, and its transaction with it, unless exactly one row was written. The failure is a cast of a sentence to a number,
-    /// the one assertion that plain SQL has. Its quotes are even in number, so that no unterminated quote before it can swallow it.
+    /// A statement that fails, and its transaction with it, unless a row was written. More than one cannot be: they are written by their ids.
     fn asserted(&self, statement: &str, sentence: &str) -> String {
         format!(
-            "WITH written AS ({statement} RETURNING id) \
-             SELECT ('{sentence}' OPERATOR(pg_catalog.||) pg_catalog.count(id))::pg_catalog.int4 FROM written \
-             HAVING pg_catalog.count(id) OPERATOR(pg_catalog.<>) 1"
+            "WITH written AS ({statement} RETURNING 1) SELECT {} WHERE NOT EXISTS (SELECT FROM written)",
+            raise(sentence, "0")
         )
     }
 }

@@ -1,5 +1,6 @@
 //! What must be known of SQL as text: quoting, a script's statements, what they mean, and the passwords in it.
 
+pub mod assertion;
 pub mod command;
 pub mod created;
 pub mod kind;

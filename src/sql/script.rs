@@ -26,6 +26,8 @@ pub enum Shape {
     Atomic {
         /// Where the head goes, in bytes.
         head: usize,
+        /// Whether all of it is one transaction: no statement begins or ends one.
+        whole: bool,
     },
     /// As `Atomic`, but the script may take our row back: it is committed beforehand.
     Undecidable,
@@ -76,6 +78,9 @@ pub fn shape(statements: &[Statement]) -> Shape {
         .last();
     Shape::Atomic {
         head: opening.map_or(0, |s| s.range.end),
+        whole: !statements
+            .iter()
+            .any(|s| matches!(s.kind, Kind::Begin { .. } | Kind::Commit { .. })),
     }
 }
 
@@ -263,22 +268,17 @@ mod tests {
 
     #[test]
     fn the_shape_follows_from_the_statements() {
+        let whole = |head| Shape::Atomic { head, whole: true };
+        let divided = |head| Shape::Atomic { head, whole: false };
         let cases: &[(&str, Shape)] = &[
-            ("", Shape::Atomic { head: 0 }),
-            (
-                "CREATE TABLE a (id int); CREATE TABLE b (id int)",
-                Shape::Atomic { head: 0 },
-            ),
-            ("BEGIN; SELECT 1; COMMIT", Shape::Atomic { head: 0 }),
-            (
-                "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1",
-                Shape::Atomic { head: 44 },
-            ),
-            (
-                "BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT",
-                Shape::Atomic { head: 33 },
-            ),
-            ("SELECT 1; SET TRANSACTION READ WRITE", Shape::Atomic { head: 0 }),
+            ("", whole(0)),
+            ("CREATE TABLE a (id int); CREATE TABLE b (id int)", whole(0)),
+            ("BEGIN; SELECT 1; COMMIT", divided(0)),
+            ("SELECT 1; COMMIT; SELECT 2", divided(0)),
+            ("SELECT 1; END AND CHAIN", divided(0)),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1", whole(44)),
+            ("BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT", divided(33)),
+            ("SELECT 1; SET TRANSACTION READ WRITE", whole(0)),
             ("BEGIN; SELECT 1; ROLLBACK", Shape::Undecidable),
             ("VACUUM", Shape::Alone),
             (

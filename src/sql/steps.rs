@@ -46,7 +46,7 @@ pub fn steps(script: &str, statements: &[Statement]) -> Vec<Step> {
         rest = after;
         let range = first.range.start..group.last().map_or(first.range.end, |last| last.range.end);
         let head = match script::shape(group) {
-            Shape::Atomic { head } => head.saturating_sub(range.start),
+            Shape::Atomic { head, .. } => head.saturating_sub(range.start),
             _ => 0,
         };
         let alone = match &first.kind {

@@ -5,6 +5,7 @@ use harness::history::History;
 use harness::postgres::{Database, Options, Server};
 use harness::process::Run;
 use harness::proxy::Proxy;
+use harness::until;
 use serde_json::Value;
 
 const NAME: &str = "20240101000000_it";
@@ -345,16 +346,71 @@ fn a_rule_or_a_trigger_in_the_way_of_the_ledger_is_a_clear_error() {
 }
 
 #[test]
-fn a_script_that_releases_the_migration_lock_is_applied_and_the_lock_is_taken_again() {
+fn a_script_cannot_lose_the_migration_lock_within_its_transaction() {
+    const LOCK: &str = "SELECT pg_try_advisory_lock(72707369)";
+    let (database, history) = database();
+    let wait = "SELECT pg_advisory_unlock_all(); SELECT pg_advisory_xact_lock(4711);";
+    let history = history
+        .migration(NAME, wait)
+        .migration("20250101000000_next", &wait.replace("4711", "4712"));
+    let mut gate = database.client();
+    gate.batch_execute("SELECT pg_advisory_lock(4711), pg_advisory_lock(4712)")
+        .unwrap();
+    let deploy = migrate().deploy(history.folder()).database(&database).spawn();
+    // In the script that has released it, and in the one behind it.
+    for key in [4711, 4712] {
+        until("the script waits", || {
+            let waits =
+                format!("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {key} AND NOT granted");
+            database.scalar(&waits) == "1"
+        });
+        assert_eq!(database.scalar(LOCK), "f", "{key}");
+        gate.batch_execute(&format!("SELECT pg_advisory_unlock({key})"))
+            .unwrap();
+    }
+    let run = deploy.wait().expect(0);
+    assert!(!run.stderr.contains("released the migration lock"), "{run}");
+    is_applied(&database);
+    assert_eq!(database.scalar(LOCK), "t");
+}
+
+#[test]
+fn a_script_that_releases_the_migration_lock_behind_its_commit_is_applied_and_the_lock_is_taken_again() {
     let (database, history) = database();
     let history = history
-        .migration(NAME, "INSERT INTO t VALUES (1); SELECT pg_advisory_unlock_all();")
+        .migration(
+            NAME,
+            "BEGIN; INSERT INTO t VALUES (1); COMMIT; SELECT pg_advisory_unlock_all();",
+        )
         .migration("20250101000000_discard", "DISCARD ALL;")
         .migration("20250102000000_later", "INSERT INTO t VALUES (2)");
     let run = migrate().deploy(history.folder()).database(&database).run().expect(0);
     assert_eq!(run.stderr.matches("released the migration lock").count(), 2, "{run}");
     is_applied(&database);
     assert_eq!(rows_of_t(&database), "1,2");
+}
+
+#[test]
+fn without_the_migration_lock_a_script_is_not_tried_again() {
+    let (database, history) = database();
+    let history = history.migration(NAME, "SELECT pg_advisory_unlock_all(); ALTER TABLE t ADD COLUMN n int;");
+    let mut reader = database.client();
+    reader.batch_execute("BEGIN; SELECT * FROM t").unwrap();
+    let run = migrate()
+        .deploy(history.folder())
+        .arg("--lock-timeout")
+        .arg("100ms")
+        .database(&database)
+        .run()
+        .expect(31);
+    assert!(
+        failure(&run)["details"]
+            .to_string()
+            .contains("releases the migration lock"),
+        "{run}"
+    );
+    reader.batch_execute("ROLLBACK").unwrap();
+    migrate().deploy(history.folder()).database(&database).run().expect(0);
 }
 
 #[test]
