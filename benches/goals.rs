@@ -75,11 +75,13 @@ pub fn rounds() -> usize {
     wanted.unwrap_or(7)
 }
 
-const OF_A_LEDGER: &str = "a ledger costs the server some 0.5 ms of its CPU for each migration. By the backend's own clock, with all files in memory: 0.62 ms for the \
-     script of such a migration, 0.75 with one INSERT and one UPDATE around it (the row \"with the least of a ledger\"), 0.91 where both are \
-     asserted and the session's role and timeouts are reset between, 1.12 with the verdict, half of which is the look whether the migration lock \
-     is still held. The client takes some 0.06 ms. What would win more than all of that back is not to wait for the commits \
-     (`synchronous_commit = off`): then \"applied\" would be said of what a crash of the server takes back";
+const OF_A_LEDGER: &str = "a ledger is work for the server, in each transaction. callgrind counts, in thousands of its instructions for each migration (PostgreSQL \
+     15): 4,220 for the script; 440 for one INSERT and one UPDATE around it, the row \"with the least of a ledger\"; 360 to assert both and that the \
+     backend is the run's; 210 for what keeps the migration lock; 480 for the verdict. What would win more than all of it back is not to wait for \
+     the commits (`synchronous_commit = off`): then \"applied\" would be said of what a crash of the server takes back";
+
+const OF_ROWS: &str = "each migration's row is written, closed and asserted, 710 thousand of the server's instructions beside the 4,220 of its script, and the \
+     session is reset behind it, 190 more; psql writes no row";
 
 fn ratio(figures: &[Figures], one: &str, other: &str) -> f64 {
     median(figures, one) / median(figures, other)
@@ -277,7 +279,7 @@ fn all_or_nothing(stage: &Stage) -> Measured {
             "times psql -1",
             ratio(&figures, OURS, SINGLE),
             1.05,
-            OF_A_LEDGER,
+            OF_ROWS,
         )],
         figures,
         notes: vec![],
@@ -285,8 +287,8 @@ fn all_or_nothing(stage: &Stage) -> Measured {
 }
 
 fn folder(stage: &Stage) -> Measured {
-    let projects = [10, 1_000, 10_000].map(Project::new);
-    let names = ["10 in the folder", "1,000 in the folder", "10,000 in the folder"];
+    let projects = [10, 5_000, 10_000].map(Project::new);
+    let names = ["10 in the folder", "5,000 in the folder", "10,000 in the folder"];
     let contender = |at: usize| {
         let project = &projects[at];
         Contender::new(names[at], move || {
@@ -306,14 +308,16 @@ fn folder(stage: &Stage) -> Measured {
                 "each file is opened, asked for its size, read and closed",
             ),
             Criterion::at_most(
-                "times the cost of a migration among 1,000",
-                more(2) / more(1).max(1.0) / (9_990.0 / 990.0),
+                "times the cost of a migration among 5,000",
+                more(2) / more(1).max(1.0) / (9_990.0 / 4_990.0),
                 1.25,
                 "",
             ),
         ],
         figures,
-        notes: vec!["The ledger holds all but ten of them.".to_owned()],
+        notes: vec![
+            "The ledger holds all but ten of them. Some thousand are read while the session is being opened, and cost nothing.".to_owned(),
+        ],
     }
 }
 

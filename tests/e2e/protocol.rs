@@ -359,11 +359,11 @@ fn a_script_cannot_lose_the_migration_lock_within_its_transaction() {
     let deploy = migrate().deploy(history.folder()).database(&database).spawn();
     // In the script that has released it, and in the one behind it.
     for key in [4711, 4712] {
-        until("the script waits", || {
-            let waits =
-                format!("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {key} AND NOT granted");
-            database.scalar(&waits) == "1"
-        });
+        let waits = format!(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+             WHERE datname = current_database() AND locktype = 'advisory' AND objid = {key} AND NOT granted"
+        );
+        until("the script waits", || database.scalar(&waits) == "1");
         assert_eq!(database.scalar(LOCK), "f", "{key}");
         gate.batch_execute(&format!("SELECT pg_advisory_unlock({key})"))
             .unwrap();
