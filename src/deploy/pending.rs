@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Applies what is planned.
 pub(super) async fn apply(
-    plan: Plan<'_>,
+    mut plan: Plan<'_>,
     opened: &Opened,
     ledger: &Ledger,
     settings: &Settings,
@@ -30,6 +30,9 @@ pub(super) async fn apply(
     outcome: &mut Outcome,
 ) -> Result<Turn, Failure> {
     warn(plan.warnings, outcome);
+    for pending in &mut plan.pending {
+        pending.let_go();
+    }
     let session = &opened.session;
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
@@ -47,8 +50,7 @@ pub(super) async fn apply(
         return apply_together(&applier, &plan.pending, outcome).await;
     }
     let count = plan.pending.len();
-    for (at, mut pending) in plan.pending.into_iter().enumerate() {
-        pending.let_go();
+    for (at, pending) in plan.pending.into_iter().enumerate() {
         if let Some(reason) = stop.reason() {
             return Err(stop::interrupted(
                 reason,
