@@ -352,7 +352,7 @@ fn a_script_cannot_lose_the_migration_lock_within_its_transaction() {
     let wait = "SELECT pg_advisory_unlock_all(); SELECT pg_advisory_xact_lock(4711);";
     let history = history
         .migration(NAME, wait)
-        .migration("20250101000000_next", &wait.replace("4711", "4712"));
+        .migration("20250101000000_next", wait.replace("4711", "4712"));
     let mut gate = database.client();
     gate.batch_execute("SELECT pg_advisory_lock(4711), pg_advisory_lock(4712)")
         .unwrap();
