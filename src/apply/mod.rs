@@ -77,7 +77,8 @@ pub enum End {
         /// Whether anything was sent that the row announces. Where nothing was, the announcement can be taken back.
         sent: bool,
     },
-    /// A session that waits for the migration lock keeps this migration from running. Nothing of it is left: the lock is to be given to the waiter.
+    /// A session that waits for the migration lock keeps this migration from running, or the migration released the lock between two of its steps.
+    /// The ledger has whatever is done of it: the lock is to be left to those who wait, and taken again.
     GiveWay,
 }
 

@@ -67,6 +67,14 @@ impl Applier<'_> {
                 None => self.step(pending, &steps, at, progress).await?,
             };
             match end {
+                // The row says how far it came: another run may go on with it meanwhile, as this one will where none does.
+                StepEnd::Done { lock_held: false } if at + 1 < steps.len() => {
+                    tracing::warn!(
+                        migration = pending.name,
+                        "released the migration lock between two steps: it is taken again"
+                    );
+                    return Ok(End::GiveWay);
+                }
                 StepEnd::Done { lock_held: held } => lock_held = held,
                 StepEnd::Lost(end) | StepEnd::GiveWay(end) => return Ok(end),
             }

@@ -77,6 +77,15 @@ fn rows_of_t(database: &Database) -> String {
     database.scalar("SELECT coalesce(string_agg(id::text, ',' ORDER BY id), '') FROM t")
 }
 
+/// Waits until a session waits for the advisory lock of this key.
+fn until_one_waits(database: &Database, key: u32) {
+    let waits = format!(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+         WHERE datname = current_database() AND locktype = 'advisory' AND objid = {key} AND NOT granted"
+    );
+    until("a session waits for the lock", || database.scalar(&waits) == "1");
+}
+
 #[test]
 fn ordinary_statements_and_their_row_commit_together() {
     let (database, history) = database();
@@ -359,11 +368,7 @@ fn a_script_cannot_lose_the_migration_lock_within_its_transaction() {
     let deploy = migrate().deploy(history.folder()).database(&database).spawn();
     // In the script that has released it, and in the one behind it.
     for key in [4711, 4712] {
-        let waits = format!(
-            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
-             WHERE datname = current_database() AND locktype = 'advisory' AND objid = {key} AND NOT granted"
-        );
-        until("the script waits", || database.scalar(&waits) == "1");
+        until_one_waits(&database, key);
         assert_eq!(database.scalar(LOCK), "f", "{key}");
         gate.batch_execute(&format!("SELECT pg_advisory_unlock({key})"))
             .unwrap();
@@ -388,6 +393,51 @@ fn a_script_that_releases_the_migration_lock_behind_its_commit_is_applied_and_th
     assert_eq!(run.stderr.matches("released the migration lock").count(), 2, "{run}");
     is_applied(&database);
     assert_eq!(rows_of_t(&database), "1,2");
+}
+
+#[test]
+fn between_two_steps_the_migration_lock_is_taken_again() {
+    let (database, history) = database();
+    let history = history.migration(
+        NAME,
+        "SELECT pg_advisory_xact_lock(4713); SELECT pg_advisory_unlock_all();
+         CREATE INDEX CONCURRENTLY i ON t (note); INSERT INTO t VALUES (1);",
+    );
+    let mut gate = database.client();
+    gate.batch_execute("SELECT pg_advisory_lock(4713)").unwrap();
+    let deploy = migrate().deploy(history.folder()).database(&database).spawn();
+    until_one_waits(&database, 4713);
+    // As Prisma does: it has the lock as soon as the script has released it.
+    let mut rival = database.client();
+    let rival = std::thread::spawn(move || {
+        rival.batch_execute("SELECT pg_advisory_lock(72707369)").unwrap();
+        rival
+    });
+    until_one_waits(&database, 72_707_369);
+    gate.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
+    let mut rival = rival.join().unwrap();
+    until("the run asks for the lock", || {
+        let asks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                    AND application_name LIKE 'prisma-migrate-task%' AND application_name NOT LIKE '% watch' AND query LIKE '%pg_locks l%'";
+        database.scalar(asks) == "1"
+    });
+    assert_eq!(
+        (
+            rows_of_t(&database).as_str(),
+            database
+                .scalar("SELECT count(*) FROM pg_indexes WHERE indexname = 'i'")
+                .as_str()
+        ),
+        ("", "0")
+    );
+    rival.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
+    let run = deploy.wait().expect(0);
+    assert!(
+        run.stderr.contains("released the migration lock between two steps"),
+        "{run}"
+    );
+    is_applied(&database);
+    assert_eq!(rows_of_t(&database), "1");
 }
 
 #[test]
