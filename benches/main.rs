@@ -40,12 +40,19 @@ fn main() -> ExitCode {
 }
 
 fn all(only: &str) {
+    let is_wanted = |heading: &str| heading.contains(only);
+    let headings = goals::ALL.map(|(heading, _)| heading);
+    assert!(
+        headings.into_iter().any(is_wanted),
+        "no heading holds \"{only}\"; they are:\n  {}",
+        headings.join("\n  ")
+    );
     let ours = PathBuf::from(env::var_os("BENCH_BINARY").expect("BENCH_BINARY names the release binary: `make bench`"));
     let started = Instant::now();
     let stage = stage::Stage::new(ours);
     let mut results = Vec::new();
     for (heading, measure) in goals::ALL {
-        if heading.contains(only) {
+        if is_wanted(heading) {
             eprintln!("{:>5} s  {heading}", started.elapsed().as_secs());
             let result = measure(&stage);
             eprint!("{}", report::figures(&result));

@@ -69,15 +69,26 @@ fn document(results: &[(&str, Measured)], took: Duration) -> String {
         );
     }
     text.push_str("\n## Goals\n\n| work | goal | found | |\n|---|---|---|---|\n");
+    let mut reasons: Vec<&str> = Vec::new();
     for (heading, measured) in results {
         for criterion in &measured.criteria {
             let met = match criterion.met {
                 true => "met".to_owned(),
                 false if criterion.why.is_empty() => "**not met**".to_owned(),
-                false => format!("**not met**: {}", criterion.why),
+                false => {
+                    let known = reasons.iter().position(|&reason| reason == criterion.why);
+                    let at = known.unwrap_or_else(|| {
+                        reasons.push(criterion.why);
+                        reasons.len() - 1
+                    });
+                    format!("**not met** ({})", at + 1)
+                }
             };
             let _ = writeln!(text, "| {heading} | {} | {} | {met} |", criterion.goal, criterion.found);
         }
+    }
+    for (at, reason) in reasons.iter().enumerate() {
+        let _ = write!(text, "\n({}) {reason}.\n", at + 1);
     }
     text.push_str("\n## Figures\n");
     for (heading, measured) in results {

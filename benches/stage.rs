@@ -54,7 +54,7 @@ impl Stage {
     }
 
     /// A fresh database, with what came before it written to disk. It stays until the end: for minutes after files were deleted, ext4 looks at each of
-    /// their inodes again whenever a file is made (`recently_deleted` in its ialloc.c), which took three times as long as all the rest.
+    /// their inodes again whenever a file is made (`recently_deleted` in its ialloc.c), which took more than half of the server's time.
     pub fn database(&self) -> Rc<Database> {
         let database = Rc::new(self.passing_database());
         self.kept.borrow_mut().push(Rc::clone(&database));

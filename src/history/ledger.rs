@@ -70,7 +70,7 @@ impl Ledger {
         }
     }
 
-    /// Begins a row, asserting that exactly one was written: a rule, a trigger or row security may prevent it in silence.
+    /// Begins a row, asserting that it was written: a rule, a trigger or row security may prevent it in silence.
     pub fn begin(&self, id: &str, migration: &str, checksum: &str, mark: &Mark) -> String {
         self.asserted(
             &format!(
