@@ -9,6 +9,7 @@ use super::message::{self, Message};
 use super::record::{no_verdict, rolled_back};
 use super::retry::Retry;
 use super::{Applier, End, How, RowSeen, context};
+use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -172,7 +173,7 @@ impl Applier<'_> {
         let mark = self.mark(Marked::Partial);
         let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
         let head = match first {
-            true => vec!["BEGIN".to_owned(), self.opening(migration), begin],
+            true => vec!["BEGIN".to_owned(), self.opening(migration), lock::guard(), begin],
             // A transaction does not change its backend.
             false => vec![message::opening(migration.name, &begin)],
         };
@@ -187,7 +188,7 @@ impl Applier<'_> {
         let (Some(last), Some(id)) = (pending.last(), ids.last()) else {
             return Ok(Ended::Applied { lock_held: true });
         };
-        let sql = format!("{}; COMMIT", self.ledger.assert_closed(ids));
+        let sql = format!("{}; {}; COMMIT", self.ledger.assert_closed(ids), lock::keep());
         let verdict = self.verdict_behind_rollback(id);
         let both = async { tokio::join!(self.session.script(sql), self.session.rows(&verdict)) };
         let Some((sent, rows)) = self.stop.ended(self.session, both).await else {

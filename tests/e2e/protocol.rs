@@ -356,6 +356,12 @@ fn a_rule_or_a_trigger_in_the_way_of_the_ledger_is_a_clear_error() {
 
 #[test]
 fn a_script_cannot_lose_the_migration_lock_within_its_transaction() {
+    the_lock_is_kept(&[]);
+    the_lock_is_kept(&["--all-or-nothing"]);
+}
+
+#[track_caller]
+fn the_lock_is_kept(flags: &[&str]) {
     const LOCK: &str = "SELECT pg_try_advisory_lock(72707369)";
     let (database, history) = database();
     let wait = "SELECT pg_advisory_unlock_all(); SELECT pg_advisory_xact_lock(4711);";
@@ -365,7 +371,8 @@ fn a_script_cannot_lose_the_migration_lock_within_its_transaction() {
     let mut gate = database.client();
     gate.batch_execute("SELECT pg_advisory_lock(4711), pg_advisory_lock(4712)")
         .unwrap();
-    let deploy = migrate().deploy(history.folder()).database(&database).spawn();
+    let call = migrate().deploy(history.folder()).database(&database);
+    let deploy = flags.iter().fold(call, |call, flag| call.arg(flag)).spawn();
     // In the script that has released it, and in the one behind it.
     for key in [4711, 4712] {
         until_one_waits(&database, key);
