@@ -124,8 +124,8 @@ impl std::error::Error for Failure {}
 /// The same where it is a single statement that is not known to have run.
 pub fn resolve_or_retry(migration: &str, statement: usize) -> String {
     format!(
-        "{}; or, if statement {statement} left nothing behind, mend what stopped it and run `prisma-migrate-task resolve --retry {migration}`, which \
-         goes on with it",
+        "{}; or, if statement {statement} left nothing in the database, fix what stopped it and run \
+         `prisma-migrate-task resolve --retry {migration}`, which goes on with it",
         resolve_by_hand(migration)
     )
 }

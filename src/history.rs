@@ -5,9 +5,11 @@
 
 mod ledger;
 mod mark;
+mod session_state;
 
 pub use ledger::{Ledger, is_assertion};
-pub use mark::{Mark, Marked};
+pub use mark::{Backend, Mark, Marked, Prefix, Progress, SessionMark};
+pub use session_state::SessionState;
 
 use std::collections::HashSet;
 

@@ -4,6 +4,7 @@ use crate::apply::How;
 use crate::database::open;
 use crate::database::server_error::ServerError;
 use crate::failure::Failure;
+use crate::history::Backend;
 use std::time::Instant;
 
 /// How often a migration is begun again after the connection was lost while it ran: a script that ends the server every time must not do so for ever.
@@ -15,6 +16,8 @@ pub struct Losses {
     count: usize,
     /// The attempt that was lost last.
     pub attempt: Option<Attempt>,
+    /// Whether the ledger has told since what became of it.
+    judged: bool,
 }
 
 impl Losses {
@@ -32,7 +35,18 @@ impl Losses {
         }
         let failure = open::unusable("the connection was lost again and again", &attempt.error);
         self.attempt = Some(attempt);
+        self.judged = false;
         self.count(failure)
+    }
+
+    /// The attempt that was lost last, if it is not known yet what became of it.
+    pub fn unjudged(&self) -> Option<&Attempt> {
+        self.attempt.as_ref().filter(|_| !self.judged)
+    }
+
+    /// The ledger has told what became of the attempt.
+    pub fn judged(&mut self) {
+        self.judged = true;
     }
 
     /// A session was lost.
@@ -79,4 +93,8 @@ pub struct Attempt {
     pub error: ServerError,
     /// Whether anything was sent that its row announces.
     pub sent: bool,
+    /// The backend that it ran in, which may outlive its connection.
+    pub backend: Backend,
+    /// Whether its row tells a later run what became of it.
+    pub told_by_its_row: bool,
 }

@@ -3,11 +3,12 @@
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::failure::{resolve_by_hand, resolve_or_retry};
-use crate::history::{History, Mark, Marked, Row, State};
+use crate::history::{History, Mark, Marked, Prefix, Progress, Row, SessionMark, State};
 use crate::migration::{Migration, order};
 use crate::sql::kind::Kind;
-use crate::sql::script::{self, Shape, Statement};
-use crate::sql::steps;
+use crate::sql::local::{self, Obstacle};
+use crate::sql::script::{self, Shape, Statement, Strings};
+use crate::sql::steps::{self, Cut};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -72,8 +73,8 @@ pub struct Pending<'a> {
     pub script: &'a str,
     /// The text's statements; none once they are let go.
     statements: Option<Vec<Statement>>,
-    /// Whether its only transaction control is a BEGIN at its beginning and a COMMIT at its end.
-    pub enclosed: bool,
+    /// How the server reads its strings.
+    strings: Strings,
     /// How it is to be sent.
     pub shape: Shape,
     /// Where an earlier run stopped that sent it step by step.
@@ -88,7 +89,7 @@ impl Pending<'_> {
     pub fn statements(&self) -> Cow<'_, [Statement]> {
         match &self.statements {
             Some(statements) => Cow::Borrowed(statements),
-            None => Cow::Owned(script::statements(self.script)),
+            None => Cow::Owned(script::statements_with(self.script, self.strings)),
         }
     }
 
@@ -107,6 +108,12 @@ pub struct Resume {
     pub id: String,
     /// How many steps are committed.
     pub done: usize,
+    /// Where they end, in bytes of the script.
+    pub at: usize,
+    /// How the script was being sent.
+    pub cut: Cut,
+    /// What its session was.
+    pub session: SessionMark,
 }
 
 /// What a deploy would do.
@@ -128,10 +135,15 @@ const LARGE: usize = 64 << 20;
 /// # Errors
 /// What keeps every deploy from running: unfinished rows, scripts that cannot be sent, and what `--strict` refuses. Every pending script is checked,
 /// so that nothing runs when a later one is bad.
-pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: &Policy) -> Result<Plan<'a>, Failure> {
+pub fn plan<'a>(
+    migrations: &'a [Migration],
+    history: &History,
+    policy: &Policy,
+    strings: Strings,
+) -> Result<Plan<'a>, Failure> {
     let scope = policy.scope.of(migrations)?;
     let unfinished: Vec<&Row> = history.unfinished().collect();
-    let resumable = resumable(migrations, &unfinished)?;
+    let resumable = resumable(migrations, &unfinished, strings)?;
     let recorded: HashSet<&str> = history
         .rows
         .iter()
@@ -154,7 +166,7 @@ pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: &Policy)
     let pending = migrations[scope.clone()]
         .iter()
         .filter(is_pending)
-        .map(|migration| ready(migration, resumable.get(migration.name.as_str())))
+        .map(|migration| ready(migration, resumable.get(migration.name.as_str()), strings))
         .collect::<Result<Vec<_>, _>>()?;
     warnings.extend(pending.iter().filter(|pending| pending.script.len() >= LARGE).map(|pending| {
         format!(
@@ -177,7 +189,11 @@ pub fn plan<'a>(migrations: &'a [Migration], history: &History, policy: &Policy)
 }
 
 /// Judges the unfinished rows: those of scripts that can be gone on with, by migration; everything else blocks.
-fn resumable<'a>(migrations: &[Migration], unfinished: &[&'a Row]) -> Result<HashMap<&'a str, Resume>, Failure> {
+fn resumable<'a>(
+    migrations: &[Migration],
+    unfinished: &[&'a Row],
+    strings: Strings,
+) -> Result<HashMap<&'a str, Resume>, Failure> {
     let mut resumable = HashMap::new();
     let mut of_prisma = Vec::new();
     for &row in unfinished {
@@ -186,7 +202,7 @@ fn resumable<'a>(migrations: &[Migration], unfinished: &[&'a Row]) -> Result<Has
             continue;
         };
         let migration = migrations.iter().find(|migration| migration.name == row.migration);
-        resumable.insert(row.migration.as_str(), resume(row, &mark, migration)?);
+        resumable.insert(row.migration.as_str(), resume(row, &mark, migration, strings)?);
     }
     if of_prisma.is_empty() {
         Ok(resumable)
@@ -222,7 +238,13 @@ fn failed_migrations(rows: &[&Row]) -> Failure {
 }
 
 /// Where an unfinished row of ours can be gone on from.
-fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resume, Failure> {
+fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: Strings) -> Result<Resume, Failure> {
+    // Below the mark stands the error that stopped it.
+    let error = row
+        .logs
+        .as_deref()
+        .and_then(|logs| logs.split_once('\n'))
+        .map(|(_, error)| error);
     let blocked = |what: String, next: Option<String>| {
         let mut failure = Failure::new(
             Exit::PartiallyCommitted,
@@ -232,38 +254,134 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>) -> Result<Resum
         .prisma(Some("P3009"))
         .of(&row.migration)
         .detail(format!("started at {} by run {}", row.started_at, mark.run_id));
-        // Below the mark stands the error that stopped it.
-        if let Some((_, error)) = row.logs.as_deref().and_then(|logs| logs.split_once('\n')) {
-            failure.details.extend(error.lines().map(str::to_owned));
-        }
+        failure
+            .details
+            .extend(error.into_iter().flat_map(str::lines).map(str::to_owned));
         failure.state =
             "nothing was changed by this run; what the earlier one committed of this migration is still there".into();
         failure
     };
-    match &mark.state {
-        Marked::Partial => Err(blocked("an earlier run committed part of this migration, and the rest is not in".into(), None)),
-        Marked::Undecidable => Err(blocked(
-            "an earlier run of this migration was interrupted or failed, and what it committed cannot be told, since the script holds a ROLLBACK".into(),
-            None,
-        )),
-        Marked::Alone { step, .. } => Err(blocked(
-            format!("statement {step} cannot run in a transaction; an earlier run sent it and was interrupted or failed: it may or may not have run"),
-            Some(resolve_or_retry(&row.migration, *step)),
-        )),
-        Marked::Steps { done, prefix } => {
-            let unchanged = migration.and_then(|migration| migration.script.text().ok()).is_some_and(|script| {
-                let steps = steps::steps(script, &script::statements(script));
-                *done <= steps.len() && steps::prefix(script, &steps, *done) == *prefix
-            });
-            if unchanged {
-                return Ok(Resume { id: row.id.clone(), done: *done });
-            }
-            Err(blocked(
-                format!("an earlier run committed its first {done} steps, and the text of those has changed since (or the migration is gone)"),
-                Some(format!("restore the text of the first {done} steps and deploy again, or {}", resolve_by_hand(&row.migration))),
-            ))
+    let (progress, cut) = match &mark.state {
+        Marked::Partial(None) => {
+            return Err(blocked(
+                "an earlier run committed part of this migration, and the rest is not in".into(),
+                None,
+            ));
         }
+        Marked::Undecidable => {
+            return Err(blocked(
+                "an earlier run of this migration was interrupted or failed, and what it committed is not known".into(),
+                None,
+            ));
+        }
+        Marked::Alone { progress, .. } => {
+            let step = progress.done + 1;
+            return Err(blocked(
+                format!(
+                    "statement {step} cannot run in a transaction; an earlier run sent it and was interrupted or failed: it may or may not have run"
+                ),
+                Some(resolve_or_retry(&row.migration, step)),
+            ));
+        }
+        Marked::Partial(Some(progress)) if error.is_some() => {
+            let done = progress.done;
+            return Err(blocked(
+                format!(
+                    "an earlier run committed the first {done} transactions of this migration, and the next one failed"
+                ),
+                Some(resolve_or_retry(&row.migration, done + 1)),
+            ));
+        }
+        Marked::Partial(Some(progress)) => (progress, Cut::Transactions),
+        Marked::Steps(progress) => (progress, Cut::Statements),
+    };
+    let done = progress.done;
+    let script = migration
+        .and_then(|migration| migration.script.text().ok())
+        .unwrap_or_default();
+    let statements = script::statements_with(script, strings);
+    let Some(at) = behind(script, &statements, progress) else {
+        return Err(blocked(
+            format!(
+                "an earlier run committed its first {done} steps, and the text of those has changed since (or the migration is gone)"
+            ),
+            Some(format!(
+                "restore the text of the first {done} steps and deploy again, or {}",
+                resolve_by_hand(&row.migration)
+            )),
+        ));
+    };
+    if let Some(why) = lost_with_its_session(script, &statements, at, &progress.session) {
+        return Err(blocked(
+            format!(
+                "an earlier run committed its first {done} steps, and what they made of its session cannot be made again: {why}"
+            ),
+            None,
+        ));
     }
+    Ok(Resume {
+        id: row.id.clone(),
+        done,
+        at,
+        cut,
+        session: progress.session.clone(),
+    })
+}
+
+/// The place in bytes of the script where what is committed ends; none if the text before it is another.
+fn behind(script: &str, statements: &[Statement], progress: &Progress) -> Option<usize> {
+    let boundaries = steps::boundaries(script, statements);
+    let found = boundaries.iter().find(|boundary| match &progress.before {
+        Prefix::Text(hash) => boundary.text == *hash,
+        Prefix::Raw(hash) => boundary.raw == *hash,
+    })?;
+    (found.at > 0 || progress.done == 0).then_some(found.at)
+}
+
+/// Why the rest of a script cannot run in another session than what is committed ran in; none if it can, as far as is known before it is tried.
+fn lost_with_its_session(script: &str, statements: &[Statement], at: usize, session: &SessionMark) -> Option<String> {
+    let rest = script[at..].to_ascii_lowercase();
+    let (skipped, left) = statements.split_at(statements.partition_point(|statement| statement.range.start < at));
+    if left.is_empty() {
+        return None;
+    }
+    let in_session = ["currval", "lastval"].into_iter().find(|name| rest.contains(name));
+    if let Some(name) = in_session.filter(|_| !skipped.is_empty()) {
+        return Some(format!("the rest calls {name}, whose value ended with the session"));
+    }
+    match session {
+        SessionMark::Known(state) => state
+            .cannot_be_made_again()
+            .map(|what| format!("it had {what}, which ended with the session")),
+        SessionMark::Unread | SessionMark::Absent => skipped
+            .iter()
+            .filter(|statement| {
+                let text = &script[statement.range.clone()];
+                let set_again = *session == SessionMark::Absent && statement.kind == Kind::Setting;
+                !set_again && !steps::leaves_session(text)
+            })
+            .map(|statement| {
+                let line = script[..statement.range.start].matches('\n').count() + 1;
+                format!("line {line} may have changed it, and the run ended before that could be read")
+            })
+            .next(),
+    }
+}
+
+/// The failure of a script that goes statement by statement, with a statement in it that means something else then.
+pub fn cannot_go_in_steps(migration: &str, script: &str, obstacle: &Obstacle) -> Failure {
+    let before = &script[..obstacle.range.start];
+    let line = before.matches('\n').count() + 1;
+    let words: Vec<&str> = script[obstacle.range.clone()].split_whitespace().take(3).collect();
+    let mut failure = Failure::new(
+        Exit::RolledBack,
+        format!("line {line}: {} … {}", words.join(" "), obstacle.why),
+        "put what belongs together into a BEGIN … COMMIT of its own, or into a migration of its own, then deploy again",
+    )
+    .prisma(Some("P3018"))
+    .of(migration);
+    failure.place = Some(crate::excerpt::place(migration, script, before.chars().count()));
+    failure
 }
 
 /// So many missing migrations are named: where more are missing, the artifact is another one, or holds only what is new.
@@ -332,7 +450,7 @@ fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<S
     })
 }
 
-fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pending<'a>, Failure> {
+fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>, strings: Strings) -> Result<Pending<'a>, Failure> {
     let refused = |exit, what: String, next: &str, code| {
         Failure::new(exit, what, next)
             .prisma(code)
@@ -348,7 +466,7 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pendin
         )
     })?;
     let checksum = migration.script.checksum().unwrap_or_default().to_owned();
-    let statements = script::statements(script);
+    let statements = script::statements_with(script, strings);
     if let Some(copy) = statements
         .iter()
         .find(|statement| statement.kind == Kind::CopyFromStdin)
@@ -365,11 +483,17 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>) -> Result<Pendin
         return Err(failure);
     }
     let shape = script::shape(&statements);
+    if shape == Shape::StepByStep
+        && let Some(obstacle) = local::obstacle(script, &statements, resume.map_or(0, |resume| resume.at))
+    {
+        let failure = cannot_go_in_steps(&migration.name, script, &obstacle);
+        return Err(failure.state("nothing was changed; no migration of this run was begun"));
+    }
     Ok(Pending {
         name: &migration.name,
         checksum,
         script,
-        enclosed: script::is_enclosed(&statements),
+        strings,
         statements: Some(statements),
         shape,
         resume: resume.cloned(),

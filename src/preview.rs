@@ -13,6 +13,7 @@ use crate::outcome::Outcome;
 use crate::plan;
 use crate::prepare;
 use crate::settings::Settings;
+use crate::sql::script::Strings;
 use std::sync::Arc;
 
 /// Plans as a deploy does, and looks at what the plan would lock.
@@ -58,7 +59,8 @@ async fn look(
         Some(opened) => history(opened, settings, outcome).await?,
         None => History::default(),
     };
-    let plan = match plan::plan(&artifact.migrations, &history, &settings.policy) {
+    let strings = opened.map_or(Strings::Standard, |opened| opened.server.strings);
+    let plan = match plan::plan(&artifact.migrations, &history, &settings.policy, strings) {
         Ok(plan) => plan,
         Err(failure) => {
             return Err(match opened {

@@ -89,11 +89,13 @@ pub async fn retry(settings: &Settings, stop: &Stop, name: &str, outcome: &mut O
     settings.source()?;
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
         let row = unfinished(history, name)?;
-        let (run_id, step, prefix) = match row.mark().map(|mark| (mark.run_id, mark.state)) {
-            Some((_, Marked::Steps { done, .. })) => {
-                return Ok(vec![format!("{name} goes on behind its first {done} steps")]);
+        let mark = row.mark();
+        let (unit, progress, state) = match mark.as_ref().map(|mark| &mark.state) {
+            Some(Marked::Steps(progress)) => {
+                return Ok(vec![format!("{name} goes on after its first {} steps", progress.done)]);
             }
-            Some((run_id, Marked::Alone { step, prefix, .. })) => (run_id, step, prefix),
+            Some(Marked::Alone { progress, .. }) => ("statement", progress, Marked::Steps(progress.clone())),
+            Some(Marked::Partial(Some(progress))) => ("transaction", progress, Marked::Partial(Some(progress.clone()))),
             _ => {
                 return Err(Failure::new(
                     Exit::PartiallyCommitted,
@@ -103,19 +105,21 @@ pub async fn retry(settings: &Settings, stop: &Stop, name: &str, outcome: &mut O
                 .of(name));
             }
         };
-        let done = step.saturating_sub(1);
-        let state = Marked::Steps { done, prefix };
-        let sql = match done {
-            0 => ledger.roll_back(
+        let (done, step) = (progress.done, progress.done + 1);
+        let sql = match (done, &mark) {
+            (1.., Some(mark)) => {
+                let mark = Mark { state, ..mark.clone() };
+                ledger.remark(&row.id, &mark, done)
+            }
+            _ => ledger.roll_back(
                 &row.id,
                 "resolve --retry: its first statement is said to have left nothing",
             ),
-            _ => ledger.remark(&row.id, &Mark { run_id, state }, done),
         };
         let written = opened.session.rows(&sql).await;
         written.map_err(|error| not_written(&error))?;
         Ok(vec![format!(
-            "{name} goes on with statement {step}, which is said to have left nothing"
+            "{name} goes on with {unit} {step}, which is said to have left nothing"
         )])
     })
     .await?;

@@ -145,10 +145,10 @@ async fn noted(session: &Session, ledger: &Ledger) -> Result<Option<String>, Fai
 pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) -> Result<Seeded, Failure> {
     let started = Instant::now();
     tracing::info!(seed = seed.path, "seeding");
-    let mut tail = message::before_close(session.made_setting("role"));
+    let mut tail = message::before_close(session);
     tail.push(comment(ledger, &seed.done()));
     tail.extend(message::fresh(&session.kept_settings()));
-    let mut message = Message::new(&seed.text, 0, &[], &tail);
+    let mut message = Message::new(&seed.text, 0, Vec::new(), tail);
     session.set_subject(Some(&seed.path));
     let sent = stop
         .ended(session, session.script(std::mem::take(&mut message.text)))
@@ -185,7 +185,7 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
         }
     };
     // Whatever the seed had set.
-    if let Err(error) = session.rows("ROLLBACK").await {
+    if let Err(error) = session.raw("ROLLBACK").await {
         tracing::debug!("the seed's transaction could not be left: {}", error.message);
     }
     Err(failure.state(state))

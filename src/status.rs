@@ -108,7 +108,7 @@ async fn look(
         let history = opened.history.clone().unwrap_or_default();
         outcome
             .warnings
-            .extend(plan::plan(migrations, &history, &settings.policy)?.warnings);
+            .extend(plan::plan(migrations, &history, &settings.policy, opened.server.strings)?.warnings);
     }
     Ok(if outcome.pending.is_empty() {
         Exit::Success

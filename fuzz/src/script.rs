@@ -1,7 +1,8 @@
 //! The statement splitter and what is concluded from its statements.
 
 use prisma_migrate_task::sql::script::{Shape, is_enclosed, is_unterminated, shape, statements};
-use prisma_migrate_task::sql::{created, kind, password, steps};
+use prisma_migrate_task::sql::steps::Cut;
+use prisma_migrate_task::sql::{created, kind, local, password, steps};
 
 /// The statements lie in order and leave out nothing but comments, spaces and semicolons; split again, alone or joined, they come out the same; the
 /// places that are derived from them can be cut at; nothing moves in a text whose passwords are starred out.
@@ -53,20 +54,30 @@ pub fn check(data: &[u8]) {
     is_enclosed(&found);
     is_unterminated(script);
 
-    let steps = steps::steps(script, &found);
-    let mut end = 0;
-    for (at, step) in steps.iter().enumerate() {
-        assert!(
-            step.range.start >= end && step.range.end <= script.len(),
-            "steps overlap"
-        );
-        end = step.range.end;
-        assert!(
-            script[step.range.clone()].is_char_boundary(step.head),
-            "the note would be put into a character"
-        );
-        assert_eq!(steps::prefix(script, &steps, at + 1).len(), 64);
+    for cut in [Cut::Transactions, Cut::Statements] {
+        let mut end = 0;
+        for step in steps::steps(script, &found, 0, cut) {
+            assert!(
+                step.range.start >= end && step.range.end <= script.len(),
+                "steps overlap"
+            );
+            let mut at = step.range.start;
+            for place in [step.head].into_iter().chain(step.notes.iter().map(|note| note.at)) {
+                assert!(
+                    place >= at && place <= step.range.end && script.is_char_boundary(place),
+                    "statements of ours would stand in the wrong place"
+                );
+                at = place;
+            }
+            end = step.range.end;
+        }
     }
+    let mut end = 0;
+    for boundary in steps::boundaries(script, &found) {
+        assert!(boundary.at >= end && boundary.text.len() == 64, "boundaries overlap");
+        end = boundary.at;
+    }
+    local::obstacle(script, &found, 0);
 
     let starred = password::starred(script);
     assert_eq!(starred.chars().count(), script.chars().count());

@@ -1,8 +1,10 @@
 //! Statements that cannot run in a transaction block: what the catalogue says of them before, after, and after an interruption.
 
-use super::error;
+use super::error::{self, Context};
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::sql::kind::Alone;
 use crate::sql::quote;
 use crate::stop::Stop;
@@ -38,23 +40,63 @@ pub enum Evidence {
     Unknown,
 }
 
-/// What the statement could add to or take away, as it is before: the table's indexes, the INVALID indexes of the database, the database or
-/// tablespace of its name.
+/// What a statement names and what is there, before it is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// The OIDs of what it could add to or take away: the table's indexes, the INVALID indexes of the database, the database or tablespace of its name.
+    pub before: Vec<u32>,
+    /// The OIDs of what it names, as its session resolves them: the table of an index, an index, a partition's table and the partition. Not all may be
+    /// there.
+    pub names: Vec<u32>,
+}
+
+/// Looks at what a statement names, and at what is there.
 ///
 /// # Errors
 /// The server's.
-pub async fn look(session: &Session, alone: &Alone) -> Result<Vec<u32>, ServerError> {
+pub async fn look(session: &Session, alone: &Alone) -> Result<Before, ServerError> {
+    let names = match alone {
+        Alone::CreateIndex { table, .. } => resolved(session, &[table]).await?,
+        Alone::DropIndex(name) => resolved(session, &[name]).await?,
+        Alone::DetachPartition { parent, partition } => resolved(session, &[parent, partition]).await?,
+        _ => Vec::new(),
+    };
     let sql = match alone {
-        Alone::CreateIndex { table, .. } => indexes_of(table),
+        Alone::CreateIndex { .. } => indexes_of(&names),
         Alone::Repeatable { concurrently: true } => invalid_indexes(),
         Alone::Global { database, name, .. } => global(*database, name),
-        _ => return Ok(Vec::new()),
+        _ => {
+            return Ok(Before {
+                before: Vec::new(),
+                names,
+            });
+        }
     };
-    Ok(things(session, &sql)
+    let before = things(session, &sql)
         .await?
         .into_iter()
         .map(|thing| thing.oid)
-        .collect())
+        .collect();
+    Ok(Before { before, names })
+}
+
+/// The relations of these names, as the session's own path and rights resolve them; 0 for one that is not there, or whose name the server cannot read.
+async fn resolved(session: &Session, names: &[&String]) -> Result<Vec<u32>, ServerError> {
+    let mut found = Vec::new();
+    for name in names {
+        let sql = format!(
+            "SELECT pg_catalog.to_regclass({})::pg_catalog.oid",
+            quote::literal(name)
+        );
+        let oid = match session.raw(&sql).await {
+            Ok(rows) => rows.first().and_then(|row| row.get(0)).and_then(|oid| oid.parse().ok()),
+            Err(error) if error.closed => return Err(error),
+            // The statement itself will say what is wrong with the name.
+            Err(_) => None,
+        };
+        found.push(oid.unwrap_or(0));
+    }
+    Ok(found)
 }
 
 /// Sends the statement and looks at what it left. Nothing where the run is to stop and the statement did not end in time.
@@ -63,7 +105,7 @@ pub async fn send(
     stop: &Stop,
     alone: &Alone,
     text: &str,
-    before: &[u32],
+    before: &Before,
 ) -> Option<Result<AloneEnd, ServerError>> {
     let lifted = match lift_lock_timeout(session, alone).await {
         Ok(lifted) => lifted,
@@ -85,7 +127,7 @@ async fn lift_lock_timeout(session: &Session, alone: &Alone) -> Result<bool, Ser
         "SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings \
          WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) {own}"
     );
-    Ok(alone.is_concurrent() && !session.rows(&lift).await?.is_empty())
+    Ok(alone.is_concurrent() && !session.raw(&lift).await?.is_empty())
 }
 
 async fn restore_lock_timeout(session: &Session) -> Result<(), ServerError> {
@@ -93,47 +135,42 @@ async fn restore_lock_timeout(session: &Session) -> Result<(), ServerError> {
         Some(made) => format!("SET lock_timeout = {}", quote::literal(made)),
         None => "RESET lock_timeout".to_owned(),
     };
-    session.rows(&sql).await.map(drop)
+    session.raw(&sql).await.map(drop)
 }
 
 async fn settle(
     session: &Session,
     alone: &Alone,
     sent: Sent,
-    before: &[u32],
+    before: &Before,
     lifted: bool,
 ) -> Result<AloneEnd, ServerError> {
     if let Some(error) = sent.error.as_ref().filter(|error| error.closed) {
         return Err(error.clone());
     }
-    session.rows("ROLLBACK").await?;
-    let end = ended(session, alone, sent.error, before).await?;
+    session.raw("ROLLBACK").await?;
     if lifted {
         restore_lock_timeout(session).await?;
     }
-    Ok(end)
+    ended(session, alone, sent.error, before).await
 }
 
 async fn ended(
     session: &Session,
     alone: &Alone,
     error: Option<ServerError>,
-    before: &[u32],
+    before: &Before,
 ) -> Result<AloneEnd, ServerError> {
     let added = added(session, alone, before).await?;
     if error.is_some() {
         drop_invalid(session, &added).await?;
     }
-    if let Alone::CreateIndex {
-        index: Some(index),
-        table,
-        ..
-    } = alone
+    if let Alone::CreateIndex { index: Some(index), .. } = alone
         && added.is_empty()
-        && let Some(there) = things(session, &indexes_of(table))
+        && let Some(there) = things(session, &named(&indexes_of(&before.names), index))
             .await?
             .into_iter()
-            .find(|there| there.is_named(index))
+            .next()
         && !there.valid
     {
         return Ok(AloneEnd::Invalid {
@@ -153,36 +190,38 @@ async fn ended(
 ///
 /// # Errors
 /// The server's.
-pub async fn evidence(session: &Session, alone: &Alone, before: &[u32]) -> Result<Evidence, ServerError> {
-    // What it left is dropped as it was made: with no limit to the wait for whoever uses the table.
-    let lifted = lift_lock_timeout(session, alone).await?;
-    let evidence = read_evidence(session, alone, before).await?;
-    if lifted {
-        restore_lock_timeout(session).await?;
-    }
-    Ok(evidence)
-}
-
-async fn read_evidence(session: &Session, alone: &Alone, before: &[u32]) -> Result<Evidence, ServerError> {
+pub async fn evidence(session: &Session, alone: &Alone, before: &Before) -> Result<Evidence, ServerError> {
     let done = |done: bool| if done { Evidence::Done } else { Evidence::NotDone };
     Ok(match alone {
         Alone::CreateIndex { .. } | Alone::Repeatable { .. } => {
             let added = added(session, alone, before).await?;
+            // Without a name, an index that another session has made meanwhile looks the same.
+            if matches!(alone, Alone::CreateIndex { index: None, .. }) && !added.is_empty() {
+                match &added[..] {
+                    [only] if !only.valid => drop_invalid(session, &added).await?,
+                    _ => return Ok(Evidence::Unknown),
+                }
+                return Ok(Evidence::NotDone);
+            }
             drop_invalid(session, &added).await?;
             done(matches!(alone, Alone::CreateIndex { .. }) && added.iter().any(|index| index.valid))
         }
-        Alone::DropIndex(name) => {
-            let sql = format!("SELECT pg_catalog.to_regclass({}) IS NULL", quote::literal(name));
-            done(session.rows(&sql).await?.first().and_then(|row| row.get(0)) == Some("t"))
+        Alone::DropIndex(_) => {
+            let [index] = before.names[..] else {
+                return Ok(Evidence::Unknown);
+            };
+            // With IF EXISTS there may have been none.
+            let sql = format!("SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) {index}");
+            done(session.rows(&sql).await?.is_empty())
         }
-        Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await?,
+        Alone::DetachPartition { .. } => detached(session, &before.names).await?,
         Alone::Global { create, database, name } => {
             let now = things(session, &global(*database, name)).await?;
             // What was there before a CREATE, or was not before a DROP, the statement cannot have made or taken away.
             done(if *create {
-                before.is_empty() && !now.is_empty()
+                before.before.is_empty() && !now.is_empty()
             } else {
-                !before.is_empty() && now.is_empty()
+                !before.before.is_empty() && now.is_empty()
             })
         }
         Alone::Opaque { .. } => Evidence::Unknown,
@@ -195,43 +234,38 @@ struct Thing {
     oid: u32,
     /// Qualified and quoted, as SQL wants it.
     name: String,
-    /// The name alone, as the catalogue has it.
-    plain: String,
     /// An index that is INVALID is not.
     valid: bool,
     /// An INVALID index that another session is building, as far as can be seen.
     building: bool,
 }
 
-impl Thing {
-    /// Whether a name as written in SQL is its.
-    fn is_named(&self, written: &str) -> bool {
-        match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            Some(quoted) => quoted.replace("\"\"", "\"") == self.plain,
-            None => written.to_lowercase() == self.plain,
-        }
-    }
-}
-
 /// The indexes that this statement added: that of its name, or what the table has more than before where the server names it; for REINDEX the INVALID
 /// ones that the database has more than before.
-async fn added(session: &Session, alone: &Alone, before: &[u32]) -> Result<Vec<Thing>, ServerError> {
-    let (sql, name) = match alone {
-        Alone::CreateIndex { table, index, .. } => (indexes_of(table), index.as_deref()),
-        Alone::Repeatable { concurrently: true } => (invalid_indexes(), None),
+async fn added(session: &Session, alone: &Alone, before: &Before) -> Result<Vec<Thing>, ServerError> {
+    let sql = match alone {
+        Alone::CreateIndex { index: Some(index), .. } => named(&indexes_of(&before.names), index),
+        Alone::CreateIndex { index: None, .. } => indexes_of(&before.names),
+        Alone::Repeatable { concurrently: true } => invalid_indexes(),
         _ => return Ok(Vec::new()),
     };
     let now = things(session, &sql).await?.into_iter();
-    Ok(now
-        .filter(|index| !before.contains(&index.oid) && name.is_none_or(|name| index.is_named(name)))
-        .collect())
+    Ok(now.filter(|index| !before.before.contains(&index.oid)).collect())
+}
+
+/// Those of a query's indexes that have this name as written. The server folds and cuts it as it does in the statement.
+fn named(indexes: &str, name: &str) -> String {
+    format!(
+        "{indexes} AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({}, false))[1]::pg_catalog.name",
+        quote::literal(name)
+    )
 }
 
 async fn drop_invalid(session: &Session, added: &[Thing]) -> Result<(), ServerError> {
     for index in added.iter().filter(|index| !index.valid && !index.building) {
         tracing::warn!("the index {} was left INVALID: it is dropped", index.name);
         session
-            .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
+            .aside(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
             .await?;
     }
     Ok(())
@@ -242,23 +276,20 @@ async fn things(session: &Session, sql: &str) -> Result<Vec<Thing>, ServerError>
     let thing = |row: &tokio_postgres::SimpleQueryRow| Thing {
         oid: row.get(0).and_then(|oid| oid.parse().ok()).unwrap_or(0),
         name: row.get(1).unwrap_or_default().to_owned(),
-        plain: row.get(2).unwrap_or_default().to_owned(),
-        valid: row.get(3) == Some("t"),
-        building: row.get(4) == Some("t"),
+        valid: row.get(2) == Some("t"),
+        building: row.get(3) == Some("t"),
     };
     Ok(rows.iter().map(thing).collect())
 }
 
-/// The indexes of a table, its name as written in a statement: the server resolves it as it does there.
-fn indexes_of(table: &str) -> String {
-    format!(
-        "{INDEXES} WHERE i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})",
-        quote::literal(table)
-    )
+/// The indexes of a table.
+fn indexes_of(names: &[u32]) -> String {
+    let table = names.first().copied().unwrap_or(0);
+    format!("{INDEXES} WHERE i.indrelid OPERATOR(pg_catalog.=) {table}")
 }
 
 /// What other users build cannot be seen (index_relid is NULL then), so it counts as any index.
-const INDEXES: &str = "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relname, i.indisvalid, \
+const INDEXES: &str = "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), i.indisvalid, \
      EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
      AND p.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
      AND (p.index_relid IS NULL OR p.index_relid OPERATOR(pg_catalog.=) c.oid)) \
@@ -283,29 +314,52 @@ fn global(database: bool, name: &str) -> String {
     };
     let name = quote::literal(name);
     format!(
-        "SELECT oid, {column}, {column}, true, false FROM pg_catalog.{table} \
+        "SELECT oid, {column}, true, false FROM pg_catalog.{table} \
          WHERE {column} OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({name}))[1]::pg_catalog.name"
     )
 }
 
 /// A concurrent detach that was interrupted between its two transactions is finished here (PostgreSQL 14 and newer).
-async fn detached(session: &Session, parent: &str, partition: &str) -> Result<Evidence, ServerError> {
+async fn detached(session: &Session, names: &[u32]) -> Result<Evidence, ServerError> {
+    let [parent, partition] = names[..] else {
+        return Ok(Evidence::Unknown);
+    };
     let rows = session
         .rows(&format!(
-            "SELECT i.inhdetachpending FROM pg_catalog.pg_inherits i \
-             WHERE i.inhparent OPERATOR(pg_catalog.=) pg_catalog.to_regclass({}) AND i.inhrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})",
-            quote::literal(parent),
-            quote::literal(partition)
+            "SELECT i.inhdetachpending, pg_catalog.format('ALTER TABLE %s DETACH PARTITION %s FINALIZE', i.inhparent::pg_catalog.regclass, \
+             i.inhrelid::pg_catalog.regclass) FROM pg_catalog.pg_inherits i \
+             WHERE i.inhparent OPERATOR(pg_catalog.=) {parent} AND i.inhrelid OPERATOR(pg_catalog.=) {partition}"
         ))
         .await?;
     match rows.first() {
         None => Ok(Evidence::Done),
         Some(row) if row.get(0) == Some("t") => {
-            session
-                .rows(&format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"))
-                .await?;
+            session.aside(row.get(1).unwrap_or_default()).await?;
             Ok(Evidence::Done)
         }
         Some(_) => Ok(Evidence::NotDone),
     }
+}
+
+/// The failure of a statement over an INVALID index of its name that is not this run's.
+pub(super) fn invalid_index(context: &Context<'_>, index: &str, error: Option<&ServerError>, start: usize) -> Failure {
+    let mut failure = Failure::new(
+        Exit::RolledBack,
+        match error {
+            Some(error) => error.message.clone(),
+            None => format!("the index {index} was there before, INVALID, and IF NOT EXISTS did not build it"),
+        },
+        format!("drop it with `DROP INDEX CONCURRENTLY {index}` and deploy again"),
+    )
+    .prisma(Some("P3018"))
+    .of(context.migration);
+    failure.details.push(format!(
+        "the INVALID index {index} is not of this run and was left as it is"
+    ));
+    failure.place = Some(crate::excerpt::place(
+        context.migration,
+        context.script,
+        context.script[..start].chars().count(),
+    ));
+    failure
 }

@@ -60,7 +60,7 @@ impl Context<'_> {
     pub fn failure(&self, error: &ServerError, message: &Message, completed: usize) -> Failure {
         // What the server raises before it runs anything comes at the head, and is not the head's.
         let parsed = !error.is(&["42601"]);
-        let position = match error.position.map(|position| message.place(position)) {
+        let position = match error.position.map(|position| message.place(position, self.script)) {
             Some(Place::Script(at)) => Some(at),
             Some(Place::Tail) if !parsed => Some(self.script.chars().count()),
             _ => match message.failed(completed, &self.statements) {
@@ -84,20 +84,6 @@ impl Context<'_> {
             error,
             Some(before + error.position.map_or(0, |position| position.saturating_sub(1) as usize)),
         )
-    }
-
-    /// The failure of a step that was sent with its note, beginning at byte `start` of the script.
-    pub fn step_failure(&self, error: &ServerError, message: &Message, start: usize) -> Failure {
-        let ours = history::is_assertion(&error.message) || error.message.contains(message::OTHER_BACKEND);
-        if ours || error.position.map(|at| message.place(at)) == Some(Place::Head) {
-            return self.unwritable(error);
-        }
-        let before = self.script[..start].chars().count();
-        let within = match error.position.map(|position| message.place(position)) {
-            Some(Place::Script(at)) => at,
-            _ => 0,
-        };
-        self.script_failure(error, Some(before + within))
     }
 
     fn script_failure(&self, error: &ServerError, at: Option<usize>) -> Failure {

@@ -4,29 +4,53 @@
 //! the row that the head inserts, the script and the row's end in the tail commit together. See `docs/architecture.md`.
 
 use crate::database::lock;
-use crate::database::session::RUN_ID_SETTING;
+use crate::database::session::{RUN_ID_SETTING, Session};
 use crate::history::Ledger;
 use crate::sql::assertion::raise;
 use crate::sql::quote;
 use crate::sql::script::Statement;
+use std::ops::Range;
 
-/// A script with our statements around it, and what is needed to find a place of the script in it again.
+/// A script, or a part of it, with our statements in it, and what is needed to find a place of the script again.
 #[derive(Debug)]
 pub struct Message {
     /// What is sent.
     pub text: String,
-    /// Where the head stands, in characters.
-    head_at: usize,
-    /// How long the head is, in characters.
-    head_length: usize,
-    /// The script's length in characters.
-    script_length: usize,
-    /// Where the head stands, in bytes of the script.
-    head_byte: usize,
-    /// How many statements the head has.
-    head_statements: usize,
-    /// How many statements the tail has.
-    tail_statements: usize,
+    pieces: Vec<Piece>,
+}
+
+/// Statements of ours and where they stand.
+#[derive(Debug)]
+pub struct Insert {
+    /// In bytes of the script: a statement's beginning or end.
+    pub at: usize,
+    /// Without a final `;`.
+    pub statements: Vec<String>,
+    /// What they are.
+    pub part: Part,
+}
+
+/// What statements of ours are in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// They come first: if they fail, nothing of the script has run.
+    Head,
+    /// They close or note what came before.
+    Tail,
+}
+
+/// A stretch of a message.
+#[derive(Debug)]
+enum Piece {
+    Script {
+        range: Range<usize>,
+        length: usize,
+    },
+    Ours {
+        part: Part,
+        length: usize,
+        statements: usize,
+    },
 }
 
 /// Where a position in the message lies.
@@ -36,7 +60,7 @@ pub enum Place {
     Head,
     /// In the script: characters from its beginning, counted from 0.
     Script(usize),
-    /// Behind the script.
+    /// In a note or in the tail.
     Tail,
 }
 
@@ -47,93 +71,137 @@ pub enum Failed {
     Head,
     /// The script's statement of this index.
     Script(usize),
-    /// One of our tail.
+    /// One of our notes or of our tail.
     Tail,
     /// None: the commit at the end, by a deferred constraint or trigger.
     Commit,
 }
 
 impl Message {
-    /// Puts `head` into the script at byte `at` (a statement's end, or 0), and `tail` behind it. Both are statements without a final `;`; either may
-    /// be empty.
-    pub fn new(script: &str, at: usize, head: &[String], tail: &[String]) -> Message {
-        let (before, after) = script.split_at_checked(at).unwrap_or(("", script));
-        let mut inserted = String::new();
-        if !before.is_empty() && !head.is_empty() {
-            inserted.push_str("; ");
-        }
-        for statement in head {
-            inserted.push_str(statement);
-            inserted.push_str("; ");
-        }
-        // A script may end in a comment without a newline, or without its last `;`.
-        let mut end = String::new();
-        if !tail.is_empty() {
-            end.push_str("\n;");
-        }
-        for statement in tail {
-            end.push_str(statement);
-            end.push(';');
-        }
-        let mut text = String::with_capacity(script.len() + inserted.len() + end.len());
-        text.push_str(before);
-        text.push_str(&inserted);
-        text.push_str(after);
-        text.push_str(&end);
-        Message {
-            head_at: before.chars().count(),
-            head_length: inserted.chars().count(),
-            script_length: script.chars().count(),
-            head_byte: before.len(),
-            head_statements: head.len(),
-            tail_statements: tail.len(),
-            text,
-        }
+    /// Puts `head` into the script at byte `at` (a statement's end, or 0), and `tail` behind it. Either may be empty.
+    pub fn new(script: &str, at: usize, head: Vec<String>, tail: Vec<String>) -> Message {
+        let inserts = vec![
+            Insert {
+                at,
+                statements: head,
+                part: Part::Head,
+            },
+            Insert {
+                at: script.len(),
+                statements: tail,
+                part: Part::Tail,
+            },
+        ];
+        Message::weave(script, 0..script.len(), inserts)
     }
 
-    /// Which statement failed when this many were completed.
+    /// The part of a script with our statements in it; `inserts` are in the order of their places.
+    pub fn weave(script: &str, range: Range<usize>, inserts: Vec<Insert>) -> Message {
+        let mut message = Message {
+            text: String::with_capacity(range.len() + 1024),
+            pieces: Vec::new(),
+        };
+        let mut at = range.start;
+        for insert in inserts.into_iter().filter(|insert| !insert.statements.is_empty()) {
+            message.push_script(script, at..insert.at);
+            at = insert.at;
+            let before = message.text.len();
+            if at == range.end && at > range.start {
+                // A script may end in a comment without a newline, or without its last `;`.
+                message.text.push_str("\n;");
+            } else if at > range.start {
+                message.text.push_str("; ");
+            }
+            for statement in &insert.statements {
+                message.text.push_str(statement);
+                message.text.push_str(if at == range.end { ";" } else { "; " });
+            }
+            message.pieces.push(Piece::Ours {
+                part: insert.part,
+                length: message.text[before..].chars().count(),
+                statements: insert.statements.len(),
+            });
+        }
+        message.push_script(script, at..range.end);
+        message
+    }
+
+    fn push_script(&mut self, script: &str, range: Range<usize>) {
+        let text = &script[range.clone()];
+        self.text.push_str(text);
+        let length = text.chars().count();
+        self.pieces.push(Piece::Script { range, length });
+    }
+
+    /// Which statement failed when this many were completed; `statements` are those of the whole script.
     pub fn failed(&self, completed: usize, statements: &[Statement]) -> Failed {
-        let before_head = statements
-            .iter()
-            .filter(|statement| statement.range.end <= self.head_byte)
-            .count();
-        let behind_script = statements.len() + self.head_statements;
-        if completed < before_head {
-            Failed::Script(completed)
-        } else if completed < before_head + self.head_statements {
-            Failed::Head
-        } else if completed < behind_script {
-            Failed::Script(completed - self.head_statements)
-        } else if completed < behind_script + self.tail_statements {
-            Failed::Tail
-        } else {
-            Failed::Commit
+        let mut left = completed;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Script { range, .. } => {
+                    let first = statements.partition_point(|statement| statement.range.start < range.start);
+                    let end = statements.partition_point(|statement| statement.range.start < range.end);
+                    if left < end - first {
+                        return Failed::Script(first + left);
+                    }
+                    left -= end - first;
+                }
+                Piece::Ours { part, statements, .. } => {
+                    if left < *statements {
+                        return match part {
+                            Part::Head => Failed::Head,
+                            Part::Tail => Failed::Tail,
+                        };
+                    }
+                    left -= statements;
+                }
+            }
         }
+        Failed::Commit
     }
 
-    /// Where the server's `position` (characters, from 1) lies.
-    pub fn place(&self, position: u32) -> Place {
-        let at = (position as usize).saturating_sub(1);
-        if at < self.head_at {
-            Place::Script(at)
-        } else if at < self.head_at + self.head_length {
-            Place::Head
-        } else if at - self.head_length < self.script_length {
-            Place::Script(at - self.head_length)
-        } else {
-            Place::Tail
+    /// Where the server's `position` (characters, from 1) lies; `script` is the one that the message was made of.
+    pub fn place(&self, position: u32, script: &str) -> Place {
+        let mut left = (position as usize).saturating_sub(1);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Script { range, length } if left < *length => {
+                    return Place::Script(script[..range.start].chars().count() + left);
+                }
+                Piece::Ours { part, length, .. } if left < *length => {
+                    return match part {
+                        Part::Head => Place::Head,
+                        Part::Tail => Place::Tail,
+                    };
+                }
+                Piece::Script { length, .. } | Piece::Ours { length, .. } => left -= length,
+            }
         }
+        Place::Tail
     }
 }
 
-/// What comes before the row is closed: the script may have changed the role and the timeouts.
-///
-/// `role` is the one to run as, where RESET ROLE does not come back to it.
-pub fn before_close(role: Option<&str>) -> Vec<String> {
+/// What comes before the row is written in the script's own transaction: the script may have changed the role, the timeouts, and how a commit is made
+/// durable. `search_path` stays as it is, since deferred triggers still run after it.
+pub fn before_close(session: &Session) -> Vec<String> {
     let mut statements = reset();
+    let role = session.made_setting("role");
     statements.extend(role.map(|role| format!("SET LOCAL ROLE {}", quote::identifier(role))));
-    statements.extend(["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"].map(str::to_owned));
+    statements.extend(ours_within(session));
     statements
+}
+
+/// Our timeouts, and our durability, until the transaction ends.
+fn ours_within(session: &Session) -> [String; 3] {
+    let lock_timeout = session.made_setting("lock_timeout");
+    [
+        "SET LOCAL statement_timeout = 0".to_owned(),
+        match lock_timeout {
+            Some(made) => format!("SET LOCAL lock_timeout = {}", quote::literal(made)),
+            None => "SET LOCAL lock_timeout TO DEFAULT".to_owned(),
+        },
+        format!("SET LOCAL synchronous_commit = {}", session.durability()),
+    ]
 }
 
 /// What a migration's head begins with: its name, for whoever looks at pg_stat_activity or at the server's log, and a first statement.
@@ -211,26 +279,36 @@ fn reset() -> Vec<String> {
     ["RESET SESSION AUTHORIZATION", "RESET ROLE"].map(str::to_owned).into()
 }
 
-/// The verdict between two steps of one script, which share their session's settings: the role that the script has set is left only to read the row.
-/// `role` as in [`before_close`].
-pub fn step_verdict(ledger: &Ledger, id: &str, role: Option<&str>) -> String {
+/// What reads the row of a script that goes on in its session. It is sent as a transaction of ours, behind a ROLLBACK in a message of its own.
+pub fn row(ledger: &Ledger, id: &str) -> String {
     format!(
-        "ROLLBACK; BEGIN; {}; {}; COMMIT",
-        as_ours(role).join("; "),
-        read(ledger, id, Lock::Unknown)
+        "SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' WHEN id IS NOT NULL THEN 'unfinished' END, \
+         EXISTS ({held}), pg_catalog.split_part(logs, pg_catalog.chr(10), 1), pg_catalog.pg_backend_pid() \
+         FROM (SELECT) AS always LEFT JOIN {table} ON id OPERATOR(pg_catalog.=) {id} AND rolled_back_at IS NULL",
+        held = lock::held(),
+        table = ledger.table(),
+        id = quote::literal(id),
     )
 }
 
-/// A note of ours as part of a script's transaction that has set a role before: it is written under our role, and the script goes on under its own.
-pub fn under_our_role(note: String, role: Option<&str>) -> Vec<String> {
-    const SCRIPTS: &str = "prisma_migrate_task.role";
-    let mut statements = vec![format!(
-        "SELECT pg_catalog.set_config('{SCRIPTS}', pg_catalog.current_setting('role'), true)"
-    )];
-    statements.extend(as_ours(role));
+/// A note of ours as part of a script's transaction: it is written as our user, in our role, and what comes after it in the transaction runs as the
+/// script's again.
+pub fn noted(note: String, session: &Session) -> Vec<String> {
+    const USER: &str = "prisma_migrate_task.session_user";
+    const ROLE: &str = "prisma_migrate_task.role";
+    let mut statements = vec![
+        format!(
+            "SELECT pg_catalog.set_config('{USER}', session_user, true), \
+             pg_catalog.set_config('{ROLE}', pg_catalog.current_setting('role'), true)"
+        ),
+        "SET LOCAL SESSION AUTHORIZATION DEFAULT".to_owned(),
+    ];
+    statements.extend(as_ours(session.made_setting("role")));
+    statements.extend(ours_within(session));
     statements.push(note);
     statements.push(format!(
-        "SELECT pg_catalog.set_config('role', pg_catalog.current_setting('{SCRIPTS}'), true)"
+        "SELECT pg_catalog.set_config('session_authorization', pg_catalog.current_setting('{USER}'), true), \
+         pg_catalog.set_config('role', pg_catalog.current_setting('{ROLE}'), true)"
     ));
     statements
 }
@@ -260,25 +338,56 @@ fn read(ledger: &Ledger, id: &str, lock: Lock) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::script::statements;
 
     #[test]
     fn positions_lead_back_to_the_script() {
         let script = "é1; SELECT x";
-        let message = Message::new(script, 0, &["HEAD".into()], &["TAIL".into()]);
+        let message = Message::new(script, 0, vec!["HEAD".into()], vec!["TAIL".into()]);
         assert_eq!(message.text, "HEAD; é1; SELECT x\n;TAIL;");
-        assert_eq!(message.place(1), Place::Head);
-        assert_eq!(message.place(7), Place::Script(0));
-        assert_eq!(message.place(18), Place::Script(11));
-        assert_eq!(message.place(19), Place::Tail);
+        assert_eq!(message.place(1, script), Place::Head);
+        assert_eq!(message.place(7, script), Place::Script(0));
+        assert_eq!(message.place(18, script), Place::Script(11));
+        assert_eq!(message.place(19, script), Place::Tail);
     }
 
     #[test]
     fn the_head_can_stand_behind_a_first_statement() {
         let script = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT x";
-        let message = Message::new(script, 34, &["HEAD".into()], &[]);
+        let message = Message::new(script, 34, vec!["HEAD".into()], Vec::new());
         assert_eq!(message.text, "BEGIN ISOLATION LEVEL SERIALIZABLE; HEAD; ; SELECT x");
-        assert_eq!(message.place(1), Place::Script(0));
-        assert_eq!(message.place(35), Place::Head);
-        assert_eq!(message.place(43), Place::Script(34));
+        assert_eq!(message.place(1, script), Place::Script(0));
+        assert_eq!(message.place(35, script), Place::Head);
+        assert_eq!(message.place(43, script), Place::Script(34));
+    }
+
+    #[test]
+    fn a_note_before_a_commit_is_neither_the_head_nor_the_script() {
+        let script = "x; BEGIN; é; COMMIT; y";
+        let note = Insert {
+            at: script.find("COMMIT").unwrap(),
+            statements: vec!["NOTE".into(), "NOTE".into()],
+            part: Part::Tail,
+        };
+        let from = 3;
+        let message = Message::weave(script, from..script.len(), vec![note]);
+        assert_eq!(message.text, "BEGIN; é; ; NOTE; NOTE; COMMIT; y");
+        assert_eq!(message.place(8, script), Place::Script(10));
+        assert_eq!(message.place(13, script), Place::Tail);
+        assert_eq!(message.place(25, script), Place::Script(13));
+        let statements = statements(script);
+        let failed: Vec<Failed> = (0..7).map(|completed| message.failed(completed, &statements)).collect();
+        assert_eq!(
+            failed,
+            [
+                Failed::Script(1),
+                Failed::Script(2),
+                Failed::Tail,
+                Failed::Tail,
+                Failed::Script(3),
+                Failed::Script(4),
+                Failed::Commit
+            ]
+        );
     }
 }

@@ -10,26 +10,31 @@ pub mod error;
 pub mod message;
 mod record;
 mod retry;
+pub mod session_state;
 mod steps;
 pub mod together;
+mod verdict;
 
 use crate::database::lock;
+use crate::database::open::Login;
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{Ledger, Mark, Marked};
+use crate::history::{self, Backend, Ledger, Mark, Marked};
 use crate::plan::Pending;
 use crate::sql::script::{self, Shape};
+use crate::sql::steps::Cut;
 use crate::stop::{self, Reason, Stop};
 use crate::watch::Watch;
 use error::Context;
-use message::{Lock, Message};
+use message::{Insert, Lock, Message, Part};
 use record::no_verdict;
 use retry::Retry;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
+use verdict::{Form, Raised, Row, Verdict, judge};
 
 const NOTHING_OF_IT: &str = "the running migration was rolled back: nothing of it is in the database";
 
@@ -51,7 +56,7 @@ pub enum How {
 impl From<Shape> for How {
     fn from(shape: Shape) -> How {
         match shape {
-            Shape::Atomic { .. } | Shape::Undecidable => How::Atomic,
+            Shape::Atomic { .. } | Shape::Transactions | Shape::Undecidable => How::Atomic,
             Shape::Alone => How::Alone,
             Shape::StepByStep => How::StepByStep,
         }
@@ -65,8 +70,8 @@ pub enum End {
     Applied {
         /// How it was sent.
         how: How,
-        /// Whether the session still holds the migration lock: a script may have released it.
-        lock_held: bool,
+        /// What the session is fit for.
+        session: Fitness,
     },
     /// The connection was lost: the row with this id tells what became of the attempt.
     Lost {
@@ -76,26 +81,32 @@ pub enum End {
         error: ServerError,
         /// Whether anything was sent that the row announces. Where nothing was, the announcement can be taken back.
         sent: bool,
+        /// Whether the row, once no backend works on it any more, tells what became of the attempt.
+        told_by_its_row: bool,
     },
-    /// A session that waits for the migration lock keeps this migration from running, or the migration released the lock between two of its steps.
-    /// The ledger has whatever is done of it: the lock is to be left to those who wait, and taken again.
+    /// A session that waits for the migration lock keeps this migration from running. Nothing of it is done: the lock is to be left to those who wait,
+    /// and taken again.
     GiveWay,
+}
+
+/// What a session is fit for when a migration is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fitness {
+    /// The next migration.
+    Ready,
+    /// The next migration, once the migration lock is taken again: a script has released it.
+    WithoutLock,
+    /// Nothing more: it could not be brought back to how it began.
+    Unclean,
 }
 
 /// What the second message read.
 #[derive(Debug, PartialEq, Eq)]
-struct Verdict {
-    row: RowSeen,
-    lock_held: bool,
+struct Seen {
+    row: Row,
+    session: Fitness,
     /// What was read is part of a transaction that is not committed.
     in_transaction: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum RowSeen {
-    Finished,
-    Unfinished { steps: usize },
-    None,
 }
 
 /// What is needed to apply migrations: the session that holds the migration lock, and the run's terms.
@@ -105,9 +116,13 @@ pub struct Applier<'a> {
     /// Where the rows go.
     pub ledger: &'a Ledger,
     /// The session's backend.
-    pub pid: u32,
+    pub backend: Backend,
+    /// As whom the session began.
+    pub login: &'a Login,
     /// This run.
     pub run_id: &'a str,
+    /// How long the migration lock is waited for.
+    pub lock_wait: Duration,
     /// How long a migration is tried again while other sessions hold its locks.
     pub lock_retry_for: Duration,
     /// Whether the run is to stop.
@@ -124,77 +139,73 @@ impl Applier<'_> {
     pub async fn apply(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         self.session.set_subject(Some(pending.name));
         self.watch.begin(Some(pending.name));
-        let end = match pending.shape {
-            _ if pending.resume.is_some() => self.step_by_step(pending).await,
-            Shape::Atomic { head, whole } => self.atomic(pending, head, whole).await,
-            Shape::Undecidable => self.undecidable(pending).await,
-            Shape::Alone | Shape::StepByStep => self.step_by_step(pending).await,
+        let end = match (&pending.resume, pending.shape) {
+            (Some(resume), _) => self.in_steps(pending, resume.cut).await,
+            (None, Shape::Atomic { head, tail }) => self.atomic(pending, head, tail).await,
+            (None, Shape::Transactions) => self.in_steps(pending, Cut::Transactions).await,
+            (None, Shape::Undecidable) => self.undecidable(pending).await,
+            (None, Shape::Alone | Shape::StepByStep) => self.in_steps(pending, Cut::Statements).await,
         };
         self.watch.end();
         self.session.set_subject(None);
         end
     }
 
-    async fn atomic(&self, pending: &Pending<'_>, at: usize, whole: bool) -> Result<End, Failure> {
+    async fn atomic(&self, pending: &Pending<'_>, head_at: usize, tail_at: Option<usize>) -> Result<End, Failure> {
         let mut retry = Retry::new(self.lock_retry_for);
-        // A transaction that the script does not end keeps the migration lock, whatever the script does with it.
-        let lock = if whole { Lock::Kept } else { Lock::Unknown };
+        let tail_at = tail_at.unwrap_or(pending.script.len());
         loop {
             let id = Uuid::new_v4().to_string();
             let started = Instant::now();
-            let mark = self.mark(Marked::Partial);
+            let mark = self.mark(Marked::Partial(None));
             let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
-            let mut head = vec![self.opening(pending), begin];
-            let mut tail = self.before_close();
-            tail.push(self.ledger.close(&id, &pending.checksum));
-            if lock == Lock::Kept {
-                head.push(lock::guard());
-                tail.push(lock::keep());
-            }
-            let mut message = Message::new(pending.script, at, &head, &tail);
-            let (sent, verdict) = self.send_whole(&mut message, &id, lock).await?;
-            let verdict = match verdict {
-                Ok(verdict) => verdict,
-                Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
+            // A transaction that the script does not end keeps the migration lock, whatever the script does with it.
+            let head = vec![self.opening(pending), begin, lock::guard()];
+            let mut tail = self.closing(pending, &id);
+            tail.push(lock::keep());
+            let inserts = vec![
+                Insert {
+                    at: head_at,
+                    statements: head,
+                    part: Part::Head,
+                },
+                Insert {
+                    at: tail_at,
+                    statements: tail,
+                    part: Part::Tail,
+                },
+            ];
+            let mut message = Message::weave(pending.script, 0..pending.script.len(), inserts);
+            let (sent, seen) = self.send_whole(&mut message, &id, Lock::Kept).await?;
+            let seen = match seen {
+                Ok(seen) => seen,
+                Err(error) if error.closed => return Ok(lost(id, error)),
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
-            match verdict.row {
-                RowSeen::Finished => {
+            match judge(Form::Whole, seen.row, raised(&sent, seen.in_transaction)) {
+                Verdict::Applied => {
                     return Ok(End::Applied {
                         how: How::Atomic,
-                        lock_held: verdict.lock_held,
+                        session: seen.session,
                     });
                 }
-                RowSeen::Unfinished { .. } if pending.enclosed => {
-                    if let Err(failure) = self.write(&self.ledger.close(&id, &pending.checksum), pending).await {
-                        if failure.connection_lost {
-                            let error = ServerError::closed(failure.what);
-                            return Ok(End::Lost { id, error, sent: true });
-                        }
-                        return Err(failure);
-                    }
-                    return Ok(End::Applied {
-                        how: How::Atomic,
-                        lock_held: verdict.lock_held,
-                    });
-                }
-                RowSeen::Unfinished { .. } => {
-                    let failure = self.explain(&context(pending), sent, &message).await;
-                    return Err(self.partially_committed(pending, &id, failure).await);
-                }
-                RowSeen::None => {}
+                Verdict::Nothing => {}
+                verdict => return Err(self.unclear(pending, (&id, seen.row), verdict, sent, &message).await),
             }
             if let Some(reason) = self.cancelled_by(sent.error.as_ref().and_then(|error| error.sqlstate.as_deref())) {
                 return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
             }
             match &sent.error {
                 Some(error) if error::is_refusal(error) => {
+                    if let Some(failure) = self.cannot_go_in_steps(pending, 0, Some(error)) {
+                        return Err(self.rolled_back(pending, started, failure).await);
+                    }
                     tracing::info!(
                         migration = pending.name,
                         "cannot run in one transaction ({}): runs statement by statement",
                         error.message
                     );
-                    return self.step_by_step(pending).await;
+                    return self.in_steps(pending, Cut::Statements).await;
                 }
                 Some(error) if error::is_contention(error) => {
                     // What a script releases stays released where the script is rolled back.
@@ -214,43 +225,66 @@ impl Applier<'_> {
         }
     }
 
-    /// A script with ROLLBACK in it may take back its own row, so that the row's absence would prove nothing: it is committed before the script, in the
-    /// same message. So it is there only if the server has the whole script and could parse it.
+    /// What closes the row in the script's own transaction.
+    fn closing(&self, pending: &Pending<'_>, id: &str) -> Vec<String> {
+        let close = self.ledger.close(id, &pending.checksum);
+        let text = pending.script;
+        let names = |word: &str| {
+            text.as_bytes()
+                .windows(word.len())
+                .any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        // Deferred triggers run behind it, and up to PostgreSQL 17 in the role that is set then.
+        let mut tail = if names("role") || names("session_authorization") || names("session authorization") {
+            message::noted(close, self.session)
+        } else {
+            let mut tail = message::before_close(self.session);
+            tail.push(close);
+            tail
+        };
+        tail.extend(self.ledger.confirm_closed(id));
+        tail
+    }
+
+    /// A script with PREPARE TRANSACTION in it: what others make of that is not known here. Its row is committed before the script, in the same message,
+    /// so it is there only if the server has the whole script and could parse it.
     async fn undecidable(&self, pending: &Pending<'_>) -> Result<End, Failure> {
         let id = Uuid::new_v4().to_string();
         let started = Instant::now();
         let mark = self.mark(Marked::Undecidable);
         let begin = self.ledger.begin(&id, pending.name, &pending.checksum, &mark);
-        let mut tail = self.before_close();
-        tail.push(self.ledger.close(&id, &pending.checksum));
-        let mut message = Message::new(
-            pending.script,
-            0,
-            &[self.opening(pending), "BEGIN".to_owned(), begin, "COMMIT".to_owned()],
-            &tail,
-        );
-        let (sent, verdict) = self.send_whole(&mut message, &id, Lock::Unknown).await?;
-        let verdict = match verdict {
-            Ok(verdict) => verdict,
-            Err(error) if error.closed => return Ok(End::Lost { id, error, sent: true }),
+        let head = vec![self.opening(pending), "BEGIN".to_owned(), begin, "COMMIT".to_owned()];
+        let mut message = Message::new(pending.script, 0, head, self.closing(pending, &id));
+        let (sent, seen) = self.send_whole(&mut message, &id, Lock::Unknown).await?;
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) if error.closed => {
+                return Ok(End::Lost {
+                    id,
+                    error,
+                    sent: true,
+                    told_by_its_row: false,
+                });
+            }
             Err(error) => return Err(no_verdict(pending, &error)),
         };
-        match verdict.row {
-            RowSeen::Finished => Ok(End::Applied {
+        // The row is committed by the fourth statement of ours.
+        let unparsed = sent.completed < 4 && sent.error.as_ref().is_some_and(|error| !error.closed);
+        match (seen.row, &sent.error) {
+            (Row::Finished, None) if !seen.in_transaction => Ok(End::Applied {
                 how: How::Atomic,
-                lock_held: verdict.lock_held,
+                session: seen.session,
             }),
-            RowSeen::Unfinished { .. } => {
-                let failure = self.explain(&context(pending), sent, &message).await;
-                Err(self.partially_committed(pending, &id, failure).await)
-            }
-            RowSeen::None => match self.cancelled_by(sent.error.as_ref().and_then(|error| error.sqlstate.as_deref())) {
+            (Row::Missing, Some(error)) if unparsed => match self.cancelled_by(error.sqlstate.as_deref()) {
                 Some(reason) => Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name)),
                 None => {
                     let failure = self.explain(&context(pending), sent, &message).await;
                     Err(self.rolled_back(pending, started, failure).await)
                 }
             },
+            _ => Err(self
+                .unclear(pending, (&id, seen.row), Verdict::NotKnown, sent, &message)
+                .await),
         }
     }
 
@@ -260,8 +294,9 @@ impl Applier<'_> {
         message: &mut Message,
         id: &str,
         lock: Lock,
-    ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
-        let verdict = message::verdict(self.ledger, id, &self.session.kept_settings(), lock);
+    ) -> Result<(Sent, Result<Seen, ServerError>), Failure> {
+        let kept = self.session.kept_settings();
+        let verdict = message::verdict(self.ledger, id, &kept, lock);
         let script = self.session.script(std::mem::take(&mut message.text));
         let both = async {
             let (sent, seen) = tokio::join!(script, self.ask(&verdict));
@@ -270,33 +305,51 @@ impl Applier<'_> {
                 // The server's own error: that the transaction has failed, and nothing is answered in it.
                 Err(error) => error.sqlstate.is_some() && !error.closed,
             };
-            match is_open {
-                true => (sent, self.ask(&self.verdict_behind_rollback(id)).await),
-                false => (sent, seen),
+            if !is_open {
+                return (sent, seen);
+            }
+            let mut retry = Retry::new(self.lock_retry_for);
+            loop {
+                let seen = self
+                    .ask(&message::verdict_behind_rollback(self.ledger, id, &kept))
+                    .await;
+                match seen {
+                    // Others have locked the migrations table.
+                    Err(error) if error::is_contention(&error) && retry.again(id, &error).await => {}
+                    seen => {
+                        let seen = seen.map(|seen| Seen {
+                            in_transaction: sent.error.is_none(),
+                            ..seen
+                        });
+                        return (sent, seen);
+                    }
+                }
             }
         };
         self.stop
             .ended(self.session, both)
             .await
-            .ok_or_else(|| self.not_in_time())
+            .ok_or_else(|| self.not_in_time(true))
     }
 
-    /// Sends both messages at once and reads both answers.
-    async fn send(
-        &self,
-        message: &mut Message,
-        verdict: &str,
-    ) -> Result<(Sent, Result<Verdict, ServerError>), Failure> {
-        let script = self.session.script(std::mem::take(&mut message.text));
-        let both = async { tokio::join!(script, self.ask(verdict)) };
-        self.stop
-            .ended(self.session, both)
-            .await
-            .ok_or_else(|| self.not_in_time())
-    }
-
-    async fn ask(&self, verdict: &str) -> Result<Verdict, ServerError> {
-        self.read_verdict(&self.session.rows(verdict).await?)
+    async fn ask(&self, verdict: &str) -> Result<Seen, ServerError> {
+        let (rows, error) = self.session.rows_until_error(verdict).await;
+        match (rows.last(), error) {
+            // The row is read, and what comes behind it only brings the session back to how it began.
+            (Some(row), error) if error.as_ref().is_none_or(|error| !error.closed) => {
+                let mut seen = self.read_verdict(row)?;
+                if let Some(error) = error {
+                    tracing::warn!(
+                        "the session could not be brought back to how it began ({}): a new one is opened",
+                        error.message
+                    );
+                    seen.session = Fitness::Unclean;
+                }
+                Ok(seen)
+            }
+            (_, Some(error)) => Err(error),
+            (_, None) => Err(strange("the verdict came without a row")),
+        }
     }
 
     /// Waits before the next try of a migration that other sessions kept from its locks; false where the time for that is spent.
@@ -316,15 +369,7 @@ impl Applier<'_> {
     }
 
     fn at_backend(&self) -> String {
-        message::at_backend(self.pid)
-    }
-
-    fn step_verdict(&self, id: &str) -> String {
-        message::step_verdict(self.ledger, id, self.session.made_setting("role"))
-    }
-
-    fn before_close(&self) -> Vec<String> {
-        message::before_close(self.session.made_setting("role"))
+        message::at_backend(self.backend.pid)
     }
 
     fn verdict_behind_rollback(&self, id: &str) -> String {
@@ -332,17 +377,32 @@ impl Applier<'_> {
     }
 
     /// The failure of a run that was stopped and could not see what became of the running statement.
-    fn not_in_time(&self) -> Failure {
-        let state =
-            "what the server made of the running statement was not seen in time; the next run reads it from the ledger";
-        match self.stop.reason() {
-            Some(reason) => stop::interrupted_partially(reason, state),
-            None => Failure::new(
+    fn not_in_time(&self, next_run_knows: bool) -> Failure {
+        let pid = self.backend.pid;
+        let Some(reason) = self.stop.reason() else {
+            return Failure::new(
                 Exit::Unexpected,
                 "it stopped without having been asked to",
                 "report this as a bug",
             )
-            .state(state),
+            .state("not known to this run; the ledger knows");
+        };
+        if next_run_knows {
+            stop::interrupted(
+                reason,
+                &format!(
+                    "backend {pid} did not answer in time and may still be at work: the running migration may still be committed. \
+                     The next run waits for that backend and then reads the migration's row"
+                ),
+            )
+        } else {
+            stop::interrupted_partially(
+                reason,
+                &format!(
+                    "backend {pid} did not answer in time and may still be at work: the running statement may still be committed, \
+                     and its row cannot tell whether it was"
+                ),
+            )
         }
     }
 
@@ -351,24 +411,25 @@ impl Applier<'_> {
         self.stop.reason().filter(|_| sqlstate == Some("57014"))
     }
 
-    fn read_verdict(&self, rows: &[tokio_postgres::SimpleQueryRow]) -> Result<Verdict, ServerError> {
-        let row = rows.last().ok_or_else(|| strange("the verdict came without a row"))?;
+    fn read_verdict(&self, row: &tokio_postgres::SimpleQueryRow) -> Result<Seen, ServerError> {
         // Where a pooler stands between, the run's id was made again a moment ago, and only the backend's number proves anything.
         let backend = row.get(4).and_then(|pid| pid.parse().ok());
-        if row.get(2) != Some(self.run_id) || backend != Some(self.pid) {
+        if row.get(2) != Some(self.run_id) || backend != Some(self.backend.pid) {
             return Err(strange(
                 "another session answered: a pooler in transaction mode stands between this program and the server",
             ));
         }
-        let steps = row.get(3).and_then(|n| n.parse().ok()).unwrap_or(0);
         let seen = match row.get(0) {
-            Some("finished") => RowSeen::Finished,
-            Some(_) => RowSeen::Unfinished { steps },
-            None => RowSeen::None,
+            Some("finished") => Row::Finished,
+            Some(_) => Row::Ours(0),
+            None => Row::Missing,
         };
-        Ok(Verdict {
+        Ok(Seen {
             row: seen,
-            lock_held: row.get(1) == Some("t"),
+            session: match row.get(1) {
+                Some("t") => Fitness::Ready,
+                _ => Fitness::WithoutLock,
+            },
             in_transaction: row.get(5) == Some("t"),
         })
     }
@@ -376,6 +437,7 @@ impl Applier<'_> {
     fn mark(&self, state: Marked) -> Mark {
         Mark {
             run_id: self.run_id.to_owned(),
+            backend: Some(self.backend.clone()),
             state,
         }
     }
@@ -391,7 +453,7 @@ impl Applier<'_> {
             .prisma(Some("P3018"))
             .of(context.migration);
         };
-        let in_tail = error.position.map(|at| message.place(at)) == Some(message::Place::Tail);
+        let in_tail = error.position.map(|at| message.place(at, context.script)) == Some(message::Place::Tail);
         if error.is(&["42601"]) && (in_tail || script::is_unterminated(context.script)) {
             return self.unterminated(context, error).await;
         }
@@ -402,11 +464,31 @@ impl Applier<'_> {
     /// nothing, since it parses a whole message before it runs any of it.
     async fn unterminated(&self, context: &Context<'_>, first: ServerError) -> Failure {
         const NEVER_RIGHT: &str = "\n;)(";
-        let message = Message::new(&format!("{}{NEVER_RIGHT}", context.script), 0, &[], &[]);
+        let text = format!("{}{NEVER_RIGHT}", context.script);
+        let message = Message::new(&text, 0, Vec::new(), Vec::new());
         let again = self.session.script(message.text.clone()).await;
         let mut error = again.error.filter(|error| error.is(&["42601"])).unwrap_or(first);
         error.message = error.message.replace(NEVER_RIGHT, "");
         context.failure(&error, &message, 0)
+    }
+}
+
+/// What the server said of a message, for the verdict.
+fn raised(sent: &Sent, left_open: bool) -> Raised {
+    match &sent.error {
+        None if left_open => Raised::LeftOpen,
+        None => Raised::Nothing,
+        Some(error) if history::is_assertion(&error.message) => Raised::Ours,
+        Some(_) => Raised::Script,
+    }
+}
+
+fn lost(id: String, error: ServerError) -> End {
+    End::Lost {
+        id,
+        error,
+        sent: true,
+        told_by_its_row: true,
     }
 }
 

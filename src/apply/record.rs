@@ -1,33 +1,78 @@
 //! What a failure leaves in the ledger and says to the reader.
 
-use super::Applier;
+use super::message::Message;
+use super::steps::Run;
+use super::verdict::{Row, Verdict};
+use super::{Applier, context};
 use crate::database::server_error::ServerError;
+use crate::database::session::Sent;
 use crate::exit::Exit;
-use crate::failure::{Failure, resolve_by_hand};
-use crate::plan::Pending;
-use crate::sql::script::Shape;
+use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
+use crate::history::Marked;
+use crate::plan::{self, Pending};
+use crate::sql::local;
+use crate::sql::steps::Cut;
+use crate::stop;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
+
+/// What is committed of a script whose row says how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    done: usize,
+    of: usize,
+    line: usize,
+    unit: &'static str,
+}
+
+impl Left {
+    pub(super) fn of(run: &Run<'_>) -> Left {
+        Left {
+            done: run.done,
+            of: run.of,
+            line: run.line(),
+            unit: match run.cut {
+                Cut::Transactions => "transactions",
+                Cut::Statements => "steps",
+            },
+        }
+    }
+
+    /// The state of the database.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Left { done: 0, .. } => {
+                "everything of this migration was rolled back: the database is as it was before it".into()
+            }
+            Left { done, of, line, unit } => format!(
+                "{done} of {of} {unit} of this migration are committed (to line {line}); nothing after that is in the database"
+            ),
+        }
+    }
+}
 
 impl Applier<'_> {
     /// Writes to the ledger outside any script.
     pub(super) async fn write(&self, sql: &str, pending: &Pending<'_>) -> Result<(), Failure> {
         let sql = format!("{}; {sql}", self.at_backend());
-        self.session.rows(&sql).await.map(drop).map_err(|error| {
-            let mut failure = Failure::new(
-                Exit::Database,
-                format!(
-                    "the migration's row in {} could not be written: {}",
-                    self.ledger.table(),
-                    error.message
-                ),
-                "look for missing privileges, rules, triggers or row security on the table",
-            )
-            .of(pending.name);
-            failure.connection_lost = error.closed;
-            failure.sqlstate = error.sqlstate;
-            failure
-        })
+        let written = self.session.ours_beside_script(&sql).await;
+        written.map(drop).map_err(|error| self.not_written(pending, &error))
+    }
+
+    pub(super) fn not_written(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
+        let mut failure = Failure::new(
+            Exit::Database,
+            format!(
+                "the migration's row in {} could not be written: {}",
+                self.ledger.table(),
+                error.message
+            ),
+            "look for missing privileges, rules, triggers or row security on the table, then deploy again",
+        )
+        .of(pending.name);
+        failure.connection_lost = error.closed;
+        failure.sqlstate.clone_from(&error.sqlstate);
+        failure
     }
 
     pub(super) fn still_locked(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
@@ -50,40 +95,148 @@ impl Applier<'_> {
         let sql = self
             .ledger
             .record_rolled_back(&id, pending.name, &pending.checksum, seconds, &text);
-        if failure.exit == Exit::RolledBack
-            && let Err(error) = self.session.rows(&sql).await
-        {
+        if failure.exit == Exit::RolledBack {
+            self.record(pending, &sql).await;
+        }
+        failure
+    }
+
+    /// Ends a script that stopped at a place that is known: with nothing committed as one that was rolled back, else with its row as a later run can go
+    /// on from.
+    pub(super) async fn stopped(&self, run: &Run<'_>, mut failure: Failure) -> Failure {
+        if let Some(reason) = self.cancelled_by(failure.sqlstate.as_deref()) {
+            failure = stop::interrupted(reason, "").of(run.pending.name);
+        }
+        let interrupted = failure.exit == Exit::Interrupted;
+        let left = Left::of(run);
+        let sql = if run.done == 0 {
+            failure = rolled_back(failure);
+            self.ledger.roll_back(&run.id, &logs(&failure))
+        } else {
+            failure.state = left.sentence();
+            if !interrupted {
+                if failure.exit != Exit::TableLock {
+                    failure.exit = Exit::PartiallyCommitted;
+                }
+                failure.next = match run.cut {
+                    Cut::Statements => format!(
+                        "fix the statement after line {line} and deploy again: it goes on there if the lines up to {line} are unchanged; or {}",
+                        resolve_by_hand(run.pending.name),
+                        line = left.line
+                    ),
+                    Cut::Transactions => resolve_or_retry(run.pending.name, run.done + 1),
+                };
+            }
+            let mark = self.mark(run.marked(run.done, run.at, run.known()));
+            let mark = self.ledger.remark(&run.id, &mark, run.done);
+            match interrupted || failure.exit == Exit::TableLock {
+                // Without an error below its mark it is gone on with by the next run.
+                true => mark,
+                false => format!("{mark}; {}", self.ledger.explain(&run.id, &logs(&failure))),
+            }
+        };
+        self.record(run.pending, &sql).await;
+        self.begin_again(&run.id, true).await;
+        failure
+    }
+
+    /// Ends a script whose last statement may have committed something by itself.
+    pub(super) async fn may_have_committed(&self, run: &Run<'_>, mut failure: Failure) -> Failure {
+        failure.exit = match self.cancelled_by(failure.sqlstate.as_deref()) {
+            Some(_) => Exit::InterruptedPartially,
+            None => Exit::PartiallyCommitted,
+        };
+        let before = match run.done {
+            0 => String::new(),
+            _ => format!(
+                "{}; ",
+                Left::of(run)
+                    .sentence()
+                    .replace("; nothing after that is in the database", "")
+            ),
+        };
+        failure.state = format!(
+            "{before}statement {} may have committed part of itself before it failed, since it can commit by itself",
+            run.done + 1
+        );
+        failure.next = resolve_or_retry(run.pending.name, run.done + 1);
+        self.record(run.pending, &self.ledger.explain(&run.id, &logs(&failure)))
+            .await;
+        self.begin_again(&run.id, true).await;
+        failure
+    }
+
+    /// Ends a script of which it is not known, or not recorded, what is committed: its row blocks every deploy until a person has looked.
+    pub(super) async fn unclear(
+        &self,
+        pending: &Pending<'_>,
+        (id, row): (&str, Row),
+        verdict: Verdict,
+        sent: Sent,
+        message: &Message,
+    ) -> Failure {
+        let nothing_raised = sent.error.is_none();
+        let mut failure = self.explain(&context(pending), sent, message).await;
+        if nothing_raised && verdict != Verdict::Partly {
+            failure.what = format!(
+                "the migration's row in {} is not as this run has written it",
+                self.ledger.table()
+            );
+        }
+        failure.exit = match self.cancelled_by(failure.sqlstate.as_deref()) {
+            Some(_) => Exit::InterruptedPartially,
+            None => Exit::PartiallyCommitted,
+        };
+        failure.state = match verdict {
+            Verdict::Unrecorded => "all of this migration is committed, and its row is not closed",
+            Verdict::Partly if row == Row::Finished => {
+                "part of this migration is committed, or all of it: something else than this run has closed its row"
+            }
+            Verdict::Partly => {
+                "the script committed part of itself before it failed: that part is in the database, the rest is not"
+            }
+            _ => "part of this migration may be committed, or all of it: its row cannot tell",
+        }
+        .into();
+        failure.next = resolve_by_hand(pending.name);
+        let undecidable = self.mark(Marked::Undecidable);
+        let sql = match row {
+            Row::Finished => self.ledger.reopen(id, &undecidable),
+            Row::Missing => self.ledger.begin(id, pending.name, &pending.checksum, &undecidable),
+            Row::Altered => self.ledger.remark(id, &undecidable, 0),
+            Row::Ours(_) => String::from("SELECT"),
+        };
+        self.record(pending, &format!("{sql}; {}", self.ledger.explain(id, &logs(&failure))))
+            .await;
+        self.begin_again(id, true).await;
+        failure
+    }
+
+    /// Writes to the ledger what explains a failure. If that fails, the failure itself is still told.
+    async fn record(&self, pending: &Pending<'_>, sql: &str) {
+        if let Err(error) = self.session.rows(sql).await {
             tracing::warn!(
                 migration = pending.name,
                 "the failure could not be recorded in the ledger: {}",
                 error.message
             );
         }
-        failure
     }
 
-    /// Leaves the row unfinished, so that it blocks every deploy until a person has looked, with the error below its mark.
-    pub(super) async fn partially_committed(&self, pending: &Pending<'_>, id: &str, mut failure: Failure) -> Failure {
-        failure.exit = match self.cancelled_by(failure.sqlstate.as_deref()) {
-            Some(_) => Exit::InterruptedPartially,
-            None => Exit::PartiallyCommitted,
-        };
-        if pending.shape == Shape::Undecidable {
-            failure.state = "the script holds a ROLLBACK of its own, so what it committed before the failure cannot be told from outside".into();
-        } else {
-            failure.state =
-                "the script committed part of itself before it failed: that part is in the database, the rest is not"
-                    .into();
+    /// The failure of a script that the server refuses as a whole, and that means something else statement by statement; none if it does not.
+    pub(super) fn cannot_go_in_steps(
+        &self,
+        pending: &Pending<'_>,
+        from: usize,
+        refusal: Option<&ServerError>,
+    ) -> Option<Failure> {
+        let obstacle = local::obstacle(pending.script, &pending.statements(), from)?;
+        let mut failure = plan::cannot_go_in_steps(pending.name, pending.script, &obstacle);
+        if let Some(error) = refusal {
+            failure = failure.detail(format!("the server refuses it in one transaction: {}", error.message));
+            failure.sqlstate.clone_from(&error.sqlstate);
         }
-        failure.next = resolve_by_hand(pending.name);
-        if let Err(error) = self.session.rows(&self.ledger.explain(id, &logs(&failure))).await {
-            tracing::warn!(
-                migration = pending.name,
-                "the error could not be added to the ledger: {}",
-                error.message
-            );
-        }
-        failure
+        Some(failure)
     }
 }
 
@@ -136,7 +289,7 @@ pub(super) fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure 
         "run `prisma-migrate-task status`, then deploy again: the migration's row decides",
     )
     .of(pending.name)
-    .state("the migration is either applied or not; the ledger knows");
+    .state("this migration may be applied, in part or as a whole; its row tells the next run");
     failure.connection_lost = error.closed;
     failure.sqlstate.clone_from(&error.sqlstate);
     failure

@@ -1,208 +1,504 @@
-//! Statement by statement: for what the server refuses as a whole.
+//! Scripts that are gone on with where they stopped: several transactions in one message, or statement by statement.
 //!
-//! A statement that can run in a transaction shares it with a note in the row of how far the script has come. One that cannot is announced in the
-//! row before it is sent ([`super::alone`]). A later run goes on behind the last committed step if the text before it is unchanged.
+//! The row is committed before anything of the script is sent. Each transaction of the script takes a note into the row with it: how far the script has
+//! come. A statement that cannot run in a transaction is announced in the row before it is sent ([`super::alone`]), and noted after it. A later run goes
+//! on behind the last committed note if the text before it is unchanged and its session can be made like the one that ended.
 
 use super::alone::{self, AloneEnd};
-use super::error::{self, Context};
-use super::message::{self, Message};
-use super::record::{logs, no_verdict, rolled_back};
+use super::error;
+use super::message::{self, Insert, Message, Part};
+use super::record::{Left, no_verdict};
 use super::retry::Retry;
-use super::{Applier, End, How, RowSeen, context};
+use super::session_state::{self, NotRestored, custom_settings};
+use super::verdict::{Form, Row, Verdict, judge};
+use super::{Applier, End, Fitness, How, context, raised, strange};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
+use crate::database::session::Sent;
 use crate::exit::Exit;
-use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
-use crate::history::Marked;
+use crate::failure::Failure;
+use crate::history::{Mark, Marked, Prefix, Progress, SessionMark, SessionState};
 use crate::plan::Pending;
 use crate::sql::kind::{self, Alone};
-use crate::sql::steps::{Step, prefix, steps};
-use crate::stop;
+use crate::sql::script::Statement;
+use crate::sql::steps::{Boundary, Cut, Step, boundaries, leaves_session, steps};
+use std::borrow::Cow;
 use uuid::Uuid;
 
-/// The row of a script that goes step by step.
-struct Progress {
-    id: String,
+/// A script that is being sent, and how far it has come.
+pub(super) struct Run<'a> {
+    pub(super) pending: &'a Pending<'a>,
+    statements: Cow<'a, [Statement]>,
+    boundaries: Vec<Boundary>,
+    /// Settings of its own that the script names.
+    custom: Vec<String>,
+    pub(super) cut: Cut,
+    pub(super) id: String,
     /// Whether the row is in the ledger yet.
     written: bool,
-    done: usize,
+    /// Transactions or steps that are committed.
+    pub(super) done: usize,
+    /// All of them.
+    pub(super) of: usize,
+    /// The end of what is committed, in bytes of the script.
+    pub(super) at: usize,
+    /// Whether a statement was sent last whose end nothing but its own answer tells.
+    opaque: bool,
+    /// What the script has made of the session; none where it could not be read.
+    session: Option<SessionState>,
+}
+
+/// What was read behind a message.
+struct Behind {
+    row: Row,
+    lock_held: bool,
+    session: Option<SessionState>,
+}
+
+enum StepEnd {
+    Done {
+        lock_held: bool,
+    },
+    /// Less than the whole step is committed: what is left is cut anew.
+    Cut,
+    End(End),
+}
+
+impl<'a> Run<'a> {
+    fn new(pending: &'a Pending<'a>, cut: Cut) -> Run<'a> {
+        let statements = pending.statements();
+        let resume = pending.resume.as_ref();
+        let mut run = Run {
+            boundaries: boundaries(pending.script, &statements),
+            custom: custom_settings(pending.script),
+            statements,
+            pending,
+            cut,
+            id: resume.map_or_else(|| Uuid::new_v4().to_string(), |resume| resume.id.clone()),
+            written: resume.is_some(),
+            done: resume.map_or(0, |resume| resume.done),
+            of: 0,
+            at: resume.map_or(0, |resume| resume.at),
+            opaque: false,
+            session: Some(SessionState::default()),
+        };
+        run.of = run.done + run.rest().iter().map(|step| step.notes.len()).sum::<usize>();
+        run
+    }
+
+    /// What is left, as messages.
+    fn rest(&self) -> Vec<Step> {
+        steps(self.pending.script, &self.statements, self.at, self.cut)
+    }
+
+    /// Goes on in another way from where it is.
+    fn cut_anew(&mut self, cut: Cut) -> Vec<Step> {
+        self.cut = cut;
+        let rest = self.rest();
+        self.of = self.done + rest.iter().map(|step| step.notes.len()).sum::<usize>();
+        rest
+    }
+
+    /// The mark of what would be committed with the text up to `at`.
+    pub(super) fn marked(&self, done: usize, at: usize, session: SessionMark) -> Marked {
+        let progress = self.progress(done, at, session);
+        match self.cut {
+            Cut::Transactions => Marked::Partial(Some(progress)),
+            Cut::Statements => Marked::Steps(progress),
+        }
+    }
+
+    fn progress(&self, done: usize, at: usize, session: SessionMark) -> Progress {
+        let found = self.boundaries.binary_search_by_key(&at, |boundary| boundary.at);
+        let text = found.map_or_else(|_| String::new(), |found| self.boundaries[found].text.clone());
+        Progress {
+            done,
+            before: Prefix::Text(text),
+            session,
+        }
+    }
+
+    /// What is known of the session.
+    pub(super) fn known(&self) -> SessionMark {
+        match &self.session {
+            Some(state) => SessionMark::Known(state.clone()),
+            None => SessionMark::Unread,
+        }
+    }
+
+    /// What will be known of the session behind this place without reading it.
+    fn known_behind(&self, end: usize) -> SessionMark {
+        let between = |statement: &&Statement| statement.range.start >= self.at && statement.range.end <= end;
+        let inert = self
+            .statements
+            .iter()
+            .filter(between)
+            .all(|statement| leaves_session(&self.pending.script[statement.range.clone()]));
+        match inert {
+            true => self.known(),
+            false => SessionMark::Unread,
+        }
+    }
+
+    /// The line on which the committed part ends.
+    pub(super) fn line(&self) -> usize {
+        self.pending.script[..self.at].trim_end().matches('\n').count() + 1
+    }
 }
 
 impl Applier<'_> {
-    /// Sends a script step by step, from where an earlier run stopped if there was one.
-    pub(super) async fn step_by_step(&self, pending: &Pending<'_>) -> Result<End, Failure> {
-        let mut progress = match &pending.resume {
-            Some(resume) => Progress {
-                id: resume.id.clone(),
-                written: true,
-                done: resume.done,
-            },
-            None => Progress {
-                id: Uuid::new_v4().to_string(),
-                written: false,
-                done: 0,
-            },
-        };
-        match self.all_steps(pending, &mut progress).await {
+    /// Sends a script from where an earlier run stopped, if there was one.
+    pub(super) async fn in_steps(&self, pending: &Pending<'_>, cut: Cut) -> Result<End, Failure> {
+        let mut run = Run::new(pending, cut);
+        match self.all_steps(&mut run).await {
             // Lost between two steps: the row tells how far it came, as after any other loss.
             Err(failure) if failure.connection_lost => Ok(End::Lost {
-                id: progress.id,
+                id: run.id,
                 error: ServerError::closed(failure.what),
                 sent: true,
+                told_by_its_row: !run.opaque,
             }),
             ended => ended,
         }
     }
 
-    async fn all_steps(&self, pending: &Pending<'_>, progress: &mut Progress) -> Result<End, Failure> {
-        let steps = steps(pending.script, &pending.statements());
-        // What the steps before the interruption set, the session of this run does not have.
-        for step in steps.iter().take(progress.done).filter(|step| step.setting) {
-            self.write(&pending.script[step.range.clone()], pending).await?;
+    async fn all_steps(&self, run: &mut Run<'_>) -> Result<End, Failure> {
+        let pending = run.pending;
+        if let Some(resume) = &pending.resume {
+            if let Some(failure) = self.cannot_be_restored(run, &resume.session).await? {
+                return Err(failure);
+            }
+            // The row names the backend that works on it.
+            self.write_mark(run).await?;
         }
+        let mut rest = run.rest();
+        let mut at = 0;
         let mut lock_held = true;
-        for (at, step) in steps.iter().enumerate().skip(progress.done) {
-            let end = match &step.alone {
-                Some(alone) => self.alone_step(pending, &steps, at, alone, progress).await?,
-                None => self.step(pending, &steps, at, progress).await?,
+        let mut retry = Retry::new(self.lock_retry_for);
+        while at < rest.len() {
+            let step = rest[at].clone();
+            let read_only = || {
+                run.session.as_ref().is_some_and(|state| {
+                    state
+                        .settings
+                        .get("default_transaction_read_only")
+                        .is_some_and(|on| on == "on")
+                })
+            };
+            // In a transaction that cannot write, no note can be either; it does no harm when it runs once more.
+            let alone = step
+                .alone
+                .clone()
+                .or_else(|| read_only().then_some(Alone::Repeatable { concurrently: false }));
+            let end = match &alone {
+                Some(alone) => self.alone_step(run, &step, alone, &mut retry).await?,
+                None => self.step(run, &step, &mut retry).await?,
             };
             match end {
-                // The row says how far it came: another run may go on with it meanwhile, as this one will where none does.
-                StepEnd::Done { lock_held: false } if at + 1 < steps.len() => {
-                    tracing::warn!(
-                        migration = pending.name,
-                        "released the migration lock between two steps: it is taken again"
-                    );
-                    return Ok(End::GiveWay);
-                }
-                StepEnd::Done { lock_held: held } => lock_held = held,
-                StepEnd::Lost(end) | StepEnd::GiveWay(end) => return Ok(end),
-            }
-            progress.done = at + 1;
-        }
-        if !progress.written {
-            self.write_mark(pending, &steps, progress).await?;
-        }
-        // The last step may have left another role behind.
-        let mut close = self.before_close();
-        close.push(self.ledger.close(&progress.id, &pending.checksum));
-        self.write(&close.join("; "), pending).await?;
-        // Brings the session back to how it began.
-        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
-        let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
-        Ok(End::Applied { how, lock_held })
-    }
-
-    /// One step in a transaction with its note.
-    async fn step(
-        &self,
-        pending: &Pending<'_>,
-        steps: &[Step],
-        at: usize,
-        progress: &mut Progress,
-    ) -> Result<StepEnd, Failure> {
-        let step = &steps[at];
-        if !progress.written {
-            self.write_mark(pending, steps, progress).await?;
-        }
-        let mut retry = Retry::new(self.lock_retry_for);
-        loop {
-            let done = at + 1;
-            let mark = self.mark(Marked::Steps {
-                done,
-                prefix: prefix(pending.script, steps, done),
-            });
-            let note = self.ledger.remark(&progress.id, &mark, done);
-            let text = &pending.script[step.range.clone()];
-            let mut head = vec![self.opening(pending)];
-            match steps[..at].iter().any(|before| before.setting) {
-                true => head.extend(message::under_our_role(note, self.session.made_setting("role"))),
-                false => head.push(note),
-            }
-            let mut message = Message::new(text, step.head, &head, &[]);
-            let (sent, verdict) = self.send(&mut message, &self.step_verdict(&progress.id)).await?;
-            let verdict = match verdict {
-                Ok(verdict) => verdict,
-                Err(error) => return Err(no_verdict(pending, &error)),
-            };
-            if verdict.row == (RowSeen::Unfinished { steps: done }) {
-                return Ok(StepEnd::Done {
-                    lock_held: verdict.lock_held,
-                });
-            }
-            match sent.error {
-                Some(error) if error::is_refusal(&error) => {
-                    let alone = Alone::Opaque {
-                        commits: kind::may_commit(text),
-                    };
-                    return self.alone_step(pending, steps, at, &alone, progress).await;
-                }
-                Some(error) if error::is_contention(&error) => {
-                    if !self.again(&mut retry, pending, &error).await? {
-                        let failure = self.still_locked(pending, &error);
-                        return Err(self.stopped(pending, steps, progress, failure).await);
+                StepEnd::Done { lock_held: held } => {
+                    lock_held = held;
+                    at += 1;
+                    retry = Retry::new(self.lock_retry_for);
+                    if !held && at < rest.len() {
+                        self.take_lock_again(run).await?;
+                        lock_held = true;
                     }
                 }
-                Some(error) => {
-                    let failure = context(pending).step_failure(&error, &message, step.range.start);
-                    return Err(self.stopped(pending, steps, progress, failure).await);
+                StepEnd::Cut => {
+                    rest = run.rest();
+                    at = 0;
                 }
-                None => {
-                    let failure = Failure::new(Exit::RolledBack, "the script leaves a transaction open", "")
-                        .prisma(Some("P3018"))
-                        .of(pending.name);
-                    return Err(self.stopped(pending, steps, progress, failure).await);
-                }
+                StepEnd::End(end) => return Ok(end),
             }
         }
+        let how = match run.cut {
+            Cut::Transactions => How::Atomic,
+            Cut::Statements if run.of <= 1 => How::Alone,
+            Cut::Statements => How::StepByStep,
+        };
+        if run.cut == Cut::Statements || run.at < pending.script.len() {
+            self.close(run).await?;
+        }
+        Ok(End::Applied {
+            how,
+            session: self.begin_again(&run.id, lock_held).await,
+        })
+    }
+
+    /// Closes the row of a script whose steps are all committed.
+    async fn close(&self, run: &mut Run<'_>) -> Result<(), Failure> {
+        if !run.written {
+            self.write_mark(run).await?;
+        }
+        let mut sql = self.ledger.close(&run.id, &run.pending.checksum);
+        if let Some(confirm) = self.ledger.confirm_closed(&run.id) {
+            sql = format!("{sql}; {confirm}");
+        }
+        self.write(&sql, run.pending)
+            .await
+            .map_err(|failure| match failure.connection_lost {
+                true => failure,
+                false => Failure {
+                    exit: Exit::PartiallyCommitted,
+                    state: "all of this migration is committed, and its row is not closed".into(),
+                    next: "look for rules, triggers or row security on the table, then deploy again: it closes the row"
+                        .into(),
+                    ..failure
+                },
+            })
+    }
+
+    /// Brings the session back to how it began.
+    pub(super) async fn begin_again(&self, id: &str, lock_held: bool) -> Fitness {
+        match self.ask(&self.verdict_behind_rollback(id)).await {
+            Ok(seen) if seen.session == Fitness::Ready && !lock_held => Fitness::WithoutLock,
+            Ok(seen) => seen.session,
+            Err(_) => Fitness::Unclean,
+        }
+    }
+
+    /// One step that runs in transactions, each with its note.
+    async fn step(&self, run: &mut Run<'_>, step: &Step, retry: &mut Retry) -> Result<StepEnd, Failure> {
+        let pending = run.pending;
+        if !run.written {
+            if let Err(failure) = self.write_mark(run).await {
+                return self.unsent(run, failure).map(StepEnd::End);
+            }
+        }
+        let expected = run.done + step.notes.len();
+        let script_end = run.statements.last().map_or(0, |last| last.range.end);
+        let last = run.cut == Cut::Transactions && step.range.end >= script_end;
+        let mut marks: Vec<Mark> = Vec::new();
+        let mut inserts = vec![Insert {
+            at: step.head,
+            statements: vec![self.opening(pending)],
+            part: Part::Head,
+        }];
+        for (n, note) in step.notes.iter().enumerate() {
+            let done = run.done + n + 1;
+            let mark = self.mark(run.marked(done, note.end, run.known_behind(note.end)));
+            let (sql, confirm) = if last && done == expected {
+                (
+                    self.ledger.close(&run.id, &pending.checksum),
+                    self.ledger.confirm_closed(&run.id),
+                )
+            } else {
+                (
+                    self.ledger.remark(&run.id, &mark, done),
+                    self.ledger.confirm_marked(&run.id, &mark),
+                )
+            };
+            let mut statements = message::noted(sql, self.session);
+            statements.extend(confirm);
+            inserts.push(Insert {
+                at: note.at,
+                statements,
+                part: Part::Tail,
+            });
+            marks.push(mark);
+        }
+        let mut message = Message::weave(pending.script, step.range.clone(), inserts);
+        let script = self.session.script(std::mem::take(&mut message.text));
+        let both = async {
+            let (sent, behind) = tokio::join!(script, self.behind(run, &marks));
+            (sent, self.behind_again(run, &marks, behind).await)
+        };
+        let Some((sent, behind)) = self.stop.ended(self.session, both).await else {
+            return Err(self.not_in_time(true));
+        };
+        let behind = match behind {
+            Ok(behind) => behind,
+            Err(error) => return Err(no_verdict(pending, &error)),
+        };
+        let done = match judge(Form::Announced, behind.row, raised(&sent, false)) {
+            Verdict::Applied => {
+                run.done = expected;
+                run.at = pending.script.len();
+                return Ok(StepEnd::Done {
+                    lock_held: behind.lock_held,
+                });
+            }
+            Verdict::Committed(done) => done,
+            verdict => {
+                return Err(self
+                    .unclear(pending, (&run.id, behind.row), verdict, sent, &message)
+                    .await);
+            }
+        };
+        let before = run.at;
+        let advanced = done - run.done;
+        if advanced > 0 {
+            run.at = step.notes[advanced - 1].end;
+            run.done = done;
+        }
+        let noted = marks.get(advanced.wrapping_sub(1)).cloned();
+        run.session = behind.session;
+        if done == expected && sent.error.is_none() && !last {
+            // A trigger may have changed what the text does not show.
+            if noted.is_none_or(|mark| mark.state != run.marked(run.done, run.at, run.known())) {
+                self.write_mark(run).await?;
+            }
+            return Ok(StepEnd::Done {
+                lock_held: behind.lock_held,
+            });
+        }
+        if advanced > 0 && noted.is_none_or(|mark| mark.state != run.marked(run.done, run.at, run.known())) {
+            self.write_mark(run).await?;
+        }
+        self.stopped_in(run, step, before, sent, &message, retry).await
+    }
+
+    /// What becomes of a step that did not come to its end.
+    async fn stopped_in(
+        &self,
+        run: &mut Run<'_>,
+        step: &Step,
+        before: usize,
+        sent: Sent,
+        message: &Message,
+        retry: &mut Retry,
+    ) -> Result<StepEnd, Failure> {
+        let pending = run.pending;
+        let Some(error) = &sent.error else {
+            let failure = self.explain(&context(pending), sent, message).await;
+            return Err(self.stopped(run, failure).await);
+        };
+        if self.stop.reason().is_none() && error::is_refusal(error) {
+            if run.cut == Cut::Transactions {
+                if let Some(failure) = self.cannot_go_in_steps(pending, run.at, Some(error)) {
+                    return Err(self.stopped(run, failure).await);
+                }
+                tracing::info!(
+                    migration = pending.name,
+                    "cannot run in its transaction ({}): goes on statement by statement",
+                    error.message
+                );
+                run.cut_anew(Cut::Statements);
+                self.write_mark(run).await?;
+                return Ok(StepEnd::Cut);
+            }
+            if run.at == before && is_single(run, step) {
+                let alone = Alone::Opaque {
+                    commits: kind::may_commit(&pending.script[step.range.clone()]),
+                };
+                return self.alone_step(run, step, &alone, retry).await;
+            }
+        }
+        if self.stop.reason().is_none() && error::is_contention(error) {
+            if run.at > before {
+                *retry = Retry::new(self.lock_retry_for);
+            }
+            match self.again(retry, pending, error).await {
+                Ok(true) => return Ok(StepEnd::Cut),
+                Ok(false) => {
+                    let failure = self.still_locked(pending, error);
+                    return Err(self.stopped(run, failure).await);
+                }
+                Err(failure) => return Err(self.stopped(run, failure).await),
+            }
+        }
+        let failure = self.explain(&context(pending), sent, message).await;
+        Err(self.stopped(run, failure).await)
+    }
+
+    /// What is read behind a message: its transaction is left, the session read as the script left it, then the row.
+    async fn behind(&self, run: &Run<'_>, marks: &[Mark]) -> Result<Behind, ServerError> {
+        let sql = message::row(self.ledger, &run.id);
+        let (left, session, rows) = tokio::join!(
+            self.session.raw("ROLLBACK"),
+            session_state::read(self.session, self.login, &run.custom),
+            self.session.ours_beside_script(&sql)
+        );
+        left?;
+        let rows = rows?;
+        let row = rows.last().ok_or_else(|| strange("the verdict came without a row"))?;
+        if row.get(3).and_then(|pid| pid.parse().ok()) != Some(self.backend.pid) {
+            return Err(strange(
+                "another session answered: a pooler in transaction mode stands between this program and the server",
+            ));
+        }
+        let session = match session {
+            Ok(session) => Some(session),
+            Err(error) if error.closed => return Err(error),
+            Err(error) => {
+                tracing::debug!("the session could not be read: {}", error.message);
+                None
+            }
+        };
+        let mark = row.get(2).unwrap_or_default();
+        Ok(Behind {
+            row: match row.get(0) {
+                Some("finished") => Row::Finished,
+                Some(_) => match marks.iter().rposition(|noted| noted.to_string() == mark) {
+                    Some(at) => Row::Ours(run.done + at + 1),
+                    None if self.mark(run.marked(run.done, run.at, run.known())).to_string() == mark => {
+                        Row::Ours(run.done)
+                    }
+                    None => Row::Altered,
+                },
+                None => Row::Missing,
+            },
+            lock_held: row.get(1) == Some("t"),
+            session,
+        })
+    }
+
+    /// Reads again what others' locks on the migrations table kept from being read.
+    async fn behind_again(
+        &self,
+        run: &Run<'_>,
+        marks: &[Mark],
+        first: Result<Behind, ServerError>,
+    ) -> Result<Behind, ServerError> {
+        let mut behind = first;
+        let mut retry = Retry::new(self.lock_retry_for);
+        while let Err(error) = &behind
+            && !error.closed
+            && error::is_contention(error)
+            && retry.again(run.pending.name, error).await
+        {
+            behind = self.behind(run, marks).await;
+        }
+        behind
     }
 
     /// One step that cannot run in a transaction.
     async fn alone_step(
         &self,
-        pending: &Pending<'_>,
-        steps: &[Step],
-        at: usize,
+        run: &mut Run<'_>,
+        step: &Step,
         alone: &Alone,
-        progress: &mut Progress,
+        retry: &mut Retry,
     ) -> Result<StepEnd, Failure> {
-        let step = &steps[at];
+        let pending = run.pending;
         let text = &pending.script[step.range.clone()];
-        let mut retry = Retry::new(self.lock_retry_for);
         loop {
-            let before = alone::look(self.session, alone)
+            let seen = alone::look(self.session, alone)
                 .await
                 .map_err(|error| no_verdict(pending, &error))?;
             let mark = Marked::Alone {
-                step: at + 1,
-                prefix: prefix(pending.script, steps, at),
-                before: before.clone(),
+                progress: run.progress(run.done, run.at, run.known()),
+                before: seen.before.clone(),
+                names: seen.names.clone(),
             };
-            if let Err(failure) = self.announce(pending, progress, mark).await {
-                return unsent(&progress.id, failure).map(StepEnd::Lost);
+            if let Err(failure) = self.announce(run, mark).await {
+                return self.unsent(run, failure).map(StepEnd::End);
             }
-            let Some(ended) = alone::send(self.session, self.stop, alone, text, &before).await else {
-                return Err(self.not_in_time());
+            run.opaque = matches!(alone, Alone::Opaque { .. });
+            let Some(ended) = alone::send(self.session, self.stop, alone, text, &seen).await else {
+                return Err(self.not_in_time(!run.opaque));
             };
             let end = match ended {
                 Ok(end) => end,
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
+            run.opaque = false;
             match end {
                 AloneEnd::Done => {
-                    let done = Marked::Steps {
-                        done: at + 1,
-                        prefix: prefix(pending.script, steps, at + 1),
-                    };
-                    let sql = format!(
-                        "{}; {}",
-                        self.ledger.remark(&progress.id, &self.mark(done), at + 1),
-                        self.step_verdict(&progress.id)
-                    );
-                    let lock_held = match self.session.rows(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
-                        Ok(verdict) => verdict.lock_held,
-                        Err(error) => return Err(no_verdict(pending, &error)),
-                    };
+                    run.done += 1;
+                    run.at = step.notes.last().map_or(step.range.end, |note| note.end);
+                    run.session = session_state::read(self.session, self.login, &run.custom).await.ok();
+                    let lock_held = self.note(run).await?;
                     return Ok(StepEnd::Done { lock_held });
                 }
                 AloneEnd::Contention(error) => {
@@ -214,164 +510,198 @@ impl Applier<'_> {
                         );
                     }
                     if waiters.iter().any(|waiter| waiter.outlasts_prisma()) {
-                        self.take_back(pending, steps, progress).await?;
-                        return Ok(StepEnd::GiveWay(End::GiveWay));
+                        if let Some(end) = self.give_way(run).await? {
+                            return Ok(StepEnd::End(end));
+                        }
+                        continue;
                     }
-                    if !self.again(&mut retry, pending, &error).await? {
-                        let failure = self.still_locked(pending, &error);
-                        return Err(self.stopped(pending, steps, progress, failure).await);
+                    match self.again(retry, pending, &error).await {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            let failure = self.still_locked(pending, &error);
+                            return Err(self.stopped(run, failure).await);
+                        }
+                        Err(failure) => return Err(self.stopped(run, failure).await),
                     }
                 }
                 AloneEnd::Failed(error) => {
                     let failure = context(pending).statement_failure(&error, step.range.start);
-                    return Err(self.stopped(pending, steps, progress, failure).await);
+                    return Err(self.stopped(run, failure).await);
                 }
                 AloneEnd::Invalid { index, error } => {
-                    let failure = invalid_index(&context(pending), &index, error.as_ref(), step.range.start);
-                    return Err(self.stopped(pending, steps, progress, failure).await);
+                    let failure = alone::invalid_index(&context(pending), &index, error.as_ref(), step.range.start);
+                    return Err(self.stopped(run, failure).await);
                 }
                 AloneEnd::Unknown(error) => {
                     let failure = context(pending).statement_failure(&error, step.range.start);
-                    let mut failure = self.partially_committed(pending, &progress.id, failure).await;
-                    failure.next = resolve_or_retry(pending.name, at + 1);
+                    return Err(self.may_have_committed(run, failure).await);
+                }
+            }
+        }
+    }
+
+    /// Notes a step that is done, and whether the migration lock is still held.
+    async fn note(&self, run: &mut Run<'_>) -> Result<bool, Failure> {
+        let mut retry = Retry::new(self.lock_retry_for);
+        loop {
+            let mark = self.mark(run.marked(run.done, run.at, run.known()));
+            let mut sql = vec![self.ledger.remark(&run.id, &mark, run.done)];
+            sql.extend(self.ledger.confirm_marked(&run.id, &mark));
+            sql.push(message::row(self.ledger, &run.id));
+            match self.session.ours_beside_script(&sql.join("; ")).await {
+                Ok(rows) => return Ok(rows.last().and_then(|row| row.get(1)) == Some("t")),
+                Err(error) if error::is_contention(&error) && retry.again(run.pending.name, &error).await => {}
+                Err(error) => {
+                    let mut failure = self.not_written(run.pending, &error);
+                    let left = Left::of(run);
+                    failure.state = format!("{}; the last of them is not noted in its row", left.sentence());
+                    failure.exit = match failure.connection_lost {
+                        true => failure.exit,
+                        false => Exit::PartiallyCommitted,
+                    };
                     return Err(failure);
                 }
             }
         }
     }
 
-    /// Writes the row, or its new mark, before something is sent that cannot share a transaction with it.
-    async fn announce(&self, pending: &Pending<'_>, progress: &mut Progress, mark: Marked) -> Result<(), Failure> {
-        let mark = self.mark(mark);
-        let sql = if progress.written {
-            self.ledger.remark(&progress.id, &mark, progress.done)
-        } else {
-            self.ledger.begin(&progress.id, pending.name, &pending.checksum, &mark)
+    /// Takes the migration lock again that a step has released. Other runs of this program leave the row alone as long as this backend lives.
+    async fn take_lock_again(&self, run: &mut Run<'_>) -> Result<(), Failure> {
+        tracing::warn!(
+            migration = run.pending.name,
+            "released the migration lock between two steps: it is taken again"
+        );
+        let taken = self.stop.unless(lock::take(self.session, self.lock_wait, false)).await;
+        let failure = match taken {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => lock::not_taken(error),
+            Err(failure) => failure,
         };
-        self.write(&sql, pending).await?;
-        progress.written = true;
+        if failure.connection_lost {
+            return Err(failure);
+        }
+        Err(self.stopped(run, failure.of(run.pending.name)).await)
+    }
+
+    /// Leaves the lock to the sessions that wait for it and stand in the way. Where nothing is committed yet, what they do with it decides what is
+    /// pending; else the row keeps them off.
+    async fn give_way(&self, run: &mut Run<'_>) -> Result<Option<End>, Failure> {
+        if run.done == 0 {
+            let sql = self
+                .ledger
+                .roll_back(&run.id, "gave way to another session that waits for the migration lock");
+            self.write(&sql, run.pending).await?;
+            return Ok(Some(End::GiveWay));
+        }
+        self.write_mark(run).await?;
+        match self.stop.unless(lock::give_way(self.session, self.lock_wait)).await {
+            Ok(given) => given.map_err(|error| no_verdict(run.pending, &error))?,
+            Err(failure) => return Err(self.stopped(run, failure).await),
+        }
+        self.take_lock_again(run).await?;
+        Ok(None)
+    }
+
+    /// Writes the row, or its new mark, before something is sent that cannot share a transaction with it.
+    async fn announce(&self, run: &mut Run<'_>, mark: Marked) -> Result<(), Failure> {
+        let mark = self.mark(mark);
+        let sql = if run.written {
+            self.ledger.remark(&run.id, &mark, run.done)
+        } else {
+            self.ledger
+                .begin(&run.id, run.pending.name, &run.pending.checksum, &mark)
+        };
+        let sql = match self.ledger.confirm_marked(&run.id, &mark) {
+            Some(confirm) => format!("{sql}; {confirm}"),
+            None => sql,
+        };
+        let mut retry = Retry::new(self.lock_retry_for);
+        loop {
+            match self.write(&sql, run.pending).await {
+                Ok(()) => break,
+                // Others have locked the migrations table.
+                Err(failure) if failure.sqlstate.as_deref() == Some("55P03") => {
+                    let error = ServerError {
+                        sqlstate: failure.sqlstate.clone(),
+                        ..strange(&failure.what)
+                    };
+                    if !self.stop.unless(retry.again(run.pending.name, &error)).await? {
+                        return Err(Failure {
+                            exit: Exit::TableLock,
+                            ..failure
+                        });
+                    }
+                }
+                Err(mut failure) => {
+                    if run.done > 0 && !failure.connection_lost {
+                        failure.state = Left::of(run).sentence();
+                        failure.exit = Exit::PartiallyCommitted;
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        run.written = true;
         Ok(())
     }
 
     /// Writes what is done so far.
-    async fn write_mark(&self, pending: &Pending<'_>, steps: &[Step], progress: &mut Progress) -> Result<(), Failure> {
-        let done = progress.done;
-        let mark = Marked::Steps {
-            done,
-            prefix: prefix(pending.script, steps, done),
+    async fn write_mark(&self, run: &mut Run<'_>) -> Result<(), Failure> {
+        let mark = run.marked(run.done, run.at, run.known());
+        self.announce(run, mark).await
+    }
+
+    /// Makes the session like the one that an earlier run lost; the failure if that cannot be.
+    async fn cannot_be_restored(&self, run: &mut Run<'_>, wanted: &SessionMark) -> Result<Option<Failure>, Failure> {
+        let pending = run.pending;
+        let skipped = &run.statements[..run.statements.partition_point(|s| s.range.start < run.at)];
+        let restored = match wanted {
+            SessionMark::Known(state) => {
+                session_state::restore(self.session, self.login, state, (pending.script, skipped)).await
+            }
+            // Marks of earlier builds: what the plan has let pass is made of statements that only set something.
+            SessionMark::Absent | SessionMark::Unread => {
+                session_state::run_settings(self.session, (pending.script, skipped)).await
+            }
         };
-        self.announce(pending, progress, mark).await
-    }
-
-    /// Leaves the row as a later run can go on from: rolled back where nothing is committed, else unfinished behind its last committed step.
-    async fn take_back(&self, pending: &Pending<'_>, steps: &[Step], progress: &mut Progress) -> Result<(), Failure> {
-        if progress.done == 0 {
-            let sql = self.ledger.roll_back(
-                &progress.id,
-                "gave way to another session that waits for the migration lock",
-            );
-            return self.write(&sql, pending).await;
-        }
-        self.write_mark(pending, steps, progress).await
-    }
-
-    /// Ends a script at a step that left nothing of itself behind.
-    async fn stopped(
-        &self,
-        pending: &Pending<'_>,
-        steps: &[Step],
-        progress: &mut Progress,
-        mut failure: Failure,
-    ) -> Failure {
-        let done = progress.done;
-        if let Some(reason) = self.cancelled_by(failure.sqlstate.as_deref()) {
-            failure = stop::interrupted(reason, "").of(pending.name);
-        }
-        let stopped = failure.exit == Exit::Interrupted;
-        let kept = if done == 0 {
-            failure = rolled_back(failure);
-            self.session
-                .rows(&self.ledger.roll_back(&progress.id, &logs(&failure)))
-                .await
-                .map(drop)
-        } else {
-            let line = pending.script[..steps[done - 1].range.end].matches('\n').count() + 1;
-            failure.exit = if stopped {
-                Exit::InterruptedPartially
-            } else {
-                Exit::PartiallyCommitted
-            };
-            failure.state = format!(
-                "statement by statement: {done} of {} steps are committed (to line {line}), the next one left nothing behind",
-                steps.len()
-            );
-            failure.next = if stopped {
-                failure.next
-            } else {
-                format!(
-                    "mend the text behind line {line} and deploy again: it goes on there as long as the text before is unchanged; or {}",
-                    resolve_by_hand(pending.name)
-                )
-            };
-            let mark = self.mark(Marked::Steps {
-                done,
-                prefix: prefix(pending.script, steps, done),
-            });
-            let sql = format!(
-                "{}; {}",
-                self.ledger.remark(&progress.id, &mark, done),
-                self.ledger.explain(&progress.id, &logs(&failure))
-            );
-            self.session.rows(&sql).await.map(drop)
+        let why = match restored {
+            Ok(()) => {
+                run.session = session_state::read(self.session, self.login, &run.custom).await.ok();
+                return Ok(None);
+            }
+            Err(NotRestored::Server(error)) if error.closed => return Err(no_verdict(pending, &error)),
+            Err(NotRestored::Server(error)) => format!("the server refuses it: {}", error.message),
+            Err(NotRestored::Because(why)) => why,
         };
-        if let Err(error) = kept {
-            tracing::warn!(
-                migration = pending.name,
-                "the failure could not be recorded in the ledger: {}",
-                error.message
-            );
+        let failure = Failure::new(
+            Exit::PartiallyCommitted,
+            format!("an interrupted run cannot be gone on with, because its session cannot be made again: {why}"),
+            crate::failure::resolve_by_hand(pending.name),
+        )
+        .prisma(Some("P3009"))
+        .of(pending.name)
+        .state(Left::of(run).sentence());
+        let _ = self.begin_again(&run.id, true).await;
+        Ok(Some(failure))
+    }
+
+    /// The connection was lost while the row was written that announces what is sent after it; the failure itself where it was not lost.
+    fn unsent(&self, run: &Run<'_>, failure: Failure) -> Result<End, Failure> {
+        if !failure.connection_lost {
+            return Err(failure);
         }
-        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
-        failure
+        Ok(End::Lost {
+            id: run.id.clone(),
+            error: ServerError::closed(failure.what),
+            sent: false,
+            told_by_its_row: true,
+        })
     }
 }
 
-/// The connection was lost while the row was written that announces what is sent after it; the failure itself where it was not lost.
-fn unsent(id: &str, failure: Failure) -> Result<End, Failure> {
-    if !failure.connection_lost {
-        return Err(failure);
-    }
-    Ok(End::Lost {
-        id: id.to_owned(),
-        error: ServerError::closed(failure.what),
-        sent: false,
-    })
-}
-
-enum StepEnd {
-    Done { lock_held: bool },
-    Lost(End),
-    GiveWay(End),
-}
-
-fn invalid_index(context: &Context<'_>, index: &str, error: Option<&ServerError>, start: usize) -> Failure {
-    let mut failure = Failure::new(
-        Exit::RolledBack,
-        match error {
-            Some(error) => error.message.clone(),
-            None => format!("the index {index} was there before, INVALID, and IF NOT EXISTS did not build it"),
-        },
-        format!("drop it with `DROP INDEX CONCURRENTLY {index}` and deploy again"),
-    )
-    .prisma(Some("P3018"))
-    .of(context.migration);
-    failure.details.push(format!(
-        "the INVALID index {index} is not of this run and was left as it is"
-    ));
-    failure.place = Some(crate::excerpt::place(
-        context.migration,
-        context.script,
-        context.script[..start].chars().count(),
-    ));
-    failure
+/// Whether a step is one statement, which may run by itself.
+fn is_single(run: &Run<'_>, step: &Step) -> bool {
+    let within =
+        |statement: &&Statement| step.range.start <= statement.range.start && statement.range.end <= step.range.end;
+    run.statements.iter().filter(within).count() == 1
 }

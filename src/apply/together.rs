@@ -8,7 +8,8 @@ use super::error;
 use super::message::{self, Message};
 use super::record::{no_verdict, rolled_back};
 use super::retry::Retry;
-use super::{Applier, End, How, RowSeen, context};
+use super::verdict::Row;
+use super::{Applier, End, Fitness, How, context};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
 use crate::exit::Exit;
@@ -67,7 +68,9 @@ fn obstacle_of(pending: &Pending<'_>) -> Option<String> {
 pub fn obstacle(script: &str, statements: &[Statement]) -> Option<String> {
     let (statement, why) = statements.iter().find_map(|statement| {
         let why = match &statement.kind {
-            Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback => "controls the transaction itself",
+            Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Prepare => {
+                "controls the transaction itself"
+            }
             Kind::SetTransaction => "must come first in its transaction",
             Kind::Alone(_) => "cannot run in a transaction",
             Kind::CopyFromStdin => "reads data that does not travel in a script",
@@ -82,7 +85,7 @@ pub fn obstacle(script: &str, statements: &[Statement]) -> Option<String> {
 
 /// Why a try ended.
 enum Ended {
-    Applied { lock_held: bool },
+    Applied(Fitness),
     Lost(ServerError),
     Contention(ServerError, usize),
 }
@@ -101,15 +104,11 @@ impl Applier<'_> {
             self.watch.end();
             self.session.set_subject(None);
             let end = match ended? {
-                Ended::Applied { lock_held } => End::Applied {
+                Ended::Applied(session) => End::Applied {
                     how: How::Together,
-                    lock_held,
+                    session,
                 },
-                Ended::Lost(error) => End::Lost {
-                    id: ids.last().cloned().unwrap_or_default(),
-                    error,
-                    sent: true,
-                },
+                Ended::Lost(error) => super::lost(ids.last().cloned().unwrap_or_default(), error),
                 Ended::Contention(error, at) => {
                     if !self.again(&mut retry, &pending[at], &error).await? {
                         return Err(self.still_locked(&pending[at], &error).state(NOTHING));
@@ -144,7 +143,7 @@ impl Applier<'_> {
             let mut message = self.one_of_them(migration, id, at == 0);
             let script = self.session.script(std::mem::take(&mut message.text));
             let Some(sent) = self.stop.ended(self.session, script).await else {
-                return Err(self.not_in_time());
+                return Err(self.not_in_time(true));
             };
             durations.push(started.elapsed());
             let Some(error) = &sent.error else { continue };
@@ -170,39 +169,37 @@ impl Applier<'_> {
 
     /// A migration's message: its row, the script, the row's end, and the session as it began for the next one.
     fn one_of_them(&self, migration: &Pending<'_>, id: &str, first: bool) -> Message {
-        let mark = self.mark(Marked::Partial);
+        let mark = self.mark(Marked::Partial(None));
         let begin = self.ledger.begin(id, migration.name, &migration.checksum, &mark);
         let head = match first {
             true => vec!["BEGIN".to_owned(), self.opening(migration), lock::guard(), begin],
             // A transaction does not change its backend.
             false => vec![message::opening(migration.name, &begin)],
         };
-        let mut tail = self.before_close();
+        let mut tail = message::before_close(self.session);
         tail.push(self.ledger.close(id, &migration.checksum));
         tail.extend(message::fresh(&self.session.kept_settings()));
-        Message::new(migration.script, 0, &head, &tail)
+        Message::new(migration.script, 0, head, tail)
     }
 
     /// The end: a deferred constraint may still refuse everything.
     async fn commit(&self, pending: &[Pending<'_>], ids: &[String]) -> Result<Ended, Failure> {
         let (Some(last), Some(id)) = (pending.last(), ids.last()) else {
-            return Ok(Ended::Applied { lock_held: true });
+            return Ok(Ended::Applied(Fitness::Ready));
         };
         let sql = format!("{}; {}; COMMIT", self.ledger.assert_closed(ids), lock::keep());
         let verdict = self.verdict_behind_rollback(id);
-        let both = async { tokio::join!(self.session.script(sql), self.session.rows(&verdict)) };
-        let Some((sent, rows)) = self.stop.ended(self.session, both).await else {
-            return Err(self.not_in_time());
+        let both = async { tokio::join!(self.session.script(sql), self.ask(&verdict)) };
+        let Some((sent, seen)) = self.stop.ended(self.session, both).await else {
+            return Err(self.not_in_time(true));
         };
-        let verdict = match rows.and_then(|rows| self.read_verdict(&rows)) {
-            Ok(verdict) => verdict,
+        let seen = match seen {
+            Ok(seen) => seen,
             Err(error) if error.closed => return Ok(Ended::Lost(error)),
             Err(error) => return Err(no_verdict(last, &error)),
         };
-        match (verdict.row, sent.error) {
-            (RowSeen::Finished, _) => Ok(Ended::Applied {
-                lock_held: verdict.lock_held,
-            }),
+        match (seen.row, sent.error) {
+            (Row::Finished, None) => Ok(Ended::Applied(seen.session)),
             (_, Some(error)) if error::is_contention(&error) => Ok(Ended::Contention(error, pending.len() - 1)),
             (_, Some(error)) => {
                 if let Some(reason) = self.cancelled_by(error.sqlstate.as_deref()) {
@@ -229,7 +226,7 @@ impl Applier<'_> {
 
     /// Leaves the transaction and brings the session back to how it began. Where that fails, so will what comes next.
     async fn leave(&self, id: &str) {
-        if let Err(error) = self.session.rows(&self.verdict_behind_rollback(id)).await {
+        if let Err(error) = self.session.raw(&self.verdict_behind_rollback(id)).await {
             tracing::debug!("the transaction could not be left: {}", error.message);
         }
     }

@@ -3,8 +3,12 @@
 //! It is taken by asking again and again, never by a statement that waits: a waiting statement holds a snapshot, and the holder's CREATE INDEX
 //! CONCURRENTLY, which waits for old snapshots, would deadlock with it.
 
+use super::open::unusable;
 use super::server_error::ServerError;
 use super::session::Session;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::Backend;
 use crate::sql::assertion::raise;
 use crate::sql::{password, quote};
 use std::fmt;
@@ -98,6 +102,89 @@ async fn terminate(session: &Session, orphan: &LockSession) -> Result<(), LockEr
     }
 }
 
+/// What a run says that did not get the lock.
+pub fn not_taken(error: LockError) -> Failure {
+    match error {
+        LockError::Busy(holder) => Failure::new(
+            Exit::MigrationLock,
+            match holder {
+                Some(holder) => format!("the migration lock is held by {holder}"),
+                None => "the migration lock was not free".to_owned(),
+            },
+            "deploy again when that run has ended, or wait for it with a longer --lock-wait",
+        )
+        .prisma(Some("P1002")),
+        LockError::Server(error) => unusable("the migration lock could not be taken", &error),
+    }
+}
+
+/// Waits until a backend is gone, looking for `wait` long; zero: looks once. With `terminate` it is ended.
+///
+/// # Errors
+/// The server's; within: it lives on.
+pub async fn until_gone(
+    session: &Session,
+    backend: &Backend,
+    wait: Duration,
+    terminate: bool,
+) -> Result<Result<(), Backend>, ServerError> {
+    let Backend { pid, started } = backend;
+    // Who may not see when another user's backend began sees none; then only its number and its database speak.
+    let is_it = format!(
+        "FROM pg_catalog.pg_stat_get_activity({pid}) AS a \
+         WHERE (a.backend_start IS NULL OR {} OPERATOR(pg_catalog.=) {started}) \
+         AND a.datid OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())",
+        microseconds("a.backend_start")
+    );
+    let mut until = Instant::now() + wait;
+    let mut said = false;
+    let mut ended = false;
+    while !session
+        .rows(&format!("{AS_LOGIN_USER} SELECT a.pid {is_it}"))
+        .await?
+        .is_empty()
+    {
+        if terminate && !ended {
+            ended = true;
+            tracing::warn!("backend {pid} of an earlier run still lives: it is ended (--terminate-orphan)");
+            session
+                .rows(&format!(
+                    "{AS_LOGIN_USER} SELECT pg_catalog.pg_terminate_backend(a.pid) {is_it}"
+                ))
+                .await?;
+            until = until.max(Instant::now() + ENDING);
+        }
+        if Instant::now() >= until {
+            return Ok(Err(backend.clone()));
+        }
+        if !said {
+            said = true;
+            tracing::info!("backend {pid} of an earlier session still lives and may commit: waiting for its end");
+        }
+        tokio::time::sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+    }
+    Ok(Ok(()))
+}
+
+/// SQL: a time as microseconds since 1970.
+pub fn microseconds(time: &str) -> String {
+    format!("(EXTRACT(epoch FROM {time}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")
+}
+
+/// Lets the sessions have the lock that wait for it, until none waits any more. It is to be taken again afterwards.
+///
+/// # Errors
+/// The server's.
+pub async fn give_way(session: &Session, wait: Duration) -> Result<(), ServerError> {
+    release(session).await?;
+    tracing::info!("the migration lock is given to those who wait for it, and taken again after them");
+    let until = Instant::now() + wait.max(Duration::from_secs(60));
+    while !waiters(session).await?.is_empty() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
 /// Releases the lock if it is held, so that the next run need not wait until the server has noticed that this one is gone.
 ///
 /// # Errors
@@ -105,7 +192,7 @@ async fn terminate(session: &Session, orphan: &LockSession) -> Result<(), LockEr
 pub async fn release(session: &Session) -> Result<(), ServerError> {
     // It is held as often as it was taken; what scripts took and left goes with it.
     session
-        .rows("SELECT pg_catalog.pg_advisory_unlock_all()")
+        .raw("SELECT pg_catalog.pg_advisory_unlock_all()")
         .await
         .map(drop)
 }

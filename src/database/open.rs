@@ -4,16 +4,17 @@ use super::advice::take_role;
 use super::connect::{Startup, connect_with_retry};
 use super::create::create_database;
 use super::error::ConnectError;
-use super::lock::APPLICATION;
+use super::lock::{self, APPLICATION};
 use super::pooler;
 use super::server_error::ServerError;
-use super::session::{RUN_ID_SETTING, Session};
+use super::session::{Began, RUN_ID_SETTING, Session};
 use super::target::Target;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{self, History, Ledger};
+use crate::history::{self, Backend, History, Ledger};
 use crate::printable::printable_name;
 use crate::sql::quote;
+use crate::sql::script::Strings;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,10 +70,28 @@ pub struct Server {
     pub ledger_schema: Option<String>,
     /// The session's backend.
     #[serde(skip)]
-    pub pid: u32,
+    pub backend: Backend,
+    /// As whom the session began.
+    #[serde(skip)]
+    pub login: Login,
+    /// How the server reads strings.
+    #[serde(skip)]
+    pub strings: Strings,
+    /// Whether triggers, rules or row security stand between a statement and the migrations table.
+    #[serde(skip)]
+    pub ledger_is_watched: bool,
     /// Whether it takes writes: neither a standby nor read-only by default.
     #[serde(skip)]
     pub writable: bool,
+}
+
+/// As whom a session began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// The user that logged in.
+    pub user: String,
+    /// The role that the run works as; none for the user's own.
+    pub role: Option<String>,
 }
 
 impl Server {
@@ -81,7 +100,7 @@ impl Server {
         self.ledger_schema
             .as_deref()
             .or(self.schema.as_deref())
-            .map(Ledger::in_schema)
+            .map(|schema| Ledger::in_schema(schema).watched(self.ledger_is_watched))
     }
 }
 
@@ -105,11 +124,12 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         .map_err(unreachable)?;
     let tls = terms.target.tls.describe(connected.handshake.as_ref());
     tracing::info!("connected to {}: {tls}", terms.target.describe());
-    let session = Session::new(connected);
+    let mut session = Session::new(connected);
     if terms.allow_pooler {
         pooler::prove(&session, terms.target, &startup(terms)).await?;
     }
     let ledger = Ledger::select(history::TABLE);
+    let facts = facts();
     // A backend that does not have our run's id may be the application's, lent by a pooler: nothing is set there.
     let ours = format!(
         "pg_catalog.current_setting('{RUN_ID_SETTING}', true) OPERATOR(pg_catalog.=) {}",
@@ -121,11 +141,11 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         session.keep_settings(&OPTIONAL, &ours),
         async {
             match terms.ledger {
-                true => session.rows(&ledger).await.map(Some),
+                true => session.send(&ledger).await.map(Some),
                 false => Ok(None),
             }
         },
-        session.rows(FACTS)
+        session.send(&facts)
     );
     made.map_err(|error| unsettable(terms, &error))?;
     log_settings(&session).await;
@@ -148,9 +168,26 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         user: column(6).unwrap_or_default(),
         schema: column(4),
         ledger_schema: column(5),
-        pid: column(7).and_then(|pid| pid.parse().ok()).unwrap_or(0),
+        backend: Backend {
+            pid: column(7).and_then(|pid| pid.parse().ok()).unwrap_or(0),
+            started: column(11).and_then(|started| started.parse().ok()).unwrap_or(0),
+        },
+        login: Login {
+            user: column(8).unwrap_or_default(),
+            role: terms.role.map(str::to_owned),
+        },
+        strings: match column(12).as_deref() {
+            Some("off") => Strings::Escapes,
+            _ => Strings::Standard,
+        },
+        ledger_is_watched: column(13).as_deref() == Some("t"),
         writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
     };
+    session.began(Began {
+        writable: server.writable,
+        synchronous_commit: column(9).unwrap_or_default(),
+        search_path: column(10).unwrap_or_default(),
+    });
     if terms.role.is_some() {
         tracing::info!(
             "works as the role {}, logged in as {}",
@@ -225,10 +262,11 @@ async fn log_settings(session: &Session) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    let sql = "SELECT name, setting, unit, source FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', \
+    let sql = "SELECT name, setting, unit, source FROM pg_catalog.pg_settings \
+         WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['statement_timeout', 'lock_timeout', \
          'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout', 'deadlock_timeout', 'search_path', 'role', \
-         'client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout', 'synchronous_commit') ORDER BY name";
-    match session.rows(sql).await {
+         'client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout', 'synchronous_commit']::pg_catalog.text[]) ORDER BY name";
+    match session.send(sql).await {
         Ok(rows) => {
             for row in rows {
                 let column = |at: usize| row.get(at).unwrap_or_default();
@@ -247,11 +285,21 @@ const OPTIONAL: [(&str, &str); 3] = [
     ("transaction_timeout", "0"),
 ];
 
-const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_id', true), pg_catalog.pg_is_in_recovery(), \
+fn facts() -> String {
+    format!(
+        "SELECT pg_catalog.current_setting('prisma_migrate_task.run_id', true), pg_catalog.pg_is_in_recovery(), \
      pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
      (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user, \
-     pg_catalog.pg_backend_pid(), session_user";
+     pg_catalog.pg_backend_pid(), session_user, pg_catalog.current_setting('synchronous_commit'), \
+     pg_catalog.current_setting('search_path'), \
+     (SELECT {started} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a), \
+     pg_catalog.current_setting('standard_conforming_strings'), \
+     (SELECT c.relhastriggers OR c.relhasrules OR c.relrowsecurity FROM pg_catalog.pg_class c \
+     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations'))",
+        started = lock::microseconds("a.backend_start")
+    )
+}
 
 fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
     History {

@@ -14,6 +14,7 @@ use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
 use crate::prepare;
 use crate::settings::Settings;
+use crate::sql::script::Strings;
 use std::sync::Arc;
 
 /// What is planned by the ledger as it was when the session was opened. Under the lock it still holds where the ledger is the same: to plan is to read
@@ -25,9 +26,14 @@ pub(super) struct Early<'a> {
 
 impl<'a> Early<'a> {
     /// Plans by this ledger; none is an empty one.
-    pub(super) fn new(artifact: &'a Artifact, history: Option<&Arc<History>>, settings: &Settings) -> Early<'a> {
+    pub(super) fn new(
+        artifact: &'a Artifact,
+        history: Option<&Arc<History>>,
+        strings: Strings,
+        settings: &Settings,
+    ) -> Early<'a> {
         let history = history.cloned().unwrap_or_default();
-        let plan = plan::plan(&artifact.migrations, &history, &settings.policy);
+        let plan = plan::plan(&artifact.migrations, &history, &settings.policy, strings);
         Early { history, plan }
     }
 
@@ -35,19 +41,22 @@ impl<'a> Early<'a> {
     pub(super) fn plan_by(
         early: Option<Early<'a>>,
         artifact: &'a Artifact,
-        history: &History,
+        (history, strings): (&History, Strings),
         settings: &Settings,
     ) -> Result<Plan<'a>, Failure> {
         match early {
             Some(early) if *early.history == *history => early.plan,
-            _ => plan::plan(&artifact.migrations, history, &settings.policy),
+            _ => plan::plan(&artifact.migrations, history, &settings.policy, strings),
         }
     }
 
     /// What is wrong with a pending script, or with what was asked for, stays wrong under the lock: no database, schema or table is made for its sake.
     pub(super) fn check(&self, settings: &Settings) -> Result<(), Failure> {
         match &self.plan {
-            Err(failure) if failure.exit == Exit::Artifact || failure.prisma_code.as_deref() == Some("P3017") => {
+            Err(failure)
+                if failure.exit == Exit::Artifact
+                    || matches!(failure.prisma_code.as_deref(), Some("P3017" | "P3018")) =>
+            {
                 Err(failure.clone())
             }
             Ok(plan) if settings.all_or_nothing => together::check(&plan.pending),

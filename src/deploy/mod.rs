@@ -2,10 +2,11 @@
 
 mod beforehand;
 mod pending;
+mod state;
 mod turn;
 
 use crate::artifact::{self, Artifact, Source};
-use crate::database::lock::{self, LockError};
+use crate::database::lock;
 use crate::database::open::{self, Opened, Server, Terms};
 use crate::database::session::Session;
 use crate::drift;
@@ -17,6 +18,7 @@ use crate::migration::Migration;
 use crate::outcome::{ArtifactRead, Outcome};
 use crate::seed;
 use crate::settings::Settings;
+use crate::sql::script::Strings;
 use crate::stop::Stop;
 use crate::traces;
 use beforehand::Early;
@@ -32,6 +34,12 @@ use turn::{Turn, Turns};
 /// # Errors
 /// The first failure; what was applied before it is in the outcome.
 pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> Result<Exit, Failure> {
+    let mut losses = Losses::default();
+    let ended = turns(settings, stop, outcome, &mut losses).await;
+    ended.map_err(|failure| state::of_the_database(failure, outcome, &losses))
+}
+
+async fn turns(settings: &Settings, stop: &Stop, outcome: &mut Outcome, losses: &mut Losses) -> Result<Exit, Failure> {
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
     let source = settings.source()?;
@@ -47,7 +55,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
     let seed = seed::of(settings.seed.as_deref(), &artifact)?;
     let mut opened = match opened {
         Err(failure) if open::is_missing(&failure) => {
-            Early::new(&artifact, None, settings).check(settings)?;
+            Early::new(&artifact, None, Strings::Standard, settings).check(settings)?;
             stop.unless(open::create_and_open(&terms)).await??
         }
         opened => opened?,
@@ -59,7 +67,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         seed: seed.as_ref(),
         forewarned: false,
         early: None,
-        losses: Losses::default(),
+        losses,
         seed_sent: None,
     };
     loop {
@@ -76,6 +84,11 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
                 return Ok(Exit::Success);
             }
             Ok(Turn::Lost(attempt)) => turns.losses.of(attempt),
+            Ok(Turn::Renew) => {
+                lock::release_and_close(opened.session).await;
+                opened = reopen(&terms, stop).await?;
+                continue;
+            }
             Err(failure) if failure.connection_lost && stop.reason().is_none() => turns.losses.count(failure),
             ended => {
                 if ended.is_ok() {
@@ -192,18 +205,7 @@ pub async fn with_traces(session: &Session, migrations: &[Migration], mut failur
 /// It was not free in time.
 pub async fn take_lock(session: &Session, settings: &Settings) -> Result<(), Failure> {
     let taken = lock::take(session, settings.lock_wait, settings.terminate_orphan).await;
-    taken.map_err(|error| match error {
-        LockError::Busy(holder) => Failure::new(
-            Exit::MigrationLock,
-            match holder {
-                Some(holder) => format!("the migration lock is held by {holder}"),
-                None => "the migration lock was not free".to_owned(),
-            },
-            "deploy again when that run has ended, or wait for it with a longer --lock-wait",
-        )
-        .prisma(Some("P1002")),
-        LockError::Server(error) => open::unusable("the migration lock could not be taken", &error),
-    })
+    taken.map_err(lock::not_taken)
 }
 
 fn warn(warnings: Vec<String>, outcome: &mut Outcome) {

@@ -3,10 +3,9 @@
 use super::turn::Turn;
 use super::warn;
 use crate::apply::together::{self, Together};
-use crate::apply::{Applier, End, How};
+use crate::apply::{Applier, End, Fitness, How};
 use crate::database::lock;
 use crate::database::open::{self, Opened};
-use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,7 +17,7 @@ use crate::settings::Settings;
 use crate::stop::{self, Stop};
 use crate::traces;
 use crate::watch::Watch;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Applies what is planned.
 pub(super) async fn apply(
@@ -36,18 +35,20 @@ pub(super) async fn apply(
     let session = &opened.session;
     let run_id = outcome.run_id.clone();
     let terms = settings.terms(&run_id);
-    let watch = Watch::new(&terms, opened.server.pid, settings.progress_every);
+    let watch = Watch::new(&terms, opened.server.backend.pid, settings.progress_every);
     let applier = Applier {
         session,
         ledger,
-        pid: opened.server.pid,
+        backend: opened.server.backend.clone(),
+        login: &opened.server.login,
         run_id: &run_id,
+        lock_wait: settings.lock_wait,
         lock_retry_for: settings.lock_retry_for,
         stop,
         watch: &watch,
     };
     if settings.all_or_nothing {
-        return apply_together(&applier, &plan.pending, outcome).await;
+        return apply_together(&applier, &plan.pending, opened, outcome).await;
     }
     let count = plan.pending.len();
     for (at, pending) in plan.pending.into_iter().enumerate() {
@@ -64,19 +65,28 @@ pub(super) async fn apply(
             Ok(end) => end,
         };
         match end {
-            End::Applied { how, lock_held } => {
+            End::Applied { how, session: fitness } => {
                 let duration_ms = millis(started.elapsed());
                 tracing::info!(migration = pending.name, duration_ms, "applied");
                 is_in(outcome, pending.name, how, duration_ms);
-                if !lock_held {
-                    tracing::warn!(
-                        migration = pending.name,
-                        "released the migration lock: it is taken again"
-                    );
-                    return Ok(Turn::Again);
+                match fitness {
+                    Fitness::Ready => {}
+                    Fitness::WithoutLock => {
+                        tracing::warn!(
+                            migration = pending.name,
+                            "released the migration lock: it is taken again"
+                        );
+                        return Ok(Turn::Again);
+                    }
+                    Fitness::Unclean => return Ok(Turn::Renew),
                 }
             }
-            End::Lost { id, error, sent } => {
+            End::Lost {
+                id,
+                error,
+                sent,
+                told_by_its_row,
+            } => {
                 let how = pending.shape.into();
                 return Ok(Turn::Lost(Attempt {
                     migrations: vec![pending.name.to_owned()],
@@ -85,10 +95,13 @@ pub(super) async fn apply(
                     started,
                     error,
                     sent,
+                    backend: opened.server.backend.clone(),
+                    told_by_its_row,
                 }));
             }
             End::GiveWay => {
-                stop.unless(give_way(session, settings.lock_wait)).await??;
+                let given = stop.unless(lock::give_way(session, settings.lock_wait)).await?;
+                given.map_err(|error| open::unusable("the migration lock could not be given away", &error))?;
                 return Ok(Turn::Again);
             }
         }
@@ -100,6 +113,7 @@ pub(super) async fn apply(
 async fn apply_together(
     applier: &Applier<'_>,
     pending: &[Pending<'_>],
+    opened: &Opened,
     outcome: &mut Outcome,
 ) -> Result<Turn, Failure> {
     together::check(pending)?;
@@ -109,21 +123,32 @@ async fn apply_together(
     let started = Instant::now();
     let Together { end, durations } = applier.apply_together(pending).await?;
     match end {
-        End::Applied { how, lock_held } => {
+        End::Applied { how, session } => {
             tracing::info!("all {} are applied", pending.len());
             for (migration, duration) in pending.iter().zip(durations) {
                 is_in(outcome, migration.name, how, millis(duration));
             }
-            // Where a script gave the lock away, there may be more to do by now.
-            Ok(if lock_held { Turn::Done } else { Turn::Again })
+            Ok(match session {
+                Fitness::Ready => Turn::Done,
+                // Where a script gave the lock away, there may be more to do by now.
+                Fitness::WithoutLock => Turn::Again,
+                Fitness::Unclean => Turn::Renew,
+            })
         }
-        End::Lost { id, error, sent } => Ok(Turn::Lost(Attempt {
+        End::Lost {
+            id,
+            error,
+            sent,
+            told_by_its_row,
+        } => Ok(Turn::Lost(Attempt {
             migrations: pending.iter().map(|pending| pending.name.to_owned()).collect(),
             id,
             how: How::Together,
             started,
             error,
             sent,
+            backend: opened.server.backend.clone(),
+            told_by_its_row,
         })),
         End::GiveWay => Ok(Turn::Again),
     }
@@ -136,18 +161,6 @@ fn is_in(outcome: &mut Outcome, migration: &str, how: How, duration_ms: u64) {
         how,
         duration_ms,
     });
-}
-
-/// Lets the sessions have the lock that wait for it and stand in the way, until none waits any more.
-async fn give_way(session: &Session, wait: Duration) -> Result<(), Failure> {
-    let lost = |error: ServerError| open::unusable("the migration lock could not be given away", &error);
-    lock::release(session).await.map_err(lost)?;
-    tracing::info!("the migration lock is given to those who wait for it, and taken again after them");
-    let until = Instant::now() + wait.max(Duration::from_secs(60));
-    while !lock::waiters(session).await.map_err(lost)?.is_empty() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }
 
 /// Adds to a failure over something that exists already what of the migration's creations exists, and the way out where all of it does: that is for a

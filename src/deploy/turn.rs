@@ -5,15 +5,16 @@ use super::beforehand::{Early, check_drift, examine};
 use super::pending::apply;
 use super::{take_lock, warn, with_traces, writable};
 use crate::artifact::Artifact;
+use crate::database::lock;
 use crate::database::open::{self, Opened};
 use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{History, Ledger, State};
+use crate::history::{Backend, History, Ledger, State};
 use crate::losses::{Attempt, Losses};
 use crate::outcome::{Applied, Outcome, millis};
 use crate::prepare;
-use crate::recover::{self, RecoverError};
+use crate::recover::{self, RecoverError, Recovery};
 use crate::seed;
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
@@ -29,6 +30,8 @@ pub(super) enum Turn {
     Again,
     /// The session is gone.
     Lost(Attempt),
+    /// The session cannot be used any more: open another.
+    Renew,
 }
 
 /// What the turns of one deploy share.
@@ -41,7 +44,7 @@ pub(super) struct Turns<'a> {
     pub(super) forewarned: bool,
     /// What was planned then; for the first turn.
     pub(super) early: Option<Early<'a>>,
-    pub(super) losses: Losses,
+    pub(super) losses: &'a mut Losses,
     /// When this run sent the seed.
     pub(super) seed_sent: Option<Instant>,
 }
@@ -50,7 +53,7 @@ impl<'a> Turns<'a> {
     /// What needs no lock and writes nothing: what is wrong with the artifact, with the schema, with the pending migrations; or that none is pending.
     pub(super) async fn beforehand(&mut self, opened: &Opened, outcome: &mut Outcome) -> Result<Turn, Failure> {
         let artifact: &'a Artifact = self.artifact;
-        let early = Early::new(artifact, opened.history.as_ref(), self.settings);
+        let early = Early::new(artifact, opened.history.as_ref(), opened.server.strings, self.settings);
         early.check(self.settings)?;
         self.stop.unless(check_drift(self.settings, opened, outcome)).await??;
         let to_seed = match (self.seed, opened.server.ledger()) {
@@ -70,14 +73,28 @@ impl<'a> Turns<'a> {
     pub(super) async fn turn(&mut self, opened: &Opened, outcome: &mut Outcome) -> Result<Turn, Failure> {
         writable(opened)?;
         let session = &opened.session;
+        if let Some(lost) = self.losses.unjudged() {
+            // It may still commit, with or without the migration lock.
+            let (wait, terminate) = (self.settings.lock_wait, self.settings.terminate_orphan);
+            let gone = lock::until_gone(session, &lost.backend, wait, terminate);
+            let gone = self.stop.unless(gone).await?;
+            gone.map_err(|error| open::unusable("the backend of the lost connection could not be looked for", &error))?
+                .map_err(|alive| still_at_work(&lost.migrations.join(", "), Some(&alive)))?;
+        }
         self.stop.unless(take_lock(session, self.settings)).await??;
         let ledger = prepare::prepare(opened, self.settings.target.schema.as_deref()).await?;
         if let Some(server) = &mut outcome.database {
             server.ledger_schema = Some(ledger.schema().to_owned());
         }
-        let history = self.settled(session, &ledger, outcome).await?;
+        let history = self.settled(opened, &ledger, outcome).await?;
         self.credit(&history, outcome);
-        let plan = match Early::plan_by(self.early.take(), self.artifact, &history, self.settings) {
+        self.losses.judged();
+        let plan = match Early::plan_by(
+            self.early.take(),
+            self.artifact,
+            (&history, opened.server.strings),
+            self.settings,
+        ) {
             Ok(plan) => plan,
             Err(failure) => return Err(with_traces(session, &self.artifact.migrations, failure).await),
         };
@@ -101,7 +118,8 @@ impl<'a> Turns<'a> {
     }
 
     /// The ledger, once what interrupted runs left in it is settled, and what a lost session of this one announced without sending is taken back.
-    async fn settled(&self, session: &Session, ledger: &Ledger, outcome: &mut Outcome) -> Result<History, Failure> {
+    async fn settled(&self, opened: &Opened, ledger: &Ledger, outcome: &mut Outcome) -> Result<History, Failure> {
+        let session = &opened.session;
         let mut history = open::read_history(session, ledger).await?;
         let announced = self.losses.attempt.as_ref().filter(|lost| !lost.sent);
         if let Some(row) = announced.and_then(|lost| history.rows.iter().find(|row| row.id == lost.id)) {
@@ -111,7 +129,16 @@ impl<'a> Turns<'a> {
             history = open::read_history(session, ledger).await?;
         }
         // To drop an INVALID index is to wait for whoever uses its table.
-        let settled = settle(session, ledger, &history, self.artifact);
+        let recovery = Recovery {
+            session,
+            backend: &opened.server.backend,
+            login: &opened.server.login,
+            ledger,
+            strings: opened.server.strings,
+            wait: self.settings.lock_wait,
+            terminate: self.settings.terminate_orphan,
+        };
+        let settled = settle(&recovery, &history, self.artifact);
         let Some(settled) = self.stop.in_time(settled).await else {
             return Err(self.not_settled());
         };
@@ -172,23 +199,33 @@ impl<'a> Turns<'a> {
     }
 }
 
-async fn settle(
-    session: &Session,
-    ledger: &Ledger,
-    history: &History,
-    artifact: &Artifact,
-) -> Result<Vec<String>, Failure> {
-    recover::settle(session, ledger, history, &artifact.migrations)
+async fn settle(recovery: &Recovery<'_>, history: &History, artifact: &Artifact) -> Result<Vec<String>, Failure> {
+    recovery
+        .settle(history, &artifact.migrations)
         .await
         .map_err(|error| match error {
-            RecoverError::Busy(migration) => Failure::new(
-                Exit::MigrationLock,
-                "a backend of an earlier run still works on it",
-                "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again",
-            )
-            .of(&migration),
+            RecoverError::Busy(migration, backend) => still_at_work(&migration, backend.as_ref()),
             RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
         })
+}
+
+/// The failure of a run that has waited for a backend of an earlier one in vain.
+fn still_at_work(migration: &str, backend: Option<&Backend>) -> Failure {
+    let (what, next) = match backend {
+        Some(Backend { pid, .. }) => (
+            format!("backend {pid} of an earlier session still works on it"),
+            format!(
+                "wait until backend {pid} has ended, or end it with `SELECT pg_terminate_backend({pid})`, then deploy again"
+            ),
+        ),
+        None => (
+            "another backend still works on its row".to_owned(),
+            "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again".to_owned(),
+        ),
+    };
+    Failure::new(Exit::MigrationLock, what, next)
+        .of(migration)
+        .state("this run changed nothing; that backend may still commit the migration")
 }
 
 /// Whether the ledger says that an attempt was applied.

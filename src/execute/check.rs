@@ -41,11 +41,11 @@ pub fn check(sql: &str, statements: &[Statement], order: &Order) -> Result<(), F
 
 fn refusal(text: &str, kind: &Kind, transaction: bool) -> Option<(&'static str, &'static str)> {
     match kind {
-        Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback if transaction => Some((
+        Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Prepare if transaction => Some((
             "is refused: all of it runs in one transaction, which this program begins and ends",
             "take it out, or give --no-transaction to have each statement committed by itself",
         )),
-        Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback => Some((
+        Kind::Begin { .. } | Kind::Commit { .. } | Kind::Rollback { .. } | Kind::Prepare => Some((
             "is refused: with --no-transaction each statement is committed by itself",
             "take it out, or run what belongs together without --no-transaction",
         )),

@@ -111,7 +111,7 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
     let opened = stop.unless(open::open_with_retry(&terms)).await??;
     outcome.database = Some(opened.server.clone());
     let session = &opened.session;
-    let watch = Watch::new(&terms, opened.server.pid, settings.progress_every);
+    let watch = Watch::new(&terms, opened.server.backend.pid, settings.progress_every);
     let run = Run {
         session,
         watch: &watch,

@@ -6,6 +6,7 @@ use super::{Examined, Watchfulness, foresee, script};
 use crate::history::History;
 use crate::migration::{Migration, Script};
 use crate::plan::{Policy, plan};
+use crate::sql::script::Strings;
 use std::collections::HashMap;
 
 const LARGE: u64 = 48 << 30;
@@ -71,7 +72,7 @@ fn examined(scripts: &[&str], version: u32) -> Examined {
             script: Script::read(script.as_bytes().to_vec()),
         })
         .collect();
-    let plan = plan(&migrations, &History::default(), &Policy::default()).unwrap();
+    let plan = plan(&migrations, &History::default(), &Policy::default(), Strings::Standard).unwrap();
     let scripts: Vec<_> = plan.pending.iter().map(script::read).collect();
     foresee(&scripts, &facts(version), &Watchfulness::default())
 }

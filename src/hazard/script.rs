@@ -8,7 +8,7 @@ use crate::plan::Pending;
 use crate::sql::kind::Kind;
 use crate::sql::password;
 use crate::sql::script::Shape;
-use crate::sql::steps;
+use crate::sql::steps::{self, Cut};
 
 /// So much of a script is looked into, in bytes of statements that are parsed. `INSERT` does not count: it never is.
 const LOOKED_INTO: usize = 16 << 20;
@@ -47,15 +47,12 @@ pub struct Entry {
 
 /// Reads a script.
 pub fn read(pending: &Pending<'_>) -> Script {
-    let how = match pending.resume {
-        Some(_) => How::StepByStep,
-        None => pending.shape.into(),
+    let how = match &pending.resume {
+        Some(resume) if resume.cut == Cut::Statements => How::StepByStep,
+        _ => pending.shape.into(),
     };
-    let starts = step_starts(pending, how);
-    let from = pending
-        .resume
-        .as_ref()
-        .map_or(0, |resume| starts.get(resume.done).copied().unwrap_or(usize::MAX));
+    let from = pending.resume.as_ref().map_or(0, |resume| resume.at);
+    let starts = step_starts(pending, how, from);
     let mut lines = Lines::of(pending.script);
     let mut entries: Vec<Entry> = Vec::new();
     let mut left = LOOKED_INTO;
@@ -80,7 +77,7 @@ pub fn read(pending: &Pending<'_>) -> Script {
             }
         };
         let begins_transaction = committed || starts.binary_search(&statement.range.start).is_ok();
-        committed = matches!(statement.kind, Kind::Commit { .. } | Kind::Rollback);
+        committed = matches!(statement.kind, Kind::Commit { .. } | Kind::Rollback { .. });
         let full = entries.len() >= ENTRIES;
         if let Some(last) = entries.last_mut().filter(|_| !begins_transaction)
             && joins(last, &first, &reading, full)
@@ -120,11 +117,11 @@ fn joins(last: &Entry, first: &str, reading: &Reading, full: bool) -> bool {
 }
 
 /// Where the steps begin of a script that is sent step by step, in bytes.
-fn step_starts(pending: &Pending<'_>, how: How) -> Vec<usize> {
+fn step_starts(pending: &Pending<'_>, how: How, from: usize) -> Vec<usize> {
     if how != How::StepByStep {
         return Vec::new();
     }
-    let steps = steps::steps(pending.script, &pending.statements());
+    let steps = steps::steps(pending.script, &pending.statements(), from, Cut::Statements);
     steps.iter().map(|step| step.range.start).collect()
 }
 
@@ -164,11 +161,12 @@ fn why(pending: &Pending<'_>) -> Option<String> {
             .map(|(_, words)| format!("{words} cannot run in a transaction")),
         Shape::StepByStep => first(&|kind| matches!(kind, Kind::Alone(_)))
             .map(|(line, words)| format!("line {line}: {words} cannot run in a transaction")),
-        Shape::Undecidable => first(&|kind| *kind == Kind::Rollback)
-            .map(|(line, words)| format!("line {line}: {words} may take back its row, so that is committed beforehand")),
-        Shape::Atomic { .. } if pending.enclosed => Some("its own BEGIN and COMMIT".to_owned()),
-        Shape::Atomic { .. } => first(&|kind| matches!(kind, Kind::Commit { .. }))
-            .map(|(line, _)| format!("it commits by itself in line {line}: what fails behind that leaves a part of it"))
+        Shape::Undecidable => first(&|kind| *kind == Kind::Prepare)
+            .map(|(line, words)| format!("line {line}: {words} leaves its transaction to be ended by others")),
+        Shape::Transactions => first(&|kind| matches!(kind, Kind::Commit { .. } | Kind::Rollback { .. }))
+            .map(|(line, _)| format!("it ends a transaction of its own in line {line}: a failure after that leaves what is committed")),
+        Shape::Atomic { tail: Some(_), .. } => Some("its own BEGIN and COMMIT".to_owned()),
+        Shape::Atomic { tail: None, .. } => None
             .or_else(|| {
                 let adds_value = |text: &str| {
                     let text = text.get(..200).unwrap_or(text).to_ascii_lowercase();

@@ -13,6 +13,7 @@ use crate::sql::quote;
 pub struct Ledger {
     schema: String,
     table: String,
+    watched: bool,
 }
 
 impl Ledger {
@@ -21,7 +22,14 @@ impl Ledger {
         Ledger {
             schema: schema.to_owned(),
             table: format!("{}.{TABLE}", quote::identifier(schema)),
+            watched: false,
         }
+    }
+
+    /// The same, where something stands between a statement and its rows: triggers, rules, row security. What was written is then read once more.
+    pub fn watched(mut self, watched: bool) -> Ledger {
+        self.watched = watched;
+        self
     }
 
     /// The schema that it is in.
@@ -96,14 +104,43 @@ impl Ledger {
         )
     }
 
-    /// Closes an unfinished row as applied, asserting that it was there.
-    /// The checksum is written again, since a script that is resumed may have been mended meanwhile.
+    /// Closes an unfinished row as applied, asserting that it was there and is closed: a trigger may have kept it open.
+    /// The checksum is written again, since a script that is resumed may have been changed meanwhile.
     pub fn close(&self, id: &str, checksum: &str) -> String {
         let checksum = quote::literal(checksum);
-        self.update(
-            id,
-            &format!("finished_at = pg_catalog.clock_timestamp(), logs = NULL, applied_steps_count = 1, checksum = {checksum}"),
+        let set = format!(
+            "finished_at = pg_catalog.clock_timestamp(), logs = NULL, applied_steps_count = 1, checksum = {checksum}"
+        );
+        format!(
+            "WITH written AS ({} RETURNING finished_at) SELECT {} WHERE NOT EXISTS (SELECT FROM written WHERE finished_at IS NOT NULL)",
+            self.update_statement(id, &set),
+            raise(NOT_CLOSED, "0")
         )
+    }
+
+    /// Asserts once more that a row is closed, behind triggers that run when the statement that closed it has ended; nothing where there are none.
+    pub fn confirm_closed(&self, id: &str) -> Option<String> {
+        self.confirm(id, "finished_at IS NOT NULL")
+    }
+
+    /// The same of a row that was marked.
+    pub fn confirm_marked(&self, id: &str, mark: &Mark) -> Option<String> {
+        let mark = quote::literal(&mark.to_string());
+        self.confirm(
+            id,
+            &format!("finished_at IS NULL AND logs OPERATOR(pg_catalog.=) {mark}"),
+        )
+    }
+
+    fn confirm(&self, id: &str, is: &str) -> Option<String> {
+        self.watched.then(|| {
+            format!(
+                "SELECT {} WHERE NOT EXISTS (SELECT FROM {} WHERE id OPERATOR(pg_catalog.=) {} AND {is} AND rolled_back_at IS NULL)",
+                raise(NOT_CLOSED, "0"),
+                self.table,
+                quote::literal(id)
+            )
+        })
     }
 
     /// Asserts that the rows with these ids are there and closed as applied.
@@ -128,6 +165,19 @@ impl Ledger {
                 "rolled_back_at = pg_catalog.clock_timestamp(), logs = {}",
                 quote::literal(logs)
             ),
+        )
+    }
+
+    /// Opens a row again that something else than this program has closed.
+    pub fn reopen(&self, id: &str, mark: &Mark) -> String {
+        self.asserted(
+            &format!(
+                "UPDATE {} SET finished_at = NULL, logs = {} WHERE id OPERATOR(pg_catalog.=) {}",
+                self.table,
+                quote::literal(&mark.to_string()),
+                quote::literal(id)
+            ),
+            NOT_WRITTEN,
         )
     }
 
@@ -207,13 +257,14 @@ impl Ledger {
     }
 
     fn update(&self, id: &str, set: &str) -> String {
-        self.asserted(
-            &format!(
-                "UPDATE {} SET {set} WHERE id OPERATOR(pg_catalog.=) {} AND finished_at IS NULL AND rolled_back_at IS NULL",
-                self.table,
-                quote::literal(id)
-            ),
-            NOT_CLOSED,
+        self.asserted(&self.update_statement(id, set), NOT_CLOSED)
+    }
+
+    fn update_statement(&self, id: &str, set: &str) -> String {
+        format!(
+            "UPDATE {} SET {set} WHERE id OPERATOR(pg_catalog.=) {} AND finished_at IS NULL AND rolled_back_at IS NULL",
+            self.table,
+            quote::literal(id)
         )
     }
 

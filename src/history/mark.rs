@@ -1,30 +1,83 @@
 //! What an unfinished row of ours says of itself.
 
+use super::session_state::SessionState;
 use std::fmt;
 
 /// What an unfinished row of ours says about the run that left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marked {
-    /// The row was written in the script's own transaction: that it is visible proves that something was committed.
-    Partial,
-    /// A script sent step by step: this many steps are committed.
-    Steps {
-        /// Statements committed so far.
-        done: usize,
-        /// SHA-256 of the script up to the end of the last of them.
-        prefix: String,
-    },
+    /// A script that was sent as one message. If its row is written in the script's own transaction, there is no progress in the mark, and that the
+    /// row is visible proves that something was committed. If it has several transactions, the mark says how many of them are committed.
+    Partial(Option<Progress>),
+    /// A script sent step by step.
+    Steps(Progress),
     /// The row was committed before a statement that cannot run in a transaction was sent.
     Alone {
-        /// Which statement, counted from 1.
-        step: usize,
-        /// SHA-256 of the script before it.
-        prefix: String,
+        /// What is committed before it.
+        progress: Progress,
         /// The OIDs of what was there before of the kind that it makes: the table's indexes, the database of its name.
         before: Vec<u32>,
+        /// The OIDs of what it names: the table of an index that is created, the index that is dropped, a partition and its table.
+        names: Vec<u32>,
     },
-    /// The row was committed before a script that may take its own row back.
+    /// The row was committed before a script whose transactions others may end.
     Undecidable,
+}
+
+/// How far a script has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps, or transactions, that are committed.
+    pub done: usize,
+    /// The text before.
+    pub before: Prefix,
+    /// What its session was then.
+    pub session: SessionMark,
+}
+
+/// SHA-256 of a script's text up to where it can be gone on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// With a line feed for each carriage return and line feed.
+    Text(String),
+    /// Over the bytes, as builds up to 0.1 wrote it.
+    Raw(String),
+}
+
+/// What is known of the session that a script was sent in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionMark {
+    /// What a later session must be made like.
+    Known(SessionState),
+    /// A step that may have changed it was committed, and nothing was read after it.
+    Unread,
+    /// The build that wrote the mark did not keep it.
+    Absent,
+}
+
+/// A backend of the server: its number, and when it began, which tells it apart from a later one with the same number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// Its number.
+    pub pid: u32,
+    /// Microseconds since 1970.
+    pub started: i64,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.pid, self.started)
+    }
+}
+
+impl Backend {
+    fn parse(text: &str) -> Option<Backend> {
+        let (pid, started) = text.split_once('@')?;
+        Some(Backend {
+            pid: pid.parse().ok()?,
+            started: started.parse().ok()?,
+        })
+    }
 }
 
 /// The first line of an unfinished row's `logs`: `prisma-migrate-task/1 run=<run id> state=…`.
@@ -32,6 +85,8 @@ pub enum Marked {
 pub struct Mark {
     /// The run that wrote the row.
     pub run_id: String,
+    /// The backend that it was written by; none in marks of builds up to 0.1.
+    pub backend: Option<Backend>,
     /// How the script was being sent.
     pub state: Marked,
 }
@@ -48,24 +103,37 @@ impl Mark {
         }
         let fields: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
         let field = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        let oids = |name: &str| -> Vec<u32> {
+            let list = field(name).unwrap_or_default();
+            list.split(',').filter_map(|oid| oid.parse().ok()).collect()
+        };
+        let progress = |done: usize| {
+            let before = match (field("text"), field("prefix")) {
+                (Some(text), _) => Prefix::Text(text.to_owned()),
+                (None, raw) => Prefix::Raw(raw?.to_owned()),
+            };
+            let session = match field("session") {
+                None => SessionMark::Absent,
+                Some("?") => SessionMark::Unread,
+                Some(text) => SessionMark::Known(SessionState::parse(text)?),
+            };
+            Some(Progress { done, before, session })
+        };
         let step = || field("step")?.parse::<usize>().ok();
-        let prefix = || field("prefix").map(str::to_owned);
         let state = match field("state")? {
-            "partial" => Marked::Partial,
-            "steps" => Marked::Steps {
-                done: step()?,
-                prefix: prefix()?,
-            },
+            "partial" => Marked::Partial(step().and_then(progress)),
+            "steps" => Marked::Steps(progress(step()?)?),
             "alone" => Marked::Alone {
-                step: step()?,
-                prefix: prefix()?,
-                before: field("before")?.split(',').filter_map(|oid| oid.parse().ok()).collect(),
+                progress: progress(step()?.checked_sub(1)?)?,
+                before: oids("before"),
+                names: oids("names"),
             },
             "undecidable" => Marked::Undecidable,
             _ => return None,
         };
         Some(Mark {
             run_id: field("run")?.to_owned(),
+            backend: field("backend").and_then(Backend::parse),
             state,
         })
     }
@@ -75,13 +143,40 @@ impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK} run={} state=", self.run_id)?;
         match &self.state {
-            Marked::Partial => write!(f, "partial"),
-            Marked::Steps { done, prefix } => write!(f, "steps step={done} prefix={prefix}"),
-            Marked::Alone { step, prefix, before } => {
-                let before: Vec<String> = before.iter().map(u32::to_string).collect();
-                write!(f, "alone step={step} prefix={prefix} before={}", before.join(","))
+            Marked::Partial(None) => write!(f, "partial")?,
+            Marked::Partial(Some(progress)) => write!(f, "partial step={} {progress}", progress.done)?,
+            Marked::Steps(progress) => write!(f, "steps step={} {progress}", progress.done)?,
+            Marked::Alone {
+                progress,
+                before,
+                names,
+            } => {
+                let list = |oids: &[u32]| oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+                let step = progress.done + 1;
+                write!(f, "alone step={step} {progress} before={}", list(before))?;
+                if !names.is_empty() {
+                    write!(f, " names={}", list(names))?;
+                }
             }
-            Marked::Undecidable => write!(f, "undecidable"),
+            Marked::Undecidable => write!(f, "undecidable")?,
+        }
+        match &self.backend {
+            Some(backend) => write!(f, " backend={backend}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.before {
+            Prefix::Text(hash) => write!(f, "text={hash}")?,
+            Prefix::Raw(hash) => write!(f, "prefix={hash}")?,
+        }
+        match &self.session {
+            SessionMark::Known(state) => write!(f, " session={state}"),
+            SessionMark::Unread => write!(f, " session=?"),
+            SessionMark::Absent => Ok(()),
         }
     }
 }
@@ -90,32 +185,87 @@ impl fmt::Display for Mark {
 mod tests {
     use super::*;
 
+    fn progress(done: usize, session: SessionMark) -> Progress {
+        Progress {
+            done,
+            before: Prefix::Text("abc".into()),
+            session,
+        }
+    }
+
     #[test]
     fn a_mark_reads_back_as_it_was_written() {
+        let changed = SessionState {
+            role: Some("a role".into()),
+            settings: [("search_path".to_owned(), "\"A b\", public".to_owned())].into(),
+            temporary: vec!["kept\nhere".into()],
+            ..SessionState::default()
+        };
         for state in [
-            Marked::Partial,
-            Marked::Steps {
-                done: 3,
-                prefix: "abc".into(),
-            },
+            Marked::Partial(None),
+            Marked::Partial(Some(progress(2, SessionMark::Unread))),
+            Marked::Steps(progress(3, SessionMark::Absent)),
+            Marked::Steps(progress(3, SessionMark::Known(SessionState::default()))),
+            Marked::Steps(progress(3, SessionMark::Known(changed))),
             Marked::Alone {
-                step: 2,
-                prefix: "abc".into(),
+                progress: progress(1, SessionMark::Unread),
                 before: vec![],
+                names: vec![7],
             },
             Marked::Alone {
-                step: 2,
-                prefix: "abc".into(),
+                progress: progress(0, SessionMark::Absent),
                 before: vec![16_384, 4_294_967_295],
+                names: vec![],
             },
             Marked::Undecidable,
         ] {
-            let mark = Mark {
-                run_id: "7b0c".into(),
-                state,
-            };
-            assert_eq!(Mark::parse(&format!("{mark}\nERROR: and what explains it")), Some(mark));
+            for backend in [
+                None,
+                Some(Backend {
+                    pid: 42,
+                    started: 1_790_000_000_000_000,
+                }),
+            ] {
+                let mark = Mark {
+                    run_id: "7b0c".into(),
+                    backend,
+                    state: state.clone(),
+                };
+                assert_eq!(Mark::parse(&format!("{mark}\nERROR: and what explains it")), Some(mark));
+            }
         }
+    }
+
+    #[test]
+    fn marks_of_earlier_builds_are_read() {
+        let of = |logs: &str| Mark::parse(logs).map(|mark| mark.state);
+        assert_eq!(
+            of("prisma-migrate-task/1 run=a state=partial"),
+            Some(Marked::Partial(None))
+        );
+        let before = Prefix::Raw("ab".into());
+        let session = SessionMark::Absent;
+        let progress = |done| Progress {
+            done,
+            before: before.clone(),
+            session: session.clone(),
+        };
+        assert_eq!(
+            of("prisma-migrate-task/1 run=a state=steps step=3 prefix=ab"),
+            Some(Marked::Steps(progress(3)))
+        );
+        assert_eq!(
+            of("prisma-migrate-task/1 run=a state=alone step=2 prefix=ab before=1,2"),
+            Some(Marked::Alone {
+                progress: progress(1),
+                before: vec![1, 2],
+                names: vec![]
+            })
+        );
+        assert_eq!(
+            of("prisma-migrate-task/1 run=a state=undecidable"),
+            Some(Marked::Undecidable)
+        );
     }
 
     #[test]
@@ -125,6 +275,7 @@ mod tests {
             "ERROR: x",
             "prisma-migrate-task/2 run=a state=partial",
             "prisma-migrate-task/1 run=a state=new",
+            "prisma-migrate-task/1 run=a state=alone step=0 prefix=a before=",
         ] {
             assert_eq!(Mark::parse(logs), None, "{logs}");
         }

@@ -60,6 +60,17 @@ pub fn copies_through_the_client(statement: &str) -> bool {
         .any(|pair| is(pair[0], ["from", "to"]) && is(pair[1], ["stdin", "stdout"]))
 }
 
+/// Whether it is `COPY table [(columns)] FROM STDIN`, however many columns it names; a query in parentheses can only be copied out.
+pub fn copies_from_stdin(statement: &str) -> bool {
+    let mut words = outside_parentheses(statement);
+    let mut previous = words.next().unwrap_or_default();
+    previous.eq_ignore_ascii_case("copy")
+        && words.any(|word| {
+            let before = std::mem::replace(&mut previous, word);
+            before.eq_ignore_ascii_case("from") && word.eq_ignore_ascii_case("stdin")
+        })
+}
+
 /// The statement's bare words.
 fn outside_parentheses(statement: &str) -> impl Iterator<Item = &str> {
     let (mut at, mut depth) = (0, 0usize);
@@ -99,6 +110,20 @@ mod tests {
         ];
         for (statement, expected) in cases {
             assert_eq!(command(statement), expected, "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_copy_from_the_client_is_seen_however_many_columns_it_names() {
+        let columns = |count: usize| (0..count).map(|n| format!("c{n}")).collect::<Vec<_>>().join(", ");
+        for (statement, expected) in [
+            (format!("COPY t ({}) FROM STDIN", columns(22)), true),
+            (format!("COPY public.t ({}) FROM stdin;", columns(1_600)), true),
+            (format!("COPY t ({}) FROM '/tmp/x'", columns(40)), false),
+            ("COPY (SELECT a FROM stdin) TO '/tmp/x'".to_owned(), false),
+            ("COPY t (\"from\", stdin) TO STDOUT".to_owned(), false),
+        ] {
+            assert_eq!(copies_from_stdin(&statement), expected, "{statement}");
         }
     }
 

@@ -2,8 +2,10 @@
 //!
 //! It only chooses how a script is sent: the server has the last word on whether it can be so.
 
+use super::command::copies_from_stdin;
 use super::tokens::tokens;
 use squawk_lexer::TokenKind;
+use std::borrow::Cow;
 
 /// What a statement means for the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +26,13 @@ pub enum Kind {
         /// `AND CHAIN`.
         chain: bool,
     },
-    /// `ROLLBACK`, `ABORT`, `PREPARE TRANSACTION`: takes back what came before it, our bookkeeping too.
-    Rollback,
+    /// `ROLLBACK` or `ABORT`, not to a savepoint: takes back what came before it in its transaction, our bookkeeping too.
+    Rollback {
+        /// `AND CHAIN`.
+        chain: bool,
+    },
+    /// `PREPARE TRANSACTION`: what came before it is neither committed nor taken back, our bookkeeping too.
+    Prepare,
     /// `COPY … FROM STDIN`: its data cannot travel in a script.
     CopyFromStdin,
     /// Cannot run inside a transaction block.
@@ -98,6 +105,15 @@ const WORDS_READ: usize = 48;
 
 impl<'a> Words<'a> {
     pub(super) fn of(statement: &'a str) -> Self {
+        Words::first(statement, WORDS_READ)
+    }
+
+    /// All of them.
+    pub(super) fn all(statement: &'a str) -> Self {
+        Words::first(statement, usize::MAX)
+    }
+
+    fn first(statement: &'a str, count: usize) -> Self {
         let words = tokens(statement)
             .filter_map(|(token, range)| {
                 let blank = matches!(
@@ -106,7 +122,7 @@ impl<'a> Words<'a> {
                 );
                 (!blank).then(|| &statement[range])
             })
-            .take(WORDS_READ)
+            .take(count)
             .collect();
         Words { words }
     }
@@ -125,17 +141,31 @@ impl<'a> Words<'a> {
         self.words.iter().position(|w| w.eq_ignore_ascii_case(word))
     }
 
-    fn has(&self, word: &str) -> bool {
+    pub(super) fn has(&self, word: &str) -> bool {
         self.find(word).is_some()
     }
 
-    /// The possibly qualified name that begins at a word, and the place after it.
+    /// `AND CHAIN`, not `AND NO CHAIN`.
+    fn chains(&self) -> bool {
+        self.has("chain") && !self.has("no")
+    }
+
+    /// Whether the second word follows the first, or stands behind an `=` or `TO` after it.
+    pub(super) fn pairs(&self, first: &str, second: &str) -> bool {
+        (0..self.words.len()).any(|at| {
+            let next = if self.is(at + 1, &["=", "to"]) { at + 2 } else { at + 1 };
+            self.is(at, &[first]) && self.is(next, &[second])
+        })
+    }
+
+    /// The possibly qualified name that begins at a word, and the place after it. Unicode escapes in it are resolved, which the server's own functions
+    /// for names as text do not do.
     pub(super) fn name(&self, at: usize) -> Option<(String, usize)> {
-        let mut name = (*self.words.get(at)?).to_owned();
+        let mut name = resolved(self.words.get(at)?).into_owned();
         let mut next = at + 1;
         while self.words.get(next) == Some(&".") {
             name.push('.');
-            name.push_str(self.words.get(next + 1)?);
+            name.push_str(&resolved(self.words.get(next + 1)?));
             next += 2;
         }
         Some((name, next))
@@ -151,6 +181,47 @@ impl<'a> Words<'a> {
             (at + 2, true)
         }
     }
+}
+
+/// An identifier with Unicode escapes (`U&"d\0061ta"`) as one without; any other as it is.
+fn resolved(word: &str) -> Cow<'_, str> {
+    let Some(text) = word
+        .get(..3)
+        .filter(|start| start.eq_ignore_ascii_case("u&\""))
+        .and_then(|_| word[3..].strip_suffix('"'))
+    else {
+        return Cow::Borrowed(word);
+    };
+    let mut name = String::from("\"");
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        name.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (digits, skipped) = match rest.as_bytes().first() {
+            Some(b'\\') => {
+                name.push('\\');
+                rest = &rest[1..];
+                continue;
+            }
+            Some(b'+') => (rest.get(1..7), 7),
+            _ => (rest.get(..4), 4),
+        };
+        let character = digits
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .and_then(char::from_u32);
+        // What the server would refuse stays as it is: the statement itself will say so.
+        let Some(character) = character else {
+            return Cow::Borrowed(word);
+        };
+        if character == '"' {
+            name.push('"');
+        }
+        name.push(character);
+        rest = &rest[skipped..];
+    }
+    name.push_str(rest);
+    name.push('"');
+    Cow::Owned(name)
 }
 
 /// Whether a statement may commit by itself: `CALL` and `DO` run code that can; no other statement does.
@@ -177,13 +248,11 @@ pub fn kind(statement: &str) -> Kind {
             modes: words.has("isolation") || words.has("only") || words.has("deferrable"),
         },
         "commit" | "end" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
-        "commit" | "end" => Kind::Commit {
-            chain: words.has("chain") && !words.has("no"),
-        },
+        "commit" | "end" => Kind::Commit { chain: words.chains() },
         "rollback" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
         "rollback" | "abort" if words.has("to") => Kind::Ordinary,
-        "rollback" | "abort" => Kind::Rollback,
-        "prepare" if words.is(1, &["transaction"]) => Kind::Rollback,
+        "rollback" | "abort" => Kind::Rollback { chain: words.chains() },
+        "prepare" if words.is(1, &["transaction"]) => Kind::Prepare,
         "set"
             if words.is(
                 1,
@@ -203,7 +272,7 @@ pub fn kind(statement: &str) -> Kind {
         "set" if words.is(1, &["constraints", "local"]) => Kind::Ordinary,
         "set" | "reset" => Kind::Setting,
         "select" if sets_config(&words) => Kind::Setting,
-        "copy" if copies_from_stdin(&words) => Kind::CopyFromStdin,
+        "copy" if copies_from_stdin(statement) => Kind::CopyFromStdin,
         _ => alone(&first, &words).map_or(Kind::Ordinary, alone_of),
     }
 }
@@ -220,19 +289,6 @@ fn sets_config(words: &Words<'_>) -> bool {
     words.is(at, &["set_config"])
         && arguments.last() == Some(&")")
         && arguments.iter().filter(|word| **word == "(").count() == 1
-}
-
-/// `COPY table [(columns)] FROM STDIN`; a query in parentheses can only be copied out.
-fn copies_from_stdin(words: &Words<'_>) -> bool {
-    let mut depth = 0usize;
-    words.words.windows(2).any(|pair| {
-        match pair[0] {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth == 0 && pair[0].eq_ignore_ascii_case("from") && pair[1].eq_ignore_ascii_case("stdin")
-    })
 }
 
 /// The statements that PostgreSQL refuses inside a transaction block (PreventInTransactionBlock in its sources), as far as their words tell.
@@ -296,7 +352,7 @@ fn create_index(words: &Words<'_>, at: usize) -> Alone {
     let (index, at) = if words.is(at, &["on"]) {
         (None, at)
     } else {
-        (words.words.get(at).map(|w| (*w).to_owned()), at + 1)
+        (words.words.get(at).map(|word| resolved(word).into_owned()), at + 1)
     };
     let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
     match words.name(at) {
@@ -351,11 +407,11 @@ mod tests {
                 "COMMIT PREPARED 'x'",
                 super::alone_of(super::Alone::Opaque { commits: false }),
             ),
-            ("ROLLBACK", Rollback),
+            ("ROLLBACK", Rollback { chain: false }),
             ("ROLLBACK TO SAVEPOINT a", Ordinary),
             ("ROLLBACK WORK TO a", Ordinary),
-            ("ABORT", Rollback),
-            ("PREPARE TRANSACTION 'x'", Rollback),
+            ("ABORT AND CHAIN", Rollback { chain: true }),
+            ("PREPARE TRANSACTION 'x'", Prepare),
             ("PREPARE p AS SELECT 1", Ordinary),
             ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", SetTransaction),
             ("SET LOCAL lock_timeout = 1", Ordinary),
@@ -377,6 +433,10 @@ mod tests {
                 create(Some("\"I\""), "t", true),
             ),
             ("create index /* x */ concurrently on t (a)", create(None, "t", false)),
+            (
+                "CREATE INDEX CONCURRENTLY U&\"d\\0061t\\+000061\\\\\" ON U&\"T\\0022\" (a)",
+                create(Some("\"data\\\""), "\"T\"\"\"", false),
+            ),
             ("CREATE INDEX concurrently_named ON t (a)", Ordinary),
             (
                 "DROP INDEX CONCURRENTLY IF EXISTS s.i",

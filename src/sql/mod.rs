@@ -4,6 +4,7 @@ pub mod assertion;
 pub mod command;
 pub mod created;
 pub mod kind;
+pub mod local;
 pub mod password;
 pub mod quote;
 pub mod script;

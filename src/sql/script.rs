@@ -5,7 +5,7 @@
 //! and SQL that is newer than this program is split as well as old SQL.
 
 use super::kind::{Kind, kind};
-use super::tokens::tokens;
+use super::tokens::{tokens, tokens_with};
 use squawk_lexer::{LiteralKind, TokenKind};
 use std::ops::Range;
 
@@ -21,15 +21,16 @@ pub struct Statement {
 /// How the script as a whole is to be sent, as far as its text tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One message with the bookkeeping around it; `head` is the byte where the head goes: 0, or after the statements that must come first in
-    /// their transaction.
+    /// One transaction, and one message with the bookkeeping in it.
     Atomic {
-        /// Where the head goes, in bytes.
+        /// Where the head goes, in bytes: 0, or after the statements that must come first in their transaction.
         head: usize,
-        /// Whether all of it is one transaction: no statement begins or ends one.
-        whole: bool,
+        /// Where the tail goes, in bytes: before a COMMIT that ends the script; behind the script if there is none.
+        tail: Option<usize>,
     },
-    /// As `Atomic`, but the script may take our row back: it is committed beforehand.
+    /// Several transactions, in one message: the row is committed beforehand.
+    Transactions,
+    /// As `Transactions`, but what a `PREPARE TRANSACTION` leaves is decided elsewhere.
     Undecidable,
     /// A single statement that cannot run inside a transaction block.
     Alone,
@@ -37,11 +38,26 @@ pub enum Shape {
     StepByStep,
 }
 
+/// How the server reads a backslash in an ordinary string constant: `standard_conforming_strings`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strings {
+    /// As itself.
+    #[default]
+    Standard,
+    /// As an escape.
+    Escapes,
+}
+
 /// A script's statements, in order; empty ones are left out.
 pub fn statements(script: &str) -> Vec<Statement> {
+    statements_with(script, Strings::Standard)
+}
+
+/// A script's statements as a server with this setting cuts them.
+pub fn statements_with(script: &str, strings: Strings) -> Vec<Statement> {
     let mut found = Vec::new();
     let mut splitter = Splitter::default();
-    for (token, range) in tokens(script) {
+    for (token, range) in tokens_with(script, strings) {
         if let Some(range) = splitter.take(token, range, script) {
             found.push(Statement {
                 kind: kind(&script[range.clone()]),
@@ -60,9 +76,6 @@ pub fn statements(script: &str) -> Vec<Statement> {
 
 /// How the script with these statements is to be sent.
 pub fn shape(statements: &[Statement]) -> Shape {
-    if statements.iter().any(|s| s.kind == Kind::Rollback) {
-        return Shape::Undecidable;
-    }
     if statements.iter().any(|s| matches!(s.kind, Kind::Alone(_))) {
         return if statements.len() == 1 {
             Shape::Alone
@@ -70,18 +83,29 @@ pub fn shape(statements: &[Statement]) -> Shape {
             Shape::StepByStep
         };
     }
-    // SET TRANSACTION and the modes of BEGIN must precede the transaction's first query, and the head is one: it goes behind them.
-    let opening = statements
+    if statements.iter().any(|s| s.kind == Kind::Prepare) {
+        return Shape::Undecidable;
+    }
+    let ends = |s: &&Statement| matches!(s.kind, Kind::Commit { .. } | Kind::Rollback { .. });
+    let head = head(statements).unwrap_or(0);
+    match (statements.iter().filter(ends).count(), statements.last()) {
+        (0, _) => Shape::Atomic { head, tail: None },
+        (1, Some(last)) if last.kind == (Kind::Commit { chain: false }) => Shape::Atomic {
+            head,
+            tail: Some(last.range.start),
+        },
+        _ => Shape::Transactions,
+    }
+}
+
+/// Where a statement of ours may first stand: SET TRANSACTION and the modes of BEGIN must come before a transaction's first query.
+pub fn head(statements: &[Statement]) -> Option<usize> {
+    statements
         .iter()
         .take_while(|s| matches!(s.kind, Kind::Begin { .. } | Kind::SetTransaction | Kind::Setting))
         .filter(|s| matches!(s.kind, Kind::Begin { modes: true } | Kind::SetTransaction))
-        .last();
-    Shape::Atomic {
-        head: opening.map_or(0, |s| s.range.end),
-        whole: !statements
-            .iter()
-            .any(|s| matches!(s.kind, Kind::Begin { .. } | Kind::Commit { .. })),
-    }
+        .last()
+        .map(|s| s.range.end)
 }
 
 /// Whether the only transaction control is a leading `BEGIN` and one `COMMIT` with nothing after it: then a row that the script's own commit made
@@ -268,18 +292,21 @@ mod tests {
 
     #[test]
     fn the_shape_follows_from_the_statements() {
-        let whole = |head| Shape::Atomic { head, whole: true };
-        let divided = |head| Shape::Atomic { head, whole: false };
+        let whole = |head| Shape::Atomic { head, tail: None };
+        let enclosed = |head, tail| Shape::Atomic { head, tail: Some(tail) };
         let cases: &[(&str, Shape)] = &[
             ("", whole(0)),
             ("CREATE TABLE a (id int); CREATE TABLE b (id int)", whole(0)),
-            ("BEGIN; SELECT 1; COMMIT", divided(0)),
-            ("SELECT 1; COMMIT; SELECT 2", divided(0)),
-            ("SELECT 1; END AND CHAIN", divided(0)),
+            ("BEGIN; SELECT 1; COMMIT", enclosed(0, 17)),
+            ("SELECT 1; COMMIT; SELECT 2", Shape::Transactions),
+            ("SELECT 1; END AND CHAIN", Shape::Transactions),
+            ("BEGIN; SELECT 1", whole(0)),
             ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1", whole(44)),
-            ("BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT", divided(33)),
+            ("BEGIN; SET TRANSACTION READ WRITE; SELECT 1; COMMIT", enclosed(33, 45)),
             ("SELECT 1; SET TRANSACTION READ WRITE", whole(0)),
-            ("BEGIN; SELECT 1; ROLLBACK", Shape::Undecidable),
+            ("BEGIN; SELECT 1; ROLLBACK", Shape::Transactions),
+            ("BEGIN; PREPARE TRANSACTION 'x'", Shape::Undecidable),
+            ("BEGIN; ROLLBACK; VACUUM", Shape::StepByStep),
             ("VACUUM", Shape::Alone),
             (
                 "SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON t (a)",

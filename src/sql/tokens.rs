@@ -1,5 +1,6 @@
 //! PostgreSQL's tokens, by `squawk-lexer`, and the one rule of PostgreSQL's that it leaves out.
 
+use super::script::Strings;
 use squawk_lexer::{LiteralKind, Token, TokenKind, tokenize};
 use std::ops::Range;
 
@@ -9,12 +10,20 @@ use std::ops::Range;
 /// that the lexer gives the parts as strings of their own; but in what continues an `E'…'` a backslash is an escape too, so its parts are one token
 /// here.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = (TokenKind, Range<usize>)> {
+    tokens_with(text, Strings::Standard)
+}
+
+/// The tokens as a server with this setting sees them.
+pub(super) fn tokens_with(text: &str, strings: Strings) -> impl Iterator<Item = (TokenKind, Range<usize>)> {
     let mut at = 0;
     let mut rest = tokenize(text);
     std::iter::from_fn(move || {
         // Most of a large script is in strings, and the lexer looks at every character.
         if text.as_bytes().get(at) == Some(&b'\'') {
-            let (length, terminated) = quoted(&text[at..]);
+            let (length, terminated) = match strings {
+                Strings::Standard => quoted(&text[at..]),
+                Strings::Escapes => escaped_with_continuations(&text[at..]),
+            };
             let range = at..at + length;
             at = range.end;
             rest = tokenize(&text[at..]);
@@ -74,6 +83,17 @@ fn quoted(text: &str) -> (usize, bool) {
     (text.len(), false)
 }
 
+/// The same with the parts that continue it.
+fn escaped_with_continuations(text: &str) -> (usize, bool) {
+    let (mut length, mut terminated) = escaped(text);
+    while terminated && let Some(quote) = continued(&text[length..]) {
+        let (more, closed) = escaped(&text[length + quote..]);
+        length += quote + more;
+        terminated = closed;
+    }
+    (length, terminated)
+}
+
 /// The length of a quoted text with backslash escapes, from its opening quote on, and whether it is closed.
 fn escaped(text: &str) -> (usize, bool) {
     let mut characters = text.char_indices().skip(1).peekable();
@@ -109,6 +129,18 @@ mod tests {
             assert_eq!(texts(text), [text]);
         }
         assert_eq!(texts("E'a'\n'b\\';' ;c"), ["E'a'\n'b\\';'", " ", ";", "c"]);
+    }
+
+    #[test]
+    fn without_standard_conforming_strings_a_backslash_escapes() {
+        let of = |text| -> Vec<&str> {
+            tokens_with(text, Strings::Escapes)
+                .map(|(_, range)| &text[range])
+                .collect()
+        };
+        assert_eq!(of(r"'\'' ;"), [r"'\''", " ", ";"]);
+        assert_eq!(of("'a'\n'\\'' ;"), ["'a'\n'\\''", " ", ";"]);
+        assert_eq!(of(r"$$\'$$;"), [r"$$\'$$", ";"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use prisma_migrate_task::hazard::{self, Watchfulness, catalogue, script};
 use prisma_migrate_task::history::History;
 use prisma_migrate_task::migration::{Migration, Script};
 use prisma_migrate_task::plan::{self, Policy};
+use prisma_migrate_task::sql::script::Strings;
 use tokio::runtime::Runtime;
 
 use crate::session;
@@ -189,7 +190,7 @@ impl Foreseer {
             name: "it".to_owned(),
             script: Script::read(statement.as_bytes().to_vec()),
         }];
-        let plan = plan::plan(&migration, &History::default(), &Policy::default()).unwrap();
+        let plan = plan::plan(&migration, &History::default(), &Policy::default(), Strings::Standard).unwrap();
         let scripts = [script::read(&plan.pending[0])];
         let question = script::question(&scripts);
         let facts = self

@@ -8,6 +8,7 @@ use prisma_migrate_task::hazard::{self, Watchfulness, script};
 use prisma_migrate_task::history::History;
 use prisma_migrate_task::migration::{Migration, Script};
 use prisma_migrate_task::plan::{self, Policy};
+use prisma_migrate_task::sql::script::Strings;
 use squawk_linter::{Linter, Rule};
 use squawk_syntax::SourceFile;
 
@@ -127,7 +128,7 @@ fn ours(statement: &str) -> BTreeSet<Class> {
         name: "it".to_owned(),
         script: Script::read(statement.as_bytes().to_vec()),
     }];
-    let plan = plan::plan(&migration, &History::default(), &Policy::default()).unwrap();
+    let plan = plan::plan(&migration, &History::default(), &Policy::default(), Strings::Standard).unwrap();
     let scripts = [script::read(&plan.pending[0])];
     let large = Relation {
         name: "t".to_owned(),

@@ -1,0 +1,228 @@
+//! What a script has made of its session: read, and made again in a later one.
+
+use crate::database::lock::KEY;
+use crate::database::open::Login;
+use crate::database::server_error::ServerError;
+use crate::database::session::Session;
+use crate::history::SessionState;
+use crate::migration::sha256;
+use crate::sql::kind::Kind;
+use crate::sql::quote;
+use crate::sql::script::Statement;
+use std::collections::BTreeMap;
+
+/// What our own settings are called.
+const OURS: &str = "prisma_migrate_task.";
+
+/// Why a session could not be made like the one that was lost.
+#[derive(Debug)]
+pub enum NotRestored {
+    /// A phrase.
+    Because(String),
+    /// The server's error.
+    Server(ServerError),
+}
+
+impl From<ServerError> for NotRestored {
+    fn from(error: ServerError) -> Self {
+        NotRestored::Server(error)
+    }
+}
+
+/// The session as it is, under whatever the script has made of it. `custom` are the settings of its own that the script names.
+///
+/// # Errors
+/// The server's.
+pub async fn read(session: &Session, login: &Login, custom: &[String]) -> Result<SessionState, ServerError> {
+    let rows = session.raw(&query(custom)).await?;
+    let column = |at: usize| rows.last().and_then(|row| row.get(at));
+    let list = |at: usize| -> Vec<String> {
+        column(at)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    };
+    let user = column(0).unwrap_or_default();
+    let role = Some(column(1).unwrap_or_default()).filter(|role| *role != "none");
+    let settings: BTreeMap<String, String> = column(2)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    Ok(SessionState {
+        user: (user != login.user).then(|| user.to_owned()),
+        role: (role != login.role.as_deref()).then(|| role.unwrap_or("none").to_owned()),
+        settings: settings
+            .into_iter()
+            .filter(|(name, value)| !session.is_ours(name, value))
+            .collect(),
+        temporary: list(3),
+        prepared: list(4),
+        cursors: list(5),
+        channels: list(6),
+        locks: list(7),
+        custom: custom
+            .iter()
+            .enumerate()
+            .filter_map(|(at, name)| {
+                let value = column(8 + at).filter(|value| !value.is_empty())?;
+                Some((name.clone(), sha256(value.as_bytes())))
+            })
+            .collect(),
+    })
+}
+
+/// Every function, operator and type is qualified: it runs under the script's search path.
+fn query(custom: &[String]) -> String {
+    const IN_TEMPORARY: &str = "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()";
+    let mut sql = format!(
+        "SELECT session_user, pg_catalog.current_setting('role'), \
+         (SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
+         WHERE s.source OPERATOR(pg_catalog.=) 'session' \
+         AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$'), \
+         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM ( \
+         SELECT relname FROM pg_catalog.pg_class WHERE relnamespace {IN_TEMPORARY} \
+         AND relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'v', 'm', 'S', 'f', 'p']::pg_catalog.\"char\"[]) \
+         UNION ALL SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace {IN_TEMPORARY} \
+         UNION ALL SELECT typname FROM pg_catalog.pg_type WHERE typnamespace {IN_TEMPORARY} \
+         AND typtype OPERATOR(pg_catalog.=) ANY (ARRAY['d', 'e', 'r']::pg_catalog.\"char\"[])) AS t (name)), \
+         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_prepared_statements), \
+         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_cursors WHERE is_holdable), \
+         (SELECT pg_catalog.jsonb_agg(c ORDER BY c) FROM pg_catalog.pg_listening_channels() AS c), \
+         (SELECT pg_catalog.jsonb_agg(pg_catalog.concat_ws(':', classid, objid, objsubid)) FROM pg_catalog.pg_locks \
+         WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+         AND NOT (classid OPERATOR(pg_catalog.=) 0 AND objid OPERATOR(pg_catalog.=) {KEY} AND objsubid OPERATOR(pg_catalog.=) 1))"
+    );
+    for name in custom {
+        sql.push_str(&format!(", pg_catalog.current_setting({}, true)", quote::literal(name)));
+    }
+    // A session whose transactions are deferrable would wait for a snapshot.
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; {sql}; COMMIT")
+}
+
+/// Makes a session like the one that was lost: `wanted`. `skipped` are the script's statements that it ran, with their texts.
+///
+/// # Errors
+/// It cannot be made again, or the server's error.
+pub async fn restore(
+    session: &Session,
+    login: &Login,
+    wanted: &SessionState,
+    (script, skipped): (&str, &[Statement]),
+) -> Result<(), NotRestored> {
+    let custom: Vec<String> = wanted.custom.keys().cloned().collect();
+    if read(session, login, &custom).await? == *wanted {
+        return Ok(());
+    }
+    if let Some(what) = wanted.cannot_be_made_again() {
+        return Err(NotRestored::Because(format!(
+            "it had {what}, which ended with its session"
+        )));
+    }
+    // Values that may be secrets are not kept: the statements that set them are run again, and what comes of it is compared.
+    for statement in skipped.iter().filter(|statement| statement.kind == Kind::Setting) {
+        let text = &script[statement.range.clone()];
+        let lower = text.to_ascii_lowercase();
+        if custom.iter().any(|name| lower.contains(name.as_str())) {
+            session.raw(text).await?;
+        }
+    }
+    let mut sql: Vec<String> = Vec::new();
+    let set = |name: &str, value: &str| {
+        let (name, value) = (quote::literal(name), quote::literal(value));
+        format!("SELECT pg_catalog.set_config({name}, {value}, false)")
+    };
+    for channel in &wanted.channels {
+        sql.push(format!("LISTEN {}", quote::identifier(channel)));
+    }
+    sql.extend(wanted.settings.iter().map(|(name, value)| set(name, value)));
+    // Last, since another user may not be allowed the rest.
+    sql.extend(wanted.user.iter().map(|user| set("session_authorization", user)));
+    sql.extend(wanted.role.iter().map(|role| set("role", role)));
+    if !sql.is_empty() {
+        session.raw(&sql.join("; ")).await?;
+    }
+    let now = read(session, login, &custom).await?;
+    if now == *wanted {
+        return Ok(());
+    }
+    let unlike = |what: &str, is: bool| is.then(|| what.to_owned());
+    let settings = wanted.settings.iter().chain(&wanted.custom);
+    let missing = settings
+        .filter(|(name, value)| now.settings.get(*name).or(now.custom.get(*name)) != Some(*value))
+        .map(|(name, _)| name.clone());
+    let what = missing
+        .chain(unlike("the role", now.role != wanted.role || now.user != wanted.user))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Err(NotRestored::Because(format!(
+        "what it had set could not be set again: {}",
+        if what.is_empty() { "other settings" } else { &what }
+    )))
+}
+
+/// Makes a session again of which nothing was kept, by the skipped statements that only set something.
+///
+/// # Errors
+/// The server's.
+pub async fn run_settings(session: &Session, (script, skipped): (&str, &[Statement])) -> Result<(), NotRestored> {
+    for statement in skipped.iter().filter(|statement| statement.kind == Kind::Setting) {
+        session.raw(&script[statement.range.clone()]).await?;
+    }
+    Ok(())
+}
+
+/// The settings with a dot in their names that a script's text names, in lower case, wherever it does: the server lists only its own.
+pub fn custom_settings(script: &str) -> Vec<String> {
+    let lower = script.to_ascii_lowercase();
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |name: &str| {
+        let is_custom = name.contains('.') && name.split('.').all(|part| !part.is_empty()) && !name.starts_with(OURS);
+        if is_custom && !found.iter().any(|known| known == name) {
+            found.push(name.to_owned());
+        }
+    };
+    for (at, _) in lower.match_indices("set_config") {
+        let rest = lower[at + "set_config".len()..].trim_start();
+        if let Some(name) = rest
+            .strip_prefix('(')
+            .and_then(|rest| rest.trim_start().strip_prefix('\''))
+        {
+            add(name.split('\'').next().unwrap_or_default());
+        }
+    }
+    let word_before = |at: usize| lower[..at].chars().next_back().is_some_and(is_name);
+    for (at, _) in lower.match_indices("set").filter(|(at, _)| !word_before(*at)) {
+        let mut words = lower[at + 3..].split_whitespace();
+        let mut word = words.next().unwrap_or_default();
+        if matches!(word, "session" | "local") {
+            word = words.next().unwrap_or_default();
+        }
+        let name: String = word.replace('"', "").chars().take_while(|c| is_name(*c)).collect();
+        add(&name);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn custom_settings_are_found_wherever_they_are_named() {
+        for (script, expected) in [
+            ("SET app.tenant = '1'; SELECT 2", &["app.tenant"][..]),
+            ("SET SESSION App.Tenant TO x", &["app.tenant"]),
+            (
+                "SELECT set_config( 'app.jwt', 'x', false), set_config('search_path', '', false)",
+                &["app.jwt"],
+            ),
+            (
+                "DO $$ BEGIN PERFORM pg_catalog.set_config('a.b', '1', false); END $$",
+                &["a.b"],
+            ),
+            ("SET search_path = a.b; UPDATE t SET x = 1", &[]),
+            ("ALTER TABLE t RESET (x.y)", &[]),
+        ] {
+            assert_eq!(custom_settings(script), expected, "{script}");
+        }
+    }
+}
