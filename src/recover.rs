@@ -139,7 +139,7 @@ async fn evidence(
 ) -> Result<Evidence, RecoverError> {
     let settings: Vec<&Step> = steps.iter().take(at).filter(|step| step.setting).collect();
     for step in &settings {
-        session.rows(&script[step.range.clone()]).await?;
+        session.raw(&script[step.range.clone()]).await?;
     }
     let evidence = alone::evidence(session, alone, before).await?;
     if !settings.is_empty() {

@@ -185,7 +185,7 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
         }
     };
     // Whatever the seed had set.
-    if let Err(error) = session.rows("ROLLBACK").await {
+    if let Err(error) = session.raw("ROLLBACK").await {
         tracing::debug!("the seed's transaction could not be left: {}", error.message);
     }
     Err(failure.state(state))

@@ -15,6 +15,8 @@ const SHOWN: usize = 8;
 /// Sentences on what of a script's creations exists, and whether its tables have the columns that the script gives them; none where it creates nothing
 /// that could be looked for.
 ///
+/// The names are the script's: they are looked up as the session stands, and so everything else in these queries is qualified.
+///
 /// # Errors
 /// The server's.
 pub async fn of(session: &Session, script: &str) -> Result<Vec<String>, ServerError> {
@@ -26,7 +28,7 @@ pub async fn of(session: &Session, script: &str) -> Result<Vec<String>, ServerEr
         return Ok(Vec::new());
     }
     let tests: Vec<String> = created.iter().map(exists).collect();
-    let rows = session.rows(&format!("SELECT {}", tests.join(", "))).await?;
+    let rows = session.raw(&format!("SELECT {}", tests.join(", "))).await?;
     let there = |at: usize| rows.first().and_then(|row| row.get(at)) == Some("t");
     let (present, absent): (Vec<_>, Vec<_>) = created.iter().enumerate().partition(|(at, _)| there(*at));
     let names = |things: &[(usize, &Created)]| {
@@ -64,7 +66,7 @@ pub async fn of(session: &Session, script: &str) -> Result<Vec<String>, ServerEr
         .collect();
     if !tables.is_empty() {
         let differences: Vec<String> = tables.iter().map(|table| differing_columns(table)).collect();
-        let rows = session.rows(&format!("SELECT {}", differences.join(", "))).await?;
+        let rows = session.raw(&format!("SELECT {}", differences.join(", "))).await?;
         let differing = |at: usize| rows.first().and_then(|row| row.get(at));
         let alike: Vec<&str> = tables
             .iter()
@@ -99,11 +101,12 @@ fn differing_columns(table: &Created) -> String {
         })
         .collect();
     format!(
-        "(SELECT pg_catalog.string_agg(c.name || CASE WHEN a.attname IS NULL THEN ' is missing' \
-         ELSE ' is ' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ', not ' || c.of_type END, ', ') \
+        "(SELECT pg_catalog.string_agg(pg_catalog.concat(c.name, CASE WHEN a.attname IS NULL THEN ' is missing' \
+         ELSE pg_catalog.concat(' is ', pg_catalog.format_type(a.atttypid, a.atttypmod), ', not ', c.of_type) END), ', ') \
          FROM (VALUES {}) AS c(name, of_type) LEFT JOIN pg_catalog.pg_attribute a \
-         ON a.attrelid = pg_catalog.to_regclass({}) AND a.attname = c.name AND NOT a.attisdropped \
-         WHERE a.attname IS NULL OR a.atttypid <> pg_catalog.to_regtype(c.of_type))",
+         ON a.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({}) \
+         AND a.attname OPERATOR(pg_catalog.=) c.name AND NOT a.attisdropped \
+         WHERE a.attname IS NULL OR a.atttypid OPERATOR(pg_catalog.<>) pg_catalog.to_regtype(c.of_type))",
         values.join(", "),
         quote::literal(&table.name)
     )

@@ -85,7 +85,7 @@ async fn lift_lock_timeout(session: &Session, alone: &Alone) -> Result<bool, Ser
         "SELECT pg_catalog.set_config('lock_timeout', '0', false) FROM pg_catalog.pg_settings \
          WHERE name OPERATOR(pg_catalog.=) 'lock_timeout' AND setting OPERATOR(pg_catalog.=) {own}"
     );
-    Ok(alone.is_concurrent() && !session.rows(&lift).await?.is_empty())
+    Ok(alone.is_concurrent() && !session.raw(&lift).await?.is_empty())
 }
 
 async fn restore_lock_timeout(session: &Session) -> Result<(), ServerError> {
@@ -93,7 +93,7 @@ async fn restore_lock_timeout(session: &Session) -> Result<(), ServerError> {
         Some(made) => format!("SET lock_timeout = {}", quote::literal(made)),
         None => "RESET lock_timeout".to_owned(),
     };
-    session.rows(&sql).await.map(drop)
+    session.raw(&sql).await.map(drop)
 }
 
 async fn settle(
@@ -106,7 +106,7 @@ async fn settle(
     if let Some(error) = sent.error.as_ref().filter(|error| error.closed) {
         return Err(error.clone());
     }
-    session.rows("ROLLBACK").await?;
+    session.raw("ROLLBACK").await?;
     let end = ended(session, alone, sent.error, before).await?;
     if lifted {
         restore_lock_timeout(session).await?;
@@ -173,7 +173,7 @@ async fn read_evidence(session: &Session, alone: &Alone, before: &[u32]) -> Resu
         }
         Alone::DropIndex(name) => {
             let sql = format!("SELECT pg_catalog.to_regclass({}) IS NULL", quote::literal(name));
-            done(session.rows(&sql).await?.first().and_then(|row| row.get(0)) == Some("t"))
+            done(session.raw(&sql).await?.first().and_then(|row| row.get(0)) == Some("t"))
         }
         Alone::DetachPartition { parent, partition } => detached(session, parent, partition).await?,
         Alone::Global { create, database, name } => {
@@ -231,14 +231,14 @@ async fn drop_invalid(session: &Session, added: &[Thing]) -> Result<(), ServerEr
     for index in added.iter().filter(|index| !index.valid && !index.building) {
         tracing::warn!("the index {} was left INVALID: it is dropped", index.name);
         session
-            .rows(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
+            .raw(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
             .await?;
     }
     Ok(())
 }
 
 async fn things(session: &Session, sql: &str) -> Result<Vec<Thing>, ServerError> {
-    let rows = session.rows(sql).await?;
+    let rows = session.raw(sql).await?;
     let thing = |row: &tokio_postgres::SimpleQueryRow| Thing {
         oid: row.get(0).and_then(|oid| oid.parse().ok()).unwrap_or(0),
         name: row.get(1).unwrap_or_default().to_owned(),
@@ -291,7 +291,7 @@ fn global(database: bool, name: &str) -> String {
 /// A concurrent detach that was interrupted between its two transactions is finished here (PostgreSQL 14 and newer).
 async fn detached(session: &Session, parent: &str, partition: &str) -> Result<Evidence, ServerError> {
     let rows = session
-        .rows(&format!(
+        .raw(&format!(
             "SELECT i.inhdetachpending FROM pg_catalog.pg_inherits i \
              WHERE i.inhparent OPERATOR(pg_catalog.=) pg_catalog.to_regclass({}) AND i.inhrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})",
             quote::literal(parent),
@@ -302,7 +302,7 @@ async fn detached(session: &Session, parent: &str, partition: &str) -> Result<Ev
         None => Ok(Evidence::Done),
         Some(row) if row.get(0) == Some("t") => {
             session
-                .rows(&format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"))
+                .raw(&format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"))
                 .await?;
             Ok(Evidence::Done)
         }

@@ -296,7 +296,7 @@ impl Applier<'_> {
     }
 
     async fn ask(&self, verdict: &str) -> Result<Verdict, ServerError> {
-        self.read_verdict(&self.session.rows(verdict).await?)
+        self.read_verdict(&self.session.raw(verdict).await?)
     }
 
     /// Waits before the next try of a migration that other sessions kept from its locks; false where the time for that is spent.

@@ -58,7 +58,8 @@ impl Applier<'_> {
         let steps = steps(pending.script, &pending.statements());
         // What the steps before the interruption set, the session of this run does not have.
         for step in steps.iter().take(progress.done).filter(|step| step.setting) {
-            self.write(&pending.script[step.range.clone()], pending).await?;
+            let made = self.session.raw(&pending.script[step.range.clone()]).await;
+            made.map_err(|error| no_verdict(pending, &error))?;
         }
         let mut lock_held = true;
         for (at, step) in steps.iter().enumerate().skip(progress.done) {
@@ -88,7 +89,7 @@ impl Applier<'_> {
         close.push(self.ledger.close(&progress.id, &pending.checksum));
         self.write(&close.join("; "), pending).await?;
         // Brings the session back to how it began.
-        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
+        let _ = self.session.raw(&self.verdict_behind_rollback(&progress.id)).await;
         let how = if steps.len() == 1 { How::Alone } else { How::StepByStep };
         Ok(End::Applied { how, lock_held })
     }
@@ -199,7 +200,7 @@ impl Applier<'_> {
                         self.ledger.remark(&progress.id, &self.mark(done), at + 1),
                         self.step_verdict(&progress.id)
                     );
-                    let lock_held = match self.session.rows(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
+                    let lock_held = match self.session.raw(&sql).await.and_then(|rows| self.read_verdict(&rows)) {
                         Ok(verdict) => verdict.lock_held,
                         Err(error) => return Err(no_verdict(pending, &error)),
                     };
@@ -322,7 +323,7 @@ impl Applier<'_> {
                 self.ledger.remark(&progress.id, &mark, done),
                 self.ledger.explain(&progress.id, &logs(&failure))
             );
-            self.session.rows(&sql).await.map(drop)
+            self.session.raw(&sql).await.map(drop)
         };
         if let Err(error) = kept {
             tracing::warn!(
@@ -331,7 +332,7 @@ impl Applier<'_> {
                 error.message
             );
         }
-        let _ = self.session.rows(&self.verdict_behind_rollback(&progress.id)).await;
+        let _ = self.session.raw(&self.verdict_behind_rollback(&progress.id)).await;
         failure
     }
 }

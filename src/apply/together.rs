@@ -190,7 +190,7 @@ impl Applier<'_> {
         };
         let sql = format!("{}; {}; COMMIT", self.ledger.assert_closed(ids), lock::keep());
         let verdict = self.verdict_behind_rollback(id);
-        let both = async { tokio::join!(self.session.script(sql), self.session.rows(&verdict)) };
+        let both = async { tokio::join!(self.session.script(sql), self.session.raw(&verdict)) };
         let Some((sent, rows)) = self.stop.ended(self.session, both).await else {
             return Err(self.not_in_time());
         };
@@ -229,7 +229,7 @@ impl Applier<'_> {
 
     /// Leaves the transaction and brings the session back to how it began. Where that fails, so will what comes next.
     async fn leave(&self, id: &str) {
-        if let Err(error) = self.session.rows(&self.verdict_behind_rollback(id)).await {
+        if let Err(error) = self.session.raw(&self.verdict_behind_rollback(id)).await {
             tracing::debug!("the transaction could not be left: {}", error.message);
         }
     }

@@ -105,7 +105,7 @@ async fn terminate(session: &Session, orphan: &LockSession) -> Result<(), LockEr
 pub async fn release(session: &Session) -> Result<(), ServerError> {
     // It is held as often as it was taken; what scripts took and left goes with it.
     session
-        .rows("SELECT pg_catalog.pg_advisory_unlock_all()")
+        .raw("SELECT pg_catalog.pg_advisory_unlock_all()")
         .await
         .map(drop)
 }

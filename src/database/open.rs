@@ -7,7 +7,7 @@ use super::error::ConnectError;
 use super::lock::APPLICATION;
 use super::pooler;
 use super::server_error::ServerError;
-use super::session::{RUN_ID_SETTING, Session};
+use super::session::{Began, RUN_ID_SETTING, Session};
 use super::target::Target;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -105,7 +105,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         .map_err(unreachable)?;
     let tls = terms.target.tls.describe(connected.handshake.as_ref());
     tracing::info!("connected to {}: {tls}", terms.target.describe());
-    let session = Session::new(connected);
+    let mut session = Session::new(connected);
     if terms.allow_pooler {
         pooler::prove(&session, terms.target, &startup(terms)).await?;
     }
@@ -121,11 +121,11 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         session.keep_settings(&OPTIONAL, &ours),
         async {
             match terms.ledger {
-                true => session.rows(&ledger).await.map(Some),
+                true => session.send(&ledger).await.map(Some),
                 false => Ok(None),
             }
         },
-        session.rows(FACTS)
+        session.send(FACTS)
     );
     made.map_err(|error| unsettable(terms, &error))?;
     log_settings(&session).await;
@@ -151,6 +151,11 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         pid: column(7).and_then(|pid| pid.parse().ok()).unwrap_or(0),
         writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
     };
+    session.began(Began {
+        writable: server.writable,
+        synchronous_commit: column(9).unwrap_or_default(),
+        search_path: column(10).unwrap_or_default(),
+    });
     if terms.role.is_some() {
         tracing::info!(
             "works as the role {}, logged in as {}",
@@ -225,10 +230,11 @@ async fn log_settings(session: &Session) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    let sql = "SELECT name, setting, unit, source FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', \
+    let sql = "SELECT name, setting, unit, source FROM pg_catalog.pg_settings \
+         WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['statement_timeout', 'lock_timeout', \
          'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout', 'deadlock_timeout', 'search_path', 'role', \
-         'client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout', 'synchronous_commit') ORDER BY name";
-    match session.rows(sql).await {
+         'client_connection_check_interval', 'tcp_keepalives_idle', 'tcp_user_timeout', 'synchronous_commit']::pg_catalog.text[]) ORDER BY name";
+    match session.send(sql).await {
         Ok(rows) => {
             for row in rows {
                 let column = |at: usize| row.get(at).unwrap_or_default();
@@ -251,7 +257,8 @@ const FACTS: &str = "SELECT pg_catalog.current_setting('prisma_migrate_task.run_
      pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
      (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
      WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user, \
-     pg_catalog.pg_backend_pid(), session_user";
+     pg_catalog.pg_backend_pid(), session_user, pg_catalog.current_setting('synchronous_commit'), \
+     pg_catalog.current_setting('search_path')";
 
 fn read(rows: &[tokio_postgres::SimpleQueryRow]) -> History {
     History {

@@ -143,7 +143,7 @@ pub async fn prove(session: &Session, target: &Target, startup: &Startup) -> Res
                 Err(_) => return Err(unseen("a second connection was given no backend")),
             };
             let still = backend(session, "").await.map_err(lost)?;
-            second.rows("ROLLBACK").await.map_err(|error| unseen(&error.message))?;
+            second.send("ROLLBACK").await.map_err(|error| unseen(&error.message))?;
             if own == other || own != still || own != backend(session, "").await.map_err(lost)? {
                 return Err(not_kept());
             }
@@ -157,7 +157,7 @@ pub async fn prove(session: &Session, target: &Target, startup: &Startup) -> Res
 
 async fn backend(session: &Session, before: &str) -> Result<String, ServerError> {
     let rows = session
-        .rows(&format!("{before}SELECT pg_catalog.pg_backend_pid()"))
+        .send(&format!("{before}SELECT pg_catalog.pg_backend_pid()"))
         .await?;
     let pid = rows.last().and_then(|row| row.get(0));
     Ok(pid.unwrap_or_default().to_owned())

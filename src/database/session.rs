@@ -3,8 +3,10 @@
 use super::connect::{Cancel, Connected};
 use super::error::ConnectError;
 use super::server_error::ServerError;
+use crate::printable::printable_name;
 use crate::sql::{password, quote};
 use futures_util::StreamExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow, SimpleQueryStream};
@@ -17,6 +19,9 @@ pub const RUN_ID_SETTING: &str = "prisma_migrate_task.run_id";
 ///
 /// Everything goes by the simple query protocol: one round trip a message, nothing prepared, nothing that a pooler would have to keep. The one exception
 /// is [`Session::describe`].
+///
+/// Our own statements go through [`Session::rows`], or through [`Session::ours_beside_script`] between the parts of a script. Only what cannot be in a
+/// transaction, or has to see the session as a script does, goes through [`Session::raw`].
 pub struct Session {
     client: tokio_postgres::Client,
     reader: tokio::task::JoinHandle<()>,
@@ -24,6 +29,30 @@ pub struct Session {
     subject: Arc<Mutex<Option<String>>>,
     made: Vec<(String, String)>,
     kept: Mutex<Vec<(String, String)>>,
+    began: Began,
+    /// Whether anything was sent that may have changed what the session is.
+    changed: AtomicBool,
+}
+
+/// What a session was when it began, as far as the startup options do not say it.
+#[derive(Clone, Debug, Default)]
+pub struct Began {
+    /// Whether its transactions could write.
+    pub writable: bool,
+    /// Its `synchronous_commit`.
+    pub synchronous_commit: String,
+    /// Its `search_path`.
+    pub search_path: String,
+}
+
+impl Began {
+    /// `on` waits for the disk, and for standbys where the server has synchronous ones; only `remote_apply` waits for more.
+    fn synchronous_commit(&self) -> &'static str {
+        match self.synchronous_commit.as_str() {
+            "remote_apply" => "remote_apply",
+            _ => "on",
+        }
+    }
 }
 
 /// How a message went that may hold many statements.
@@ -64,7 +93,19 @@ impl Session {
             subject,
             made: settings,
             kept: Mutex::default(),
+            began: Began::default(),
+            changed: AtomicBool::new(false),
         }
+    }
+
+    /// Says how the session began. Until then our own transactions are READ ONLY.
+    pub fn began(&mut self, began: Began) {
+        self.began = began;
+    }
+
+    /// The search path that the session began with.
+    pub fn search_path(&self) -> &str {
+        &self.began.search_path
     }
 
     /// Makes what the session could not begin with ([`super::connect::Startup::pooler`]).
@@ -75,7 +116,7 @@ impl Session {
         if self.made.is_empty() {
             return Ok(());
         }
-        self.rows(&made(&self.made)).await.map(drop)
+        self.send(&made(&self.made)).await.map(drop)
     }
 
     /// The value of a setting that was made by a statement, because it could not travel in the startup options.
@@ -92,7 +133,7 @@ impl Session {
                 "{} WHERE {condition}",
                 made(&[((*name).to_owned(), (*value).to_owned())])
             );
-            async move { self.rows(&sql).await }
+            async move { self.send(&sql).await }
         };
         let answers = futures_util::future::join_all(settings.iter().map(make)).await;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +161,7 @@ impl Session {
             "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {}",
             self.kept_settings()
         );
-        self.rows(&sql).await.map(drop)
+        self.raw(&sql).await.map(drop)
     }
 
     /// Says in every notice from now on which migration it belongs to.
@@ -128,21 +169,144 @@ impl Session {
         *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = migration.map(str::to_owned);
     }
 
-    /// Sends statements of ours and reads all rows of all of them.
+    /// Runs statements of ours in a transaction of their own, in one message, and reads all rows of all of them.
     ///
-    /// A cancel that was meant for a script may arrive late and hit them: they are sent again then, since what is cancelled is rolled back.
+    /// Whatever a script has made of the session, the transaction is READ COMMITTED, READ WRITE if the session could write when it began, under our
+    /// user and role, with our timeouts, and with a search path in which nobody else can create anything. The script's settings are back afterwards.
+    /// `NOT DEFERRABLE` also has the server refuse the message inside a transaction that a script has left open, which it would commit otherwise.
+    ///
+    /// A cancel that was meant for a script may arrive late and hit the message: it is sent again then, since what is cancelled is rolled back.
     ///
     /// # Errors
-    /// What the server answered, or that the connection is gone.
+    /// What the server answered, or that the connection is gone. The transaction is rolled back then.
     pub async fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
-        const TRIES: u32 = 4;
+        let as_ours = match self.changed.load(Ordering::Relaxed) {
+            true => self.as_ours(),
+            false => self.as_began(),
+        };
+        let message = format!("{}{as_ours}{sql}; COMMIT", self.begin());
         let mut tried = 0;
         loop {
             tried += 1;
-            match self.rows_once(sql).await {
+            match self.send(&message).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => self.left(error, tried).await?,
+            }
+        }
+    }
+
+    /// [`Session::rows`] between two parts of a script, whose role must be back afterwards. Server versions before 13.17, 14.14, 15.9, 16.5 and 17.1
+    /// can lose a SET ROLE at the end of a transaction that has set the session's user, so the users are compared.
+    ///
+    /// # Errors
+    /// As [`Session::rows`]; or the script's role is lost, and then the statements are committed.
+    pub async fn ours_beside_script(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
+        const USERS: &str = "SELECT current_user, session_user";
+        let (begin, as_ours) = (self.begin(), self.as_ours());
+        let message = format!("{begin}{USERS}; {as_ours}{sql}; COMMIT");
+        let mut tried = 0;
+        let (mut rows, after) = loop {
+            tried += 1;
+            let (ours, after) = tokio::join!(self.send(&message), self.send(USERS));
+            match ours {
+                Ok(rows) => break (rows, after),
+                Err(error) => self.left(error, tried).await?,
+            }
+        };
+        let after = match after {
+            Err(error) if error.is(&["57014"]) => self.raw(USERS).await?,
+            after => after?,
+        };
+        let before = users((!rows.is_empty()).then(|| rows.remove(0)));
+        let after = users(after.into_iter().next());
+        if before != after {
+            return Err(role_lost(&before, &after));
+        }
+        Ok(rows)
+    }
+
+    /// Sends statements as they are, under whatever a script has made of the session. They qualify every function, operator and type.
+    ///
+    /// A late cancel is treated as in [`Session::rows`].
+    ///
+    /// # Errors
+    /// What the server answered, or that the connection is gone.
+    pub async fn raw(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
+        self.changed.store(true, Ordering::Relaxed);
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.send(sql).await {
                 Err(error) if error.is(&["57014"]) && tried < TRIES => {}
                 answered => return answered,
             }
+        }
+    }
+
+    /// [`Session::raw`] for statements that change nothing of what the session is. Sent once.
+    ///
+    /// # Errors
+    /// What the server answered, or that the connection is gone.
+    pub(super) async fn send(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
+        let messages = self.client.simple_query(sql).await?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// The beginning of a transaction of ours.
+    fn begin(&self) -> String {
+        let access = if self.began.writable { "WRITE" } else { "ONLY" };
+        format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ {access}, NOT DEFERRABLE; ")
+    }
+
+    /// What makes a transaction ours in a session that is as it began.
+    fn as_began(&self) -> String {
+        let wanted = self.began.synchronous_commit();
+        match self.began.synchronous_commit == wanted || !self.began.writable {
+            true => OUR_PATH.to_owned(),
+            false => format!("{OUR_PATH}SET LOCAL synchronous_commit TO {wanted}; "),
+        }
+    }
+
+    /// What makes a transaction ours whatever a script has made of the session.
+    fn as_ours(&self) -> String {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.iter().filter(|(name, _)| name == "transaction_timeout");
+        let kept: String = kept.map(|(name, value)| local(name, Some(value))).collect();
+        format!(
+            "{}SET LOCAL SESSION AUTHORIZATION DEFAULT; {}{OUR_PATH}{}SET LOCAL synchronous_commit TO {}; {}{kept}",
+            // First of all, since it counts for each of these statements.
+            self.local("statement_timeout"),
+            self.local("role"),
+            self.local("lock_timeout"),
+            self.began.synchronous_commit(),
+            self.local("row_security"),
+        )
+    }
+
+    /// The statement that gives a setting the value that the session began with, until the transaction ends.
+    fn local(&self, name: &str) -> String {
+        local(name, self.made_setting(name))
+    }
+
+    /// Leaves the transaction of ours that an error has failed; the error itself where it is not worth another try.
+    async fn left(&self, error: ServerError, tried: u32) -> Result<(), ServerError> {
+        if error.closed {
+            return Err(error);
+        }
+        if let Err(error) = self.send("ROLLBACK").await {
+            // Where the transaction is still there, it refuses the next one of ours, and is left then.
+            tracing::debug!("a failed transaction could not be left: {}", error.message);
+        }
+        // A late cancel; or a transaction that had failed before.
+        match error.is(&["57014", "25P02"]) && tried < TRIES {
+            true => Ok(()),
+            false => Err(error),
         }
     }
 
@@ -154,19 +318,9 @@ impl Session {
         self.cancel.send().await
     }
 
-    async fn rows_once(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, ServerError> {
-        let messages = self.client.simple_query(sql).await?;
-        Ok(messages
-            .into_iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(row),
-                _ => None,
-            })
-            .collect())
-    }
-
     /// Sends a script; its results are dropped as they come, so memory stays flat. The text is freed once it is encoded.
     pub async fn script(&self, text: String) -> Sent {
+        self.changed.store(true, Ordering::Relaxed);
         let stream = self.client.simple_query_raw(&text).await;
         drop(text);
         let mut completed = 0;
@@ -212,6 +366,7 @@ impl Session {
     /// # Errors
     /// The connection is gone. The server's errors come in the stream.
     pub async fn stream(&self, text: &str) -> Result<SimpleQueryStream, ServerError> {
+        self.changed.store(true, Ordering::Relaxed);
         Ok(self.client.simple_query_raw(text).await?)
     }
 
@@ -223,7 +378,7 @@ impl Session {
     /// Ends the session and waits until our side of the connection is closed.
     pub async fn close(self) {
         if !self.made.is_empty()
-            && let Err(error) = self.rows_once("DISCARD ALL").await
+            && let Err(error) = self.send("DISCARD ALL").await
         {
             // A pooler may hand the server's session on as it is.
             tracing::debug!("the session could not be given back as it was: {}", error.message);
@@ -231,6 +386,42 @@ impl Session {
         drop(self.client);
         // The reader ends by itself once the goodbye is sent; whether it could be sent changes nothing.
         let _ = self.reader.await;
+    }
+}
+
+/// How often a message of ours is sent that a late cancel hits.
+const TRIES: u32 = 4;
+
+/// With pg_temp named, and last, temporary tables and types of a script hide nothing of the catalogue's.
+const OUR_PATH: &str = "SET LOCAL search_path TO pg_catalog, pg_temp; ";
+
+fn local(name: &str, made: Option<&str>) -> String {
+    let value = made.map_or_else(|| "DEFAULT".to_owned(), quote::literal);
+    format!("SET LOCAL {name} TO {value}; ")
+}
+
+/// The current user and the session's user.
+fn users(row: Option<SimpleQueryRow>) -> Option<[String; 2]> {
+    row.map(|row| [0, 1].map(|at| row.get(at).unwrap_or_default().to_owned()))
+}
+
+fn role_lost(before: &Option<[String; 2]>, after: &Option<[String; 2]>) -> ServerError {
+    let user = |users: &Option<[String; 2]>| {
+        users
+            .as_ref()
+            .map_or_else(String::new, |[user, _]| printable_name(user))
+    };
+    ServerError {
+        sqlstate: None,
+        routine: None,
+        message: format!(
+            "the server lost the role of the script: it ran as {} and would go on as {}; PostgreSQL 13.17, 14.14, 15.9, 16.5 and 17.1 keep it",
+            user(before),
+            user(after)
+        ),
+        details: Vec::new(),
+        position: None,
+        closed: false,
     }
 }
 

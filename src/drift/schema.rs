@@ -28,19 +28,8 @@ pub struct Schema {
 /// # Errors
 /// The server's.
 pub async fn read(session: &Session, history: &History) -> Result<Schema, ServerError> {
-    // With this search path every name in a definition is qualified, whatever the session's is.
-    let sql = format!(
-        "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog; {}; COMMIT",
-        query()
-    );
-    let rows = match session.rows(&sql).await {
-        Ok(rows) => rows,
-        Err(error) => {
-            // The failed transaction is still open.
-            let _ = session.rows("ROLLBACK").await;
-            return Err(error);
-        }
-    };
+    // On the search path of our own statements every name in a definition is qualified, whatever the session's is.
+    let rows = session.rows(&query()).await?;
     let mut schema = Schema::default();
     for row in &rows {
         match (row.get(0), row.get(1)) {

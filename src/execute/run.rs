@@ -74,7 +74,7 @@ impl Run<'_> {
             progress.committing = true;
             return self.send("COMMIT").await;
         }
-        let rolled_back = self.session.rows("ROLLBACK").await;
+        let rolled_back = self.session.raw("ROLLBACK").await;
         if let Err(error) = rolled_back {
             tracing::debug!("the transaction ends with its session: {}", error.message);
         }

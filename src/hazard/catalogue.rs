@@ -130,11 +130,16 @@ pub async fn ask(session: &Session, question: &Question, schema: &str) -> Result
     let measured = session
         .rows(&format!(
             "SET LOCAL lock_timeout = '{PATIENCE}'; {}",
-            query(&names, question, true)
+            query(&names, question, session.search_path(), true)
         ))
         .await;
     let (rows, estimated) = match measured {
-        Err(error) if error.is(&["55P03"]) => (session.rows(&query(&names, question, false)).await?, true),
+        Err(error) if error.is(&["55P03"]) => (
+            session
+                .rows(&query(&names, question, session.search_path(), false))
+                .await?,
+            true,
+        ),
         measured => (measured?, false),
     };
     let text = rows.last().and_then(|row| row.get(0)).unwrap_or_default();
@@ -174,7 +179,11 @@ fn list(values: impl Iterator<Item = String>) -> String {
 }
 
 /// One statement with one answer, a JSON document. Sizes of files are read with `measured`, else taken from `pg_class`.
-fn query(names: &[&Name], question: &Question, measured: bool) -> String {
+///
+/// Its own names are resolved when it is parsed, on the search path of our own statements. Those that it asks for, and those that it answers with, are
+/// resolved while it runs: by then it has set the `path` of the scripts.
+fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> String {
+    let path = quote::literal(path);
     let asked: Vec<String> = names
         .iter()
         .enumerate()
@@ -197,8 +206,10 @@ fn query(names: &[&Name], question: &Question, measured: bool) -> String {
         )
     };
     format!(
-        "WITH RECURSIVE asked(at, name) AS (VALUES {asked}), \
-         found AS (SELECT a.at, c.oid, c.relkind, i.indrelid FROM asked a JOIN pg_class c ON c.oid = to_regclass(a.name) \
+        "WITH RECURSIVE script AS MATERIALIZED (SELECT set_config('search_path', {path}, true) AS path), \
+         asked(at, name) AS (VALUES {asked}), \
+         found AS (SELECT a.at, c.oid, c.relkind, i.indrelid FROM script s CROSS JOIN asked a \
+           JOIN pg_class c ON c.oid = to_regclass(CASE WHEN s.path IS NOT NULL THEN a.name END) \
            LEFT JOIN pg_index i ON i.indexrelid = c.oid), \
          wanted AS (SELECT oid FROM found UNION SELECT indrelid FROM found WHERE indrelid IS NOT NULL), \
          tree(root, oid, depth) AS (SELECT oid, oid, 0 FROM wanted \
