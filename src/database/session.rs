@@ -261,9 +261,7 @@ impl Session {
     /// The beginning of a transaction of ours.
     fn begin(&self) -> String {
         let access = if self.began.writable { "WRITE" } else { "ONLY" };
-        // First of all, since it counts for each of these statements.
-        let limit = self.local("statement_timeout");
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ {access}, NOT DEFERRABLE; {limit}")
+        format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ {access}, NOT DEFERRABLE; ")
     }
 
     /// What makes a transaction ours in a session that is as it began.
@@ -281,7 +279,9 @@ impl Session {
         let kept = kept.iter().filter(|(name, _)| name == "transaction_timeout");
         let kept: String = kept.map(|(name, value)| local(name, Some(value))).collect();
         format!(
-            "SET LOCAL SESSION AUTHORIZATION DEFAULT; {}{OUR_PATH}{}SET LOCAL synchronous_commit TO {}; {}{kept}",
+            "{}SET LOCAL SESSION AUTHORIZATION DEFAULT; {}{OUR_PATH}{}SET LOCAL synchronous_commit TO {}; {}{kept}",
+            // First of all, since it counts for each of these statements.
+            self.local("statement_timeout"),
             self.local("role"),
             self.local("lock_timeout"),
             self.began.synchronous_commit(),

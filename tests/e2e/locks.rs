@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use harness::postgres::{Database, NoTls, Server};
 use harness::until;
 use prisma_migrate_task::database::connect::{Startup, connect};
-use prisma_migrate_task::database::session::Session;
+use prisma_migrate_task::database::session::{Began, Session};
 use prisma_migrate_task::hazard::{self, Watchfulness, catalogue, script};
 use prisma_migrate_task::history::History;
 use prisma_migrate_task::migration::{Migration, Script};
@@ -181,7 +181,12 @@ impl Foreseer {
         let runtime = session::runtime();
         let target = session::target(&database.url());
         let connected = runtime.block_on(connect(&target, &Startup::default())).unwrap();
-        let session = runtime.block_on(async { Session::new(connected) });
+        let mut session = runtime.block_on(async { Session::new(connected) });
+        session.began(Began {
+            writable: true,
+            synchronous_commit: "on".to_owned(),
+            search_path: "public".to_owned(),
+        });
         Foreseer { runtime, session }
     }
 
