@@ -271,10 +271,16 @@ fn a_rollback_of_its_own_is_marked_beforehand_and_can_succeed() {
 }
 
 #[test]
-fn a_rollback_of_its_own_and_a_failure_is_undecidable() {
+fn a_rollback_of_its_own_and_a_failure_is_known_by_its_notes() {
     let (database, run) = deploy("BEGIN; INSERT INTO t VALUES (1); ROLLBACK; INSERT INTO t VALUES (2); SELECT oops;");
+    run.expect(20);
+    is_rolled_back(&database, "oops");
+    assert_eq!(rows_of_t(&database), "");
+    let (database, run) =
+        deploy("BEGIN; INSERT INTO t VALUES (1); COMMIT; BEGIN; INSERT INTO t VALUES (2); ROLLBACK; SELECT oops;");
     run.expect(21);
-    is_partial(&database, "state=undecidable", "oops");
+    is_partial(&database, "state=partial step=1 ", "oops");
+    assert_eq!(rows_of_t(&database), "1");
 }
 
 #[test]
