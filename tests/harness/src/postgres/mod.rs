@@ -47,6 +47,11 @@ impl Options {
         self
     }
 
+    /// The programs of this major version.
+    pub fn version(self, major: u32) -> Options {
+        self.binaries(versions::find(major))
+    }
+
     /// A line of `postgresql.conf`; a later one wins over an earlier one and over the harness's.
     pub fn setting(mut self, name: &str, value: &str) -> Options {
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -188,7 +193,7 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner)
             .entry(major)
             .or_insert_with(|| Box::leak(Box::default()));
-        server.get_or_init(|| Server::start(Options::new().binaries(versions::find(major))))
+        server.get_or_init(|| Server::start(Options::new().version(major)))
     }
 
     /// The major version, such as 15.
