@@ -1,7 +1,7 @@
 # `make` lists what there is. The debug profile is used throughout: it builds in a fraction of the time.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate soak fuzz bench bench-quick build lint cdk image image-test image-reproducible
+.PHONY: help demo test simulate soak forms fuzz bench bench-quick build lint cdk image image-test image-reproducible
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +19,17 @@ simulate: ## the way from the upload to the exit code: the CDK's templates, Even
 	@scripts/prerequisites.sh test
 	cargo test --workspace --locked --test simulate
 
-soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again; then a migration of 20 minutes
+soak: ## random histories and random faults, ROUNDS of them (default 1,000); SEED=n plays one again; then forms, and a migration of 20 minutes
 	@scripts/prerequisites.sh soak
 	ROUNDS=$(or $(ROUNDS),1000) cargo test --locked --test faults -- --nocapture
+	$(MAKE) forms SEED= SCRIPTS=$(or $(SCRIPTS),5000) KILLS=$(or $(KILLS),300)
 	cargo test --locked --test long -- --nocapture
+
+forms: ## random scripts against what the server makes of them: SCRIPTS=n and KILLS=n from FIRST=seed on (default 1,000 and 50) on VERSIONS='13 15 18'; SEED=n
+	@scripts/prerequisites.sh forms
+	@failed=0; for version in $(or $(VERSIONS),13 15 18); do \
+		VERSION=$$version SCRIPTS=$(or $(SCRIPTS),1000) KILLS=$(or $(KILLS),50) cargo test --quiet --locked --test forms -- --nocapture || failed=1; \
+	done; exit $$failed
 
 fuzz: ## the fuzz targets over their seeds, RUNS executions of each (default 1,000,000); TARGETS=name for one
 	@scripts/prerequisites.sh fuzz

@@ -1,15 +1,15 @@
 #!/bin/sh
-# prerequisites.sh build | demo | test | soak | fuzz | bench | bench-quick
+# prerequisites.sh build | demo | test | soak | forms | fuzz | bench | bench-quick
 #
 # Sees to what a make target needs: Rust, make and a C compiler; for demo and test also PostgreSQL's server programs; for test also PgBouncer, Node and
-# npm for the Prisma CLI, and Python with venv for moto's AWS services; for soak also psql, root, ip and iptables; for fuzz cargo-fuzz and a C++
-# compiler; for bench the server, Node, npm, curl and unzip; for bench-quick the server and valgrind. As root on Debian or Ubuntu what is a package is
-# installed; anything else is named, and the exit code is 1.
+# npm for the Prisma CLI, and Python with venv for moto's AWS services; for soak also psql, root, ip and iptables; for forms the server, and Node and npm for PostgreSQL's
+# other versions; for fuzz cargo-fuzz and a C++ compiler; for bench the server, Node, npm, curl and unzip; for bench-quick the server and valgrind. As
+# root on Debian or Ubuntu what is a package is installed; anything else is named, and the exit code is 1.
 set -eu
 
 case ${1:-} in
-  build | demo | test | soak | fuzz | bench | bench-quick) ;;
-  *) echo 'usage: prerequisites.sh build | demo | test | soak | fuzz | bench | bench-quick' >&2; exit 2 ;;
+  build | demo | test | soak | forms | fuzz | bench | bench-quick) ;;
+  *) echo 'usage: prerequisites.sh build | demo | test | soak | forms | fuzz | bench | bench-quick' >&2; exit 2 ;;
 esac
 
 missing=0
@@ -93,11 +93,11 @@ if [ "$1" = test ] || [ "$1" = soak ]; then
   fi
 fi
 
-if [ "$1" = test ] || [ "$1" = soak ] || [ "$1" = bench ]; then
+if [ "$1" = test ] || [ "$1" = soak ] || [ "$1" = forms ] || [ "$1" = bench ]; then
   node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null ||
     lacks 'Node 20.19 or newer, for the Prisma CLI: install it from https://nodejs.org'
   command -v npm >/dev/null ||
-    lacks 'npm, for the Prisma CLI: it comes with Node from https://nodejs.org'
+    lacks 'npm, for the Prisma CLI and PostgreSQL: it comes with Node from https://nodejs.org'
 fi
 
 if [ "$1" = test ] || [ "$1" = soak ]; then

@@ -129,7 +129,7 @@ pub fn play(seed: u64, story: &Story, tally: &Mutex<Tally>) {
     tally.lock().unwrap().by_hand += hands.resolved.len() as u64;
     nothing_is_left_behind(&database);
     each_is_applied_once(&database, drawn, &hands.resolved);
-    let differences = State::of(&database, place.server().version()).differences(state);
+    let differences = State::of(&database, place.server().major()).differences(state);
     assert!(
         differences.is_empty(),
         "the database is not as an undisturbed run leaves it:\n{}",
@@ -181,7 +181,7 @@ fn reference(number: u64, for_prisma: bool) -> Arc<Reference> {
 
 fn undisturbed(number: u64, for_prisma: bool) -> Reference {
     let server = Server::shared();
-    let version = server.version();
+    let version = server.major();
     let drawn = Drawn::new(&mut Rng::with_seed(number), version, for_prisma);
     let history = drawn.history();
     let database = server.database();

@@ -3,7 +3,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
-//! | [`postgres`] | a throw-away cluster, one fresh [`Database`](postgres::Database) a test |
+//! | [`postgres`] | a throw-away cluster of any major version, one fresh [`Database`](postgres::Database) a test |
 //! | [`pgbouncer`] | a PgBouncer before a database, in the pool mode that is asked for |
 //! | [`s3`] | an S3 server in this process: signatures, versions, conditions, faults on request |
 //! | [`history`] | Prisma projects on disk and as `prisma.zip` |
@@ -45,6 +45,7 @@ pub mod gateway;
 pub mod history;
 pub mod ldap;
 pub mod moto;
+mod npm;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod prisma;

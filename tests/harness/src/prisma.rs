@@ -6,19 +6,18 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::npm::{self, Packages};
 use crate::process::{Ends, Run, Running};
 
 const FILES: [(&str, &str); 3] = [
     ("package.json", include_str!("../prisma-cli/package.json")),
-    ("package-lock.json", LOCK),
+    ("package-lock.json", include_str!("../prisma-cli/package-lock.json")),
     ("prisma.config.mjs", include_str!("../prisma-cli/prisma.config.mjs")),
 ];
-const LOCK: &str = include_str!("../prisma-cli/package-lock.json");
 
 /// `prisma migrate <words>`, to its end: `prisma::migrate(&database.url(), history.folder(), ["deploy"])`.
 pub fn migrate<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl IntoIterator<Item = W>) -> Run {
@@ -67,46 +66,10 @@ pub fn command<W: AsRef<OsStr>>(url: &str, folder: impl AsRef<Path>, words: impl
 fn installed() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
-        let home = target().join("prisma-cli");
-        fs::create_dir_all(&home).unwrap_or_else(|error| panic!("cannot make {}: {error}", home.display()));
-        // Several test processes may be first at once.
-        let guard = File::create(home.join("lock")).expect("cannot make a lock file beside the Prisma CLI");
-        guard.lock().expect("cannot lock the folder of the Prisma CLI");
-        for (name, content) in FILES {
-            // Never truncated under the eyes of a CLI that is running.
-            if fs::read_to_string(home.join(name)).ok().as_deref() != Some(content) {
-                fs::write(home.join(name), content).expect("cannot write a file of the Prisma CLI");
-            }
-        }
-        let done = home.join("installed");
-        if fs::read_to_string(&done).ok().as_deref() != Some(LOCK) {
-            install(&home);
-            fs::write(done, LOCK).expect("cannot record that the Prisma CLI is installed");
-        }
-        home
+        npm::installed(&Packages {
+            name: "prisma-cli",
+            files: &FILES,
+            finish: |_| {},
+        })
     })
-}
-
-fn install(home: &Path) {
-    let mut command = Command::new("npm");
-    command
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
-        .current_dir(home);
-    let node = Command::new("node").arg("--version").output();
-    let output = node.and_then(|_| command.output());
-    let output = output.unwrap_or_else(|error| {
-        panic!("the Prisma CLI needs node (20.19 or newer) and npm: install them with `apt-get install nodejs npm` or from nodejs.org ({error})")
-    });
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "npm cannot install the Prisma CLI into {}:\n{said}",
-        home.display()
-    );
-}
-
-/// Where cargo builds: what it leaves there is nobody's work.
-fn target() -> PathBuf {
-    let workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    env::var_os("CARGO_TARGET_DIR").map_or_else(workspace, PathBuf::from)
 }

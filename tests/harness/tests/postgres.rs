@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use harness::postgres::{Mode, Options, Server};
+use harness::postgres::{Mode, Options, Server, Version};
 use harness::until;
 
 #[test]
@@ -158,4 +158,18 @@ fn a_process_killed_during_initdb_leaves_nothing_either() {
     child.kill().unwrap();
     child.wait().unwrap();
     until("the folder is gone", || folder().is_none());
+}
+
+#[test]
+fn every_major_version_can_be_had() {
+    for major in Version::ALL {
+        let server = Server::version(major);
+        assert_eq!(server.major(), major);
+        let database = server.database();
+        assert_eq!(
+            database.scalar("SELECT lower('Ä') || current_setting('server_encoding')"),
+            "äUTF8"
+        );
+        assert!(std::ptr::eq(server, Server::version(major)));
+    }
 }

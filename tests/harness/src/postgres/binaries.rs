@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,7 +54,38 @@ pub(crate) fn unprivileged() -> Option<(u32, u32)> {
     )
 }
 
-fn is_server(folder: &Path) -> bool {
+/// The programs where the server's user may run them: the folder as it is, else a copy in the server's own folder. What npm brought lies in the build's
+/// folder, which may be in root's home.
+pub(super) fn within_reach(binaries: PathBuf, server: &Path) -> PathBuf {
+    let Some((user, group)) = unprivileged() else {
+        return binaries;
+    };
+    let program = binaries.join("postgres").canonicalize().expect("postgres is there");
+    let open = |path: &Path| fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o001 != 0);
+    if program.ancestors().all(open) {
+        return binaries;
+    }
+    let (from, to) = (binaries.parent().expect("a folder above bin"), server.join("programs"));
+    let copied = Command::new("cp").arg("-R").arg(from).arg(&to).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "cannot copy {} to {}",
+        from.display(),
+        to.display()
+    );
+    let given = Command::new("chown")
+        .args(["-R", &format!("{user}:{group}")])
+        .arg(&to)
+        .status();
+    assert!(
+        given.is_ok_and(|status| status.success()),
+        "cannot give {} to PostgreSQL's user",
+        to.display()
+    );
+    to.join("bin")
+}
+
+pub(super) fn is_server(folder: &Path) -> bool {
     ["initdb", "pg_ctl", "postgres"]
         .iter()
         .all(|program| folder.join(program).is_file())

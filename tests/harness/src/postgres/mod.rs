@@ -1,23 +1,26 @@
 //! A real PostgreSQL, thrown away afterwards.
 //!
-//! [`Server::shared`] is one cluster for the whole test process, [`Server::start`] one of a test's own, for those that stop it or need other
-//! settings. Every [`Database`] is fresh, with a name and an owning role of its own. A server never outlives the test process: a supervising shell
+//! [`Server::shared`] is one cluster for the whole test process, [`Server::version`] the same of a version that a test names, [`Server::start`] one of
+//! a test's own, for those that stop it or need other settings. Every [`Database`] is fresh, with a name and an owning role of its own. A server never outlives the test process: a supervising shell
 //! stops it as soon as the pipe to us closes.
 
 mod binaries;
 mod database;
+mod versions;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use ::postgres::{Client, Error, NoTls, SimpleQueryMessage, error::SqlState};
 pub(crate) use binaries::unprivileged;
 pub use database::{Database, LedgerRow};
+pub use versions::Version;
 
 use crate::random_port;
 
@@ -42,6 +45,11 @@ impl Options {
     pub fn binaries(mut self, folder: impl Into<PathBuf>) -> Options {
         self.binaries = Some(folder.into());
         self
+    }
+
+    /// The programs of this major version.
+    pub fn version(self, major: u32) -> Options {
+        self.binaries(versions::find(major))
     }
 
     /// A line of `postgresql.conf`; a later one wins over an earlier one and over the harness's.
@@ -121,6 +129,7 @@ impl Server {
             .keep();
         fs::create_dir(folder.join("socket")).expect("no socket folder");
         give(&folder.join("socket"), 0o700);
+        let binaries = binaries::within_reach(binaries, &folder);
         give(&folder, 0o700);
 
         let mut supervisor = Supervisor::start(&binaries, &folder);
@@ -176,8 +185,19 @@ impl Server {
         self.cluster.socket()
     }
 
+    /// The one cluster of this test process of a major version, started on first use. It cannot be stopped.
+    pub fn version(major: u32) -> &'static Server {
+        static STARTED: Mutex<BTreeMap<u32, &'static OnceLock<Server>>> = Mutex::new(BTreeMap::new());
+        let server: &'static OnceLock<Server> = STARTED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(major)
+            .or_insert_with(|| Box::leak(Box::default()));
+        server.get_or_init(|| Server::start(Options::new().version(major)))
+    }
+
     /// The major version, such as 15.
-    pub fn version(&self) -> u32 {
+    pub fn major(&self) -> u32 {
         let number = database::superuser(&self.cluster, "postgres")
             .query_one("SELECT current_setting('server_version_num')::int4", &[]);
         u32::try_from(number.expect("the server does not tell its version").get::<_, i32>(0))
