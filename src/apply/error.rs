@@ -17,10 +17,15 @@ pub fn is_refusal(error: &ServerError) -> bool {
         return false;
     };
     match sqlstate {
-        // The last two speak for the checks of a transaction's isolation level, READ WRITE and DEFERRABLE (seen on PostgreSQL 13 to 18).
+        // The call_ functions check a transaction's isolation level, READ WRITE and DEFERRABLE (seen on PostgreSQL 13 to 18).
+        // CreateInitDecodingContext makes logical replication slots, and wants a transaction that has written nothing.
         "25001" => matches!(
             routine,
-            "PreventInTransactionBlock" | "ImportSnapshot" | "call_enum_check_hook" | "call_bool_check_hook"
+            "PreventInTransactionBlock"
+                | "ImportSnapshot"
+                | "call_enum_check_hook"
+                | "call_bool_check_hook"
+                | "CreateInitDecodingContext"
         ),
         "2D000" => matches!(routine, "_SPI_commit" | "_SPI_rollback"),
         "55P04" => routine == "check_safe_enum_use",
@@ -31,8 +36,24 @@ pub fn is_refusal(error: &ServerError) -> bool {
 }
 
 /// Whether the same script may succeed a moment later: a lock not granted in time, a deadlock, a serialization failure.
+///
+/// The server raises these in many places, and all of them count. What a script raises itself does not: no other session caused it, and nothing changes
+/// when it is run again.
 pub fn is_contention(error: &ServerError) -> bool {
-    error.is(&["55P03", "40P01", "40001"])
+    error.is(&["55P03", "40P01", "40001"]) && !is_raised(error)
+}
+
+/// Whether code in a procedural language raised this, and chose its SQLSTATE. PL/Perl and PL/Tcl cannot choose one.
+fn is_raised(error: &ServerError) -> bool {
+    match error.routine.as_deref() {
+        // PL/pgSQL's RAISE. An error that it catches and raises again (`RAISE;`) keeps its routine.
+        Some("exec_stmt_raise") => true,
+        // PL/Python. An error of the server that passes through Python is named like this.
+        Some("PLy_elog_impl") => !error.message.starts_with("spiexceptions."),
+        // PL/v8 (plv8.cc), which does not tell the two apart.
+        Some("rethrow") => true,
+        _ => false,
+    }
 }
 
 /// Whether the error is about the message or the session as a whole: connection, resources, limits, intervention, and a character that the
@@ -144,11 +165,11 @@ pub fn hint(error: &ServerError, script: &str, at: usize) -> Option<&'static str
 mod tests {
     use super::*;
 
-    fn error(sqlstate: &str, routine: &str) -> ServerError {
+    fn error(sqlstate: &str, routine: &str, message: &str) -> ServerError {
         ServerError {
             sqlstate: Some(sqlstate.into()),
-            routine: Some(routine.into()),
-            message: String::new(),
+            routine: Some(routine.into()).filter(|routine: &String| !routine.is_empty()),
+            message: message.into(),
             details: Vec::new(),
             position: None,
             closed: false,
@@ -159,14 +180,42 @@ mod tests {
     fn a_refusal_is_told_by_sqlstate_and_routine_together() {
         let cases = [
             ("25001", "PreventInTransactionBlock", true),
+            ("25001", "CreateInitDecodingContext", true),
             ("25001", "exec_stmt_raise", false),
+            ("25001", "", false),
             ("2D000", "_SPI_commit", true),
             ("2D000", "exec_stmt_raise", false),
             ("55P04", "check_safe_enum_use", true),
             ("42601", "PreventInTransactionBlock", false),
+            ("55006", "CreateInitDecodingContext", false),
         ];
         for (sqlstate, routine, expected) in cases {
-            assert_eq!(is_refusal(&error(sqlstate, routine)), expected, "{sqlstate} {routine}");
+            let error = error(sqlstate, routine, "");
+            assert_eq!(is_refusal(&error), expected, "{sqlstate} {routine}");
         }
+    }
+
+    #[test]
+    fn what_a_script_raises_itself_is_no_contention() {
+        for sqlstate in ["55P03", "40P01", "40001"] {
+            for (routine, message, expected) in [
+                ("ProcessInterrupts", "canceling statement due to lock timeout", true),
+                ("DeadLockReport", "deadlock detected", true),
+                ("heapam_tuple_lock", "could not obtain lock on row", true),
+                ("", "a pooler passes no routine on", true),
+                ("exec_stmt_raise", "mine", false),
+                ("PLy_elog_impl", "plpy.Error: mine", false),
+                (
+                    "PLy_elog_impl",
+                    "spiexceptions.LockNotAvailable: canceling statement",
+                    true,
+                ),
+                ("rethrow", "mine", false),
+            ] {
+                let error = error(sqlstate, routine, message);
+                assert_eq!(is_contention(&error), expected, "{sqlstate} {routine}");
+            }
+        }
+        assert!(!is_contention(&error("42P01", "ProcessInterrupts", "")));
     }
 }
