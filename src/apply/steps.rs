@@ -21,7 +21,7 @@ use crate::history::{Mark, Marked, Prefix, Progress, SessionMark, SessionState};
 use crate::plan::Pending;
 use crate::sql::kind::{self, Alone};
 use crate::sql::script::Statement;
-use crate::sql::steps::{Boundary, Cut, Step, boundaries, leaves_session, steps};
+use crate::sql::steps::{Boundary, Cut, Step, boundaries, can_begin_at, leaves_session, steps};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -271,7 +271,10 @@ impl Applier<'_> {
         let mut marks: Vec<Mark> = Vec::new();
         let mut inserts = vec![Insert {
             at: step.head,
-            statements: vec![self.opening(pending)],
+            statements: match step.chained {
+                true => vec!["BEGIN".to_owned(), self.opening(pending)],
+                false => vec![self.opening(pending)],
+            },
             part: Part::Head,
         }];
         for (n, note) in step.notes.iter().enumerate() {
@@ -363,7 +366,8 @@ impl Applier<'_> {
             let failure = self.explain(&context(pending), sent, message).await;
             return Err(self.stopped(run, failure).await);
         };
-        if self.stop.reason().is_none() && error::is_refusal(error) {
+        let can_go_on = can_begin_at(&run.statements, run.at);
+        if self.stop.reason().is_none() && error::is_refusal(error) && can_go_on {
             if run.cut == Cut::Transactions {
                 if let Some(failure) = self.cannot_go_in_steps(pending, run.at, Some(error)) {
                     return Err(self.stopped(run, failure).await);
@@ -384,7 +388,7 @@ impl Applier<'_> {
                 return self.alone_step(run, step, &alone, retry).await;
             }
         }
-        if self.stop.reason().is_none() && error::is_contention(error) {
+        if self.stop.reason().is_none() && error::is_contention(error) && can_go_on {
             if run.at > before {
                 *retry = Retry::new(self.lock_retry_for);
             }

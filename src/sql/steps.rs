@@ -16,6 +16,8 @@ pub struct Step {
     pub range: Range<usize>,
     /// Where statements of ours may first stand, in bytes of the script: behind what must come before its transaction's first query.
     pub head: usize,
+    /// Whether it begins within a transaction that an AND CHAIN before it has opened.
+    pub chained: bool,
     /// Its transactions that can hold a note, in order.
     pub notes: Vec<Note>,
     /// Set if it cannot run in a transaction.
@@ -44,7 +46,8 @@ pub enum Cut {
 
 /// The messages of a script from byte `from` on, which is the end of a statement, or 0.
 pub fn steps(script: &str, statements: &[Statement], from: usize, cut: Cut) -> Vec<Step> {
-    let rest = &statements[statements.partition_point(|statement| statement.range.start < from)..];
+    let (before, rest) = statements.split_at(statements.partition_point(|statement| statement.range.start < from));
+    let chained = before.last().is_some_and(chains);
     match (cut, rest) {
         (_, []) => Vec::new(),
         // Comments and all, as its author wrote it.
@@ -57,22 +60,47 @@ pub fn steps(script: &str, statements: &[Statement], from: usize, cut: Cut) -> V
             }
             vec![step]
         }
-        (Cut::Transactions, _) => vec![step(script, rest)],
+        (Cut::Transactions, _) => vec![Step {
+            chained,
+            ..step(script, rest)
+        }],
         (Cut::Statements, _) => {
             let mut found = Vec::new();
             let mut rest = rest;
             while let Some(first) = rest.first() {
+                let chained = chained && found.is_empty();
                 let length = match first.kind {
+                    _ if chained => rest.iter().position(ends_transaction).map_or(rest.len(), |at| at + 1),
                     Kind::Begin { .. } => rest.iter().position(ends_transaction).map_or(rest.len(), |at| at + 1),
                     _ => 1,
                 };
                 let (group, after) = rest.split_at(length);
                 rest = after;
-                found.push(step(script, group));
+                found.push(Step {
+                    chained,
+                    ..step(script, group)
+                });
             }
             found
         }
     }
+}
+
+/// AND CHAIN.
+fn chains(statement: &Statement) -> bool {
+    matches!(statement.kind, Kind::Commit { chain: true } | Kind::Rollback { chain: true })
+}
+
+/// Whether a script can be gone on with from this place: not in a chain of transactions whose modes were set where it began.
+pub fn can_begin_at(statements: &[Statement], at: usize) -> bool {
+    let before = &statements[..statements.partition_point(|statement| statement.range.start < at)];
+    let sets_modes = |statement: &&Statement| matches!(statement.kind, Kind::Begin { modes: true } | Kind::SetTransaction);
+    !before.last().is_some_and(chains)
+        || before
+            .iter()
+            .rev()
+            .take_while(|statement| !ends_transaction(statement))
+            .all(|statement| !sets_modes(&statement))
 }
 
 /// COMMIT or ROLLBACK without AND CHAIN.
@@ -138,6 +166,7 @@ fn step(script: &str, group: &[Statement]) -> Step {
     };
     Step {
         head: super::script::head(group).unwrap_or(range.start),
+        chained: false,
         notes,
         alone,
         leaves_session: group
@@ -291,6 +320,21 @@ mod tests {
         let rest = steps(script, &statements(script), 17, Cut::Transactions);
         assert_eq!(&script[rest[0].range.clone()], "BEGIN; b; COMMIT");
         assert_eq!(steps(script, &statements(script), script.len(), Cut::Transactions), []);
+    }
+
+    #[test]
+    fn what_follows_a_chain_is_one_transaction() {
+        let script = "BEGIN; a; COMMIT AND CHAIN; b; c; COMMIT; d";
+        let found = statements(script);
+        let at = found[2].range.end;
+        let rest = steps(script, &found, at, Cut::Statements);
+        let shown: Vec<_> = rest.iter().map(|step| (&script[step.range.clone()], step.chained)).collect();
+        assert_eq!(shown, [("b; c; COMMIT", true), ("d", false)]);
+        assert!(can_begin_at(&found, at));
+        let script = "BEGIN READ WRITE, ISOLATION LEVEL SERIALIZABLE; a; COMMIT AND CHAIN; b; COMMIT; d";
+        let found = statements(script);
+        assert!(!can_begin_at(&found, found[2].range.end));
+        assert!(can_begin_at(&found, found[4].range.end));
     }
 
     #[test]
