@@ -138,7 +138,7 @@ fn play(start: &Start, seed: u64, tally: &Mutex<Tally>) -> Result<(), String> {
     let truth = Truth::of(start, &script);
     let (database, history) = (start.copy(script.around), ours::history(&script));
     let ours = ours::end(start, &database, ours::start(start, &database, &history));
-    start.drop(&database);
+    start.give_back(database, &script, &ours.state);
     let verdict = judge::judge(&script, &truth, &ours).map_err(|wrong| difference(&wrong, &script, &truth, &ours))?;
     *tally.lock().unwrap().verdicts.entry(verdict).or_default() += 1;
     Ok(())

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// No script takes nearly as long; a run that does would not end by itself.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// How a run ended, and what is in the database then.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub fn start(start: &Start, database: &Copy, history: &History) -> Running {
     let call = migrate().deploy(history.folder());
     // A script may raise what looks like contention: that is tried again as long as this.
     call.env("DATABASE_URL", start.url(database))
-        .arg("--lock-retry-for=1s")
+        .arg("--lock-retry-for=300ms")
         .spawn()
 }
 

@@ -1,6 +1,7 @@
 //! The schema that every script finds: two schemas with tables of the same names, and one thing of each kind that a script can trip over.
 
 use crate::migrate;
+use crate::script::Script;
 use crate::state::State;
 use crate::wire::Wire;
 use harness::history::History;
@@ -64,7 +65,7 @@ pub struct Start {
     superuser: Template,
     /// Sessions that make and drop copies, as many as work at the same time.
     admins: Mutex<Vec<Wire>>,
-    /// Twins that a script has left as they were.
+    /// Databases that a script has left as they were.
     unchanged: Mutex<Vec<(Surroundings, Copy)>>,
 }
 
@@ -116,8 +117,16 @@ impl Start {
         }
     }
 
-    /// A copy that a script with these surroundings starts from.
+    /// A database that a script with these surroundings starts from.
     pub fn copy(&self, around: Surroundings) -> Copy {
+        let mut unchanged = self.unchanged.lock().unwrap();
+        let known = unchanged.iter().position(|(of, _)| *of == around);
+        let known = known.map(|at| unchanged.swap_remove(at).1);
+        drop(unchanged);
+        known.unwrap_or_else(|| self.make(around))
+    }
+
+    fn make(&self, around: Surroundings) -> Copy {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let from = &self.template(around).database;
         let copy = Copy {
@@ -141,25 +150,20 @@ impl Start {
         copy
     }
 
-    /// The same, or one that is as good because nothing has changed it.
-    pub fn twin(&self, around: Surroundings) -> Copy {
-        let mut unchanged = self.unchanged.lock().unwrap();
-        let known = unchanged.iter().position(|(of, _)| *of == around);
-        if let Some(at) = known {
-            return unchanged.swap_remove(at).1;
+    /// Takes a database back. One that a script has left as it was serves the next: `state` is what it holds.
+    pub fn give_back(&self, copy: Copy, script: &Script, state: &State) {
+        // What a script writes into the table of migrations is no part of the state.
+        let as_it_was = state == self.state(script.around) && !script.any(|statement| statement.ledger);
+        let cleared = as_it_was && {
+            let mut wire = Wire::connect(&self.server, &copy.name, "postgres");
+            let clear = format!("DELETE FROM public._prisma_migrations WHERE migration_name = '{IT}'");
+            wire.query(&clear).is_ok_and(|reply| reply.error.is_none())
+        };
+        if cleared {
+            self.unchanged.lock().unwrap().push((script.around, copy));
+        } else {
+            self.admin(&format!("DROP DATABASE {} WITH (FORCE)", copy.name));
         }
-        drop(unchanged);
-        self.copy(around)
-    }
-
-    /// Gives a twin back that is as it was.
-    pub fn is_unchanged(&self, around: Surroundings, twin: Copy) {
-        self.unchanged.lock().unwrap().push((around, twin));
-    }
-
-    /// Drops a copy.
-    pub fn drop(&self, copy: &Copy) {
-        self.admin(&format!("DROP DATABASE {} WITH (FORCE)", copy.name));
     }
 
     /// What a copy holds.

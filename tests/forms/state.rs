@@ -67,6 +67,19 @@ impl State {
         State(lines)
     }
 
+    /// What the program must make of it when a statement has failed: it drops the INVALID index that the statement left.
+    pub fn drop_invalid_indexes(&mut self) {
+        let name = |line: &String| line.split_once(" index ").map(|(name, _)| format!("{name} i of "));
+        let invalid: Vec<String> = self
+            .0
+            .iter()
+            .filter(|line| line.contains(" valid=f "))
+            .filter_map(name)
+            .collect();
+        self.0
+            .retain(|line| !line.contains(" valid=f ") && !invalid.iter().any(|name| line.starts_with(name)));
+    }
+
     /// The lines that only one of the two has, or has more often.
     pub fn differences(&self, other: &State) -> Vec<String> {
         let times = |state: &State, line: &String| state.0.iter().filter(|other| *other == line).count();

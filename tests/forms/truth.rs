@@ -41,7 +41,7 @@ pub struct Truth {
 impl Truth {
     /// Asks the server.
     pub fn of(start: &Start, script: &Script) -> Truth {
-        let mut twin = start.twin(script.around);
+        let mut twin = start.copy(script.around);
         let (whole, error) = whole(start, &twin, script);
         let mut truth = Truth {
             start: start.state(script.around).clone(),
@@ -55,10 +55,8 @@ impl Truth {
             if script.any(|statement| statement.local || statement.refusable) {
                 truth.may_refuse = Some(error.map(|error| error.sqlstate).unwrap_or_default());
             }
-            if whole.state != truth.start {
-                start.drop(&twin);
-                twin = start.twin(script.around);
-            }
+            start.give_back(twin, script, &last);
+            twin = start.copy(script.around);
             let (steps, played) = steps(start, &twin, script);
             last = steps.state.clone();
             // Where an effect that should end with the transaction has ended with its statement, the script no longer means what it says.
@@ -70,11 +68,9 @@ impl Truth {
         if refusal != Some(Refusal::Hard) {
             truth.ends.push(whole);
         }
-        // What a script writes into the table of migrations is no part of the state.
-        if last == truth.start && !script.any(|statement| statement.ledger) {
-            start.is_unchanged(script.around, twin);
-        } else {
-            start.drop(&twin);
+        start.give_back(twin, script, &last);
+        for end in truth.ends.iter_mut().filter(|end| end.failed.is_some()) {
+            end.state.drop_invalid_indexes();
         }
         truth
     }
