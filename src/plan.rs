@@ -490,7 +490,7 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>, strings: Strings
     }
     let shape = script::shape(&statements);
     if shape == Shape::StepByStep
-        && let Some(obstacle) = local::obstacle(script, &statements, resume.map_or(0, |resume| resume.at))
+        && let Some(obstacle) = local::obstacle(script, &statements, resume.map_or(0, |resume| resume.at), true)
     {
         let failure = cannot_go_in_steps(&migration.name, script, &obstacle);
         return Err(failure.state("nothing was changed; no migration of this run was begun"));

@@ -77,7 +77,7 @@ pub fn check(data: &[u8]) {
         assert!(boundary.at >= end && boundary.text.len() == 64, "boundaries overlap");
         end = boundary.at;
     }
-    local::obstacle(script, &found, 0);
+    local::obstacle(script, &found, 0, true);
 
     let starred = password::starred(script);
     assert_eq!(starred.chars().count(), script.chars().count());

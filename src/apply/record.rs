@@ -230,7 +230,7 @@ impl Applier<'_> {
         from: usize,
         refusal: Option<&ServerError>,
     ) -> Option<Failure> {
-        let obstacle = local::obstacle(pending.script, &pending.statements(), from)?;
+        let obstacle = local::obstacle(pending.script, &pending.statements(), from, refusal.is_none())?;
         let mut failure = plan::cannot_go_in_steps(pending.name, pending.script, &obstacle);
         if let Some(error) = refusal {
             failure = failure.detail(format!("the server refuses it in one transaction: {}", error.message));

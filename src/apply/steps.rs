@@ -378,6 +378,11 @@ impl Applier<'_> {
                     error.message
                 );
                 run.cut_anew(Cut::Statements);
+                if run.done == 0 {
+                    // A prepared statement or an advisory lock outlives the transaction that made it.
+                    self.begin_again(&run.id, true).await;
+                    run.session = Some(SessionState::default());
+                }
                 self.write_mark(run).await?;
                 return Ok(StepEnd::Cut);
             }

@@ -18,7 +18,10 @@ pub struct Obstacle {
 const LASTS: &str = "lasts until its transaction ends, and this script has a transaction for each statement";
 
 /// The first such statement from byte `from` on. Within a transaction of the script's own (`BEGIN` … `COMMIT`) most are as they should be.
-pub fn obstacle(script: &str, statements: &[Statement], from: usize) -> Option<Obstacle> {
+///
+/// `expected`: whether the text shows that it cannot run as a whole. Then its author has written it statement by statement, and a lock of a transaction
+/// is one of its statement.
+pub fn obstacle(script: &str, statements: &[Statement], from: usize, expected: bool) -> Option<Obstacle> {
     let mut own = false;
     for statement in statements.iter().filter(|statement| statement.range.start >= from) {
         let text = &script[statement.range.clone()];
@@ -42,6 +45,7 @@ pub fn obstacle(script: &str, statements: &[Statement], from: usize) -> Option<O
             }
             (Kind::SetTransaction, false) => Some(LASTS),
             (Kind::Ordinary | Kind::Setting, false) if is_local(text) => Some(LASTS),
+            (Kind::Ordinary, false) if !expected && text.to_ascii_lowercase().contains("advisory_xact_lock") => Some(LASTS),
             _ => None,
         };
         if let Some(why) = why {
@@ -168,7 +172,7 @@ mod tests {
     use crate::sql::script::statements;
 
     fn first(script: &str) -> Option<&str> {
-        obstacle(script, &statements(script), 0).map(|found| &script[found.range])
+        obstacle(script, &statements(script), 0, true).map(|found| &script[found.range])
     }
 
     #[test]
@@ -219,6 +223,14 @@ mod tests {
         ] {
             assert_eq!(first(&format!("SELECT 1; {statement}; VACUUM")), None, "{statement}");
         }
+    }
+
+    #[test]
+    fn a_lock_of_the_transaction_is_an_obstacle_where_the_script_was_written_as_a_whole() {
+        let script = "SELECT pg_advisory_xact_lock(1); ALTER TYPE e ADD VALUE 'b'; INSERT INTO t VALUES ('b')";
+        let found = statements(script);
+        assert!(obstacle(script, &found, 0, true).is_none());
+        assert!(obstacle(script, &found, 0, false).is_some());
     }
 
     #[test]

@@ -64,6 +64,17 @@ impl Truth {
                 truth.ends.push(steps);
             }
         }
+        if goes_by_steps && whole.committed {
+            start.give_back(twin, script, &last);
+            twin = start.copy(script.around);
+            let (mixed, behind) = mixed(start, &twin, script);
+            last = mixed.state.clone();
+            // What it has committed by then has meant what the whole means. The rest may be refused.
+            match script.statements[behind..].iter().any(|statement| statement.local || statement.refusable) {
+                true => truth.ends.push(whole.clone()),
+                false => truth.ends.push(mixed),
+            }
+        }
         // A script that would be refused later on may fail before that, in the whole as well as step by step.
         if refusal != Some(Refusal::Hard) {
             truth.ends.push(whole);
@@ -88,6 +99,30 @@ fn whole(start: &Start, twin: &Copy, script: &Script) -> (End, Option<ServerErro
         committed: script.statements[..at].iter().any(|statement| statement.commits),
     };
     (end, reply.error)
+}
+
+/// As one message up to the last transaction that this commits, the rest statement by statement; and where the rest begins.
+fn mixed(start: &Start, twin: &Copy, script: &Script) -> (End, usize) {
+    let mut session = Wire::connect(&start.server, &twin.name, &twin.user);
+    let reply = session.query(&script.text()).expect("the server answers");
+    let completed = &script.statements[..script.statements.len().min(reply.completed)];
+    let behind = completed.iter().rposition(|statement| statement.commits).map_or(0, |at| at + 1);
+    session.query("ROLLBACK").expect("the server answers");
+    let mut last = Reply::default();
+    for statement in &script.statements[behind..] {
+        last = session.query(&statement.sql).expect("the server answers");
+        if last.error.is_some() {
+            break;
+        }
+    }
+    drop(session);
+    let end = End {
+        how: "as one message, and from where that is refused statement by statement",
+        failed: failed(&last),
+        state: State::of(&start.server, &twin.name),
+        committed: true,
+    };
+    (end, behind)
 }
 
 /// How many of the statements were sent as well.
