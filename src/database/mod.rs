@@ -5,6 +5,7 @@
 //! [`session`] is what runs on the connection, [`lock`] is Prisma's advisory lock on it, and [`pooler`] finds out whether the session is ours alone.
 
 mod advice;
+pub mod cancel;
 pub mod connect;
 pub mod create;
 pub mod credentials;

@@ -71,19 +71,19 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         let lost = match turn {
             Ok(Turn::Again) => continue,
             Ok(Turn::UpToDate) => {
-                describe_schema(settings, &opened, outcome).await;
-                opened.session.close().await;
+                describe_schema(settings, &opened, stop, outcome).await;
+                stop.goodbye(opened.session.close()).await;
                 return Ok(Exit::Success);
             }
             Ok(Turn::Lost(attempt)) => turns.losses.of(attempt),
             Err(failure) if failure.connection_lost && stop.reason().is_none() => turns.losses.count(failure),
             ended => {
                 if ended.is_ok() {
-                    describe_schema(settings, &opened, outcome).await;
+                    describe_schema(settings, &opened, stop, outcome).await;
                 }
                 match turns.forewarned {
-                    false => opened.session.close().await,
-                    true => lock::release_and_close(opened.session).await,
+                    false => stop.goodbye(opened.session.close()).await,
+                    true => lock::release_and_close(opened.session, stop).await,
                 }
                 return ended.map(|_| Exit::Success);
             }
@@ -96,7 +96,7 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
 }
 
 /// Describes the schema for the report. Where that cannot be, the deploy is none the worse.
-async fn describe_schema(settings: &Settings, opened: &Opened, outcome: &mut Outcome) {
+async fn describe_schema(settings: &Settings, opened: &Opened, stop: &Stop, outcome: &mut Outcome) {
     if !settings.describe_schema {
         return;
     }
@@ -109,7 +109,7 @@ async fn describe_schema(settings: &Settings, opened: &Opened, outcome: &mut Out
         let schema = drift::schema::read(&opened.session, &history).await;
         schema.map_err(|error| open::unusable("the schema could not be read", &error))
     };
-    match described.await {
+    match stop.unless(described).await.flatten() {
         Ok(schema) => outcome.schema = Some(schema),
         Err(failure) => warn(
             vec![format!("the report does not describe the schema: {}", failure.what)],
@@ -128,7 +128,7 @@ async fn reopen(terms: &Terms<'_>, stop: &Stop) -> Result<Opened, Failure> {
             Err(failure) if Instant::now() >= until => return Err(failure),
             Err(failure) => tracing::warn!("{failure}: connecting again"),
         }
-        opened.session.close().await;
+        stop.goodbye(opened.session.close()).await;
         stop.unless(tokio::time::sleep(Duration::from_secs(1))).await?;
     }
 }

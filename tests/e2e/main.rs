@@ -40,6 +40,7 @@ mod seeds;
 mod session;
 mod squawk;
 mod stop;
+mod stop_within;
 mod tls;
 mod traces;
 mod upload;
