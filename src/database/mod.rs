@@ -11,6 +11,7 @@ pub mod create;
 pub mod credentials;
 pub mod error;
 pub mod lock;
+mod locked_ledger;
 pub mod open;
 pub mod pooler;
 pub mod server_error;

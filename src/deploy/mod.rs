@@ -2,6 +2,7 @@
 
 mod beforehand;
 mod pending;
+mod progress;
 mod turn;
 
 use crate::artifact::{self, Artifact, Source};
@@ -20,6 +21,7 @@ use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::traces;
 use beforehand::Early;
+use progress::Progress;
 use std::time::{Duration, Instant};
 use turn::{Turn, Turns};
 
@@ -62,11 +64,15 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
         losses: Losses::default(),
         seed_sent: None,
     };
+    let mut progress = Progress::from(&opened);
     loop {
         outcome.database.get_or_insert_with(|| opened.server.clone());
         let turn = match turns.forewarned {
             false => turns.beforehand(&opened, outcome).await,
-            true => turns.turn(&opened, outcome).await,
+            true => match turns.turn(&opened, outcome).await {
+                Ok(Turn::Again) => progress.repeat(&opened, outcome).await.map(|()| Turn::Again),
+                turn => turn,
+            },
         };
         let lost = match turn {
             Ok(Turn::Again) => continue,
@@ -75,8 +81,10 @@ pub async fn deploy(settings: &Settings, stop: &Stop, outcome: &mut Outcome) -> 
                 stop.goodbye(opened.session.close()).await;
                 return Ok(Exit::Success);
             }
-            Ok(Turn::Lost(attempt)) => turns.losses.of(attempt),
-            Err(failure) if failure.connection_lost && stop.reason().is_none() => turns.losses.count(failure),
+            Ok(Turn::Lost(attempt)) => turns.losses.of(attempt, &opened.ended),
+            Err(failure) if failure.connection_lost && stop.reason().is_none() => {
+                turns.losses.count(failure, &opened.ended)
+            }
             ended => {
                 if ended.is_ok() {
                     describe_schema(settings, &opened, stop, outcome).await;

@@ -20,6 +20,7 @@ mod hostile;
 mod interop;
 mod lexer;
 mod locks;
+mod losses;
 mod newsroom;
 mod outcome;
 mod pipelines;
