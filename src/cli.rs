@@ -13,6 +13,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use client::*;
 use flags::EXECUTE_EXAMPLES;
 pub use flags::*;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 /// Applies Prisma migrations to PostgreSQL and says what came of it.
@@ -53,12 +54,31 @@ pub enum Verb {
     Execute(ExecuteArgs),
 }
 
+/// The verbs of a run.
+const RUNS: [&str; 8] = [
+    "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute",
+];
+/// The words that are no run.
+const NO_RUNS: [&str; 5] = ["run", "wait", "upload", "completions", "help"];
+/// The flags that ask for a text where there is no verb.
+const ASKS: [&str; 4] = ["-h", "--help", "-V", "--version"];
+
+/// Whether the command line asks for a run, as far as can be told before it is read.
+pub fn is_run(arguments: &[OsString]) -> bool {
+    let is = |argument: &OsString, words: &[&str]| words.iter().any(|word| argument == word);
+    let mut verbs = arguments.iter().skip(1);
+    match verbs.find(|argument| is(argument, &RUNS) || is(argument, &NO_RUNS)) {
+        Some(verb) => is(verb, &RUNS),
+        None => !arguments.iter().any(|argument| is(argument, &ASKS)),
+    }
+}
+
 /// Reads the command line and the variables of its flags.
 ///
 /// # Errors
 /// What clap has to say: wrong usage, or a request for help or the version, which is no error.
 pub fn parse(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    arguments: impl IntoIterator<Item = OsString>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Asked, clap::Error> {
     let command = Cli::command();
@@ -93,7 +113,7 @@ pub enum Asked {
 }
 
 /// Brings the verb to the front, wherever it stands, and puts `deploy` there where there is none: the container's command is mostly empty.
-fn verb_first(mut arguments: Vec<std::ffi::OsString>, command: &Command) -> Vec<std::ffi::OsString> {
+fn verb_first(mut arguments: Vec<OsString>, command: &Command) -> Vec<OsString> {
     let names: Vec<&str> = command
         .get_subcommands()
         .map(Command::get_name)
@@ -104,10 +124,9 @@ fn verb_first(mut arguments: Vec<std::ffi::OsString>, command: &Command) -> Vec<
         .skip(1)
         .position(|argument| names.iter().any(|name| argument == name))
         .map(|at| at + 1);
-    let asks = ["-h", "--help", "-V", "--version"];
     match verb {
         Some(at) => arguments[1..=at].rotate_right(1),
-        None if arguments.iter().any(|argument| asks.iter().any(|ask| argument == ask)) => {}
+        None if arguments.iter().any(|argument| ASKS.iter().any(|ask| argument == ask)) => {}
         None => arguments.insert(arguments.len().min(1), "deploy".into()),
     }
     arguments
@@ -228,6 +247,48 @@ mod tests {
             (args.output.log_format, args.artifact.source.as_deref()),
             (Some(LogFormat::Text), Some("x"))
         );
+    }
+
+    #[test]
+    fn a_run_is_known_before_the_command_line_is_read() {
+        let runs = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = ["prisma-migrate-task"]
+                .iter()
+                .chain(arguments)
+                .map(Into::into)
+                .collect();
+            is_run(&arguments)
+        };
+        for arguments in [
+            &[][..],
+            &["./prisma"],
+            &["status"],
+            &["--log-format", "text", "plan"],
+            &["deploy", "--help"],
+        ] {
+            assert!(runs(arguments), "{arguments:?}");
+        }
+        for arguments in [
+            &["--version"][..],
+            &["-h"],
+            &["help"],
+            &["help", "deploy"],
+            &["wait"],
+            &["upload", "deploy"],
+        ] {
+            assert!(!runs(arguments), "{arguments:?}");
+        }
+        let command = Cli::command();
+        #[cfg(feature = "client")]
+        let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
+        for verb in command.get_subcommands().map(Command::get_name) {
+            assert!(RUNS.contains(&verb) != NO_RUNS.contains(&verb), "{verb}");
+            assert_eq!(
+                RUNS.contains(&verb),
+                Cli::command().find_subcommand(verb).is_some(),
+                "{verb}"
+            );
+        }
     }
 
     #[test]

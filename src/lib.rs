@@ -38,6 +38,7 @@ pub mod seed;
 pub mod settings;
 pub mod sql;
 pub mod status;
+pub mod stderr;
 pub mod stop;
 pub mod task;
 pub mod traces;

@@ -3,9 +3,11 @@
 use crate::cli::{LogFormat, LogLevel};
 use crate::live;
 use crate::printable::{printable, printable_name};
+use crate::stderr;
 use serde_json::{Map, Value};
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -33,25 +35,59 @@ pub fn start(format: Option<LogFormat>, level: LogLevel) {
         format,
         colour: terminal && format == LogFormat::Text,
     };
-    #[cfg(feature = "client")]
     let _ = SHOWN.set((look, level));
+    stderr::start(dropped);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(live::Above::default)
+        .with_writer(Lines::default)
         .event_format(look);
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
     // Started once; a second start (in a test) changes nothing.
     let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
 }
 
-/// How lines look, for those that another process wrote.
-#[cfg(feature = "client")]
-static SHOWN: std::sync::OnceLock<(Look, Level)> = std::sync::OnceLock::new();
+/// How lines look, for those that no event makes.
+static SHOWN: OnceLock<(Look, Level)> = OnceLock::new();
+
+/// Where each event is written as one text.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        stderr::write(text.to_vec());
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is said of lines that nobody has read in time.
+pub fn missing(count: u64) -> String {
+    let lines = match count {
+        1 => "1 line of the log was dropped".to_owned(),
+        _ => format!("{count} lines of the log were dropped"),
+    };
+    format!("{lines}, because standard error was not read fast enough")
+}
+
+/// The line that says it.
+fn dropped(count: u64) -> String {
+    let look = SHOWN.get().map_or(LogFormat::Json, |(look, _)| look.format);
+    let colour = SHOWN.get().is_some_and(|(look, _)| look.colour);
+    let mut fields = Fields::default();
+    fields.0.insert("message".into(), missing(count).into());
+    match look {
+        LogFormat::Json => fields.json(Level::WARN).to_string(),
+        LogFormat::Text => fields.text(Level::WARN, colour),
+    }
+}
 
 /// Shows a line of the task's log as if it were one of this process, where it is of ours: a JSON object with a level. What is passed on as JSON stays as
 /// it is.
 #[cfg(feature = "client")]
 pub fn relay(line: &str) {
-    use std::io::Write as _;
     let Some((look, least)) = SHOWN.get() else { return };
     let fields = serde_json::from_str::<Map<String, Value>>(line).unwrap_or_default();
     let level = fields.get("level").and_then(Value::as_str);
@@ -66,8 +102,7 @@ pub fn relay(line: &str) {
         (LogFormat::Text, None) => printable(line).into_owned(),
         (LogFormat::Text, Some(level)) => Fields(fields).of_another_process().text(level, look.colour),
     };
-    // A reader that has gone away changes nothing about the task.
-    let _ = writeln!(live::Above, "{text}");
+    stderr::line(text);
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! Sessions that are lost while a deploy runs, and how many are too many.
 
 use crate::apply::How;
+use crate::database::connect::Ended;
 use crate::database::open;
 use crate::database::server_error::ServerError;
 use crate::failure::Failure;
@@ -25,7 +26,7 @@ impl Losses {
     ///
     /// # Errors
     /// Too many were, while the same migration ran.
-    pub fn of(&mut self, attempt: Attempt) -> Result<(), Failure> {
+    pub fn of(&mut self, attempt: Attempt, ended: &Ended) -> Result<(), Failure> {
         let again = self
             .attempt
             .as_ref()
@@ -33,10 +34,13 @@ impl Losses {
         if !again {
             self.count = 0;
         }
-        let failure = open::unusable("the connection was lost again and again", &attempt.error);
+        let mut error = attempt.error.clone();
+        if let (None, Some(why)) = (&error.sqlstate, ended.why().filter(|why| why.sqlstate.is_some())) {
+            error = why;
+        }
         self.attempt = Some(attempt);
         self.judged = false;
-        self.count(failure)
+        self.lost(&reason(&error), open::unusable("", &error), " while it ran")
     }
 
     /// The attempt that was lost last, if it is not known yet what became of it.
@@ -53,15 +57,24 @@ impl Losses {
     ///
     /// # Errors
     /// Too many were.
-    pub fn count(&mut self, failure: Failure) -> Result<(), Failure> {
+    pub fn count(&mut self, failure: Failure, ended: &Ended) -> Result<(), Failure> {
+        let why = match (&failure.sqlstate, ended.why()) {
+            (None, Some(why)) => format!("{}; {}", failure.what, reason(&why)),
+            (sqlstate, _) => with_sqlstate(&failure.what, sqlstate.as_deref()),
+        };
+        self.lost(&why, failure, "")
+    }
+
+    fn lost(&mut self, why: &str, failure: Failure, when: &str) -> Result<(), Failure> {
         self.count += 1;
         if self.count >= LOST_AT_MOST {
-            return Err(self.explain(failure));
+            let what = format!(
+                "the connection was lost {} times{when}, the last time because of this: {why}",
+                self.count
+            );
+            return Err(self.explain(Failure { what, ..failure }));
         }
-        tracing::warn!(
-            "the connection was lost ({}): the ledger will tell what became of it",
-            failure.what
-        );
+        tracing::warn!("the connection was lost ({why}): the ledger will tell what became of it");
         Ok(())
     }
 
@@ -97,4 +110,16 @@ pub struct Attempt {
     pub backend: Backend,
     /// Whether its row tells a later run what became of it.
     pub told_by_its_row: bool,
+}
+
+/// What ended a connection, in words.
+fn reason(error: &ServerError) -> String {
+    with_sqlstate(&error.message, error.sqlstate.as_deref())
+}
+
+fn with_sqlstate(what: &str, sqlstate: Option<&str>) -> String {
+    match sqlstate {
+        Some(sqlstate) => format!("{what} (SQLSTATE {sqlstate})"),
+        None => what.to_owned(),
+    }
 }

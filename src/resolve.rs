@@ -217,7 +217,7 @@ pub async fn under_lock(
         change(&opened, &ledger, &history).await
     }
     .await;
-    lock::release_and_close(opened.session).await;
+    lock::release_and_close(opened.session, stop).await;
     outcome.resolved.extend(result?);
     Ok(Exit::Success)
 }

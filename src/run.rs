@@ -15,19 +15,21 @@ use crate::report::{self, place::Place};
 use crate::resolve;
 use crate::settings::{self, Action, Output, Settings};
 use crate::status;
-use crate::stop::Stop;
+use crate::stderr;
+use crate::stop::{Signals, Stop};
 use crate::task;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 /// Runs the verb, and brings the outcome to those who wait for it elsewhere. Always comes to an outcome, also where the program itself is wrong.
-pub fn run(cli: Cli, output: &Output) -> Outcome {
+pub fn run(cli: Cli, output: &Output, signals: &io::Result<Signals>) -> Outcome {
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
     outcome.event_id.clone_from(&output.event_id);
-    finish(&mut outcome, output, |runtime, stop, outcome| {
+    finish(&mut outcome, output, signals, |runtime, stop, outcome| {
         if let Some(failure) = &output.refused {
             return Err(failure.clone());
         }
@@ -37,7 +39,7 @@ pub fn run(cli: Cli, output: &Output) -> Outcome {
 }
 
 /// Answers those who wait for a run whose command line cannot be read; nothing where nobody does. The text of the error is on standard error already.
-pub fn refuse(usage: &clap::Error, output: Output) {
+pub fn refuse(usage: &clap::Error, output: Output, signals: &io::Result<Signals>) {
     if output.answers.is_empty() {
         return;
     }
@@ -50,24 +52,30 @@ pub fn refuse(usage: &clap::Error, output: Output) {
         "correct the task's command, and the variables of its flags",
     );
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
-    finish(&mut outcome, &output, |_, _, _| Err(failure));
+    finish(&mut outcome, &output, signals, |_, _, _| Err(failure));
+    stderr::flush();
 }
 
 /// Does the work, closes the outcome and delivers it.
 fn finish(
     outcome: &mut Outcome,
     output: &Output,
+    signals: &io::Result<Signals>,
     work: impl FnOnce(&Runtime, &Stop, &mut Outcome) -> Result<Exit, Failure>,
 ) {
     let started = Instant::now();
     // One thread is enough for one session; it also makes sure that both messages of the protocol are queued before either is sent.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let began = runtime.and_then(|runtime| {
-        let entered = runtime.enter();
-        let stop = Stop::listen(output.max_duration, output.stop_within)?;
-        drop(entered);
-        Ok((runtime, stop))
-    });
+    let began = match (runtime, signals) {
+        (Ok(runtime), Ok(signals)) => {
+            let entered = runtime.enter();
+            let stop = Stop::listen(signals, output.max_duration, output.stop_within);
+            drop(entered);
+            Ok((runtime, stop))
+        }
+        (Err(error), _) => Err(error.to_string()),
+        (_, Err(error)) => Err(error.to_string()),
+    };
     let (runtime, stop) = match began {
         Ok(began) => began,
         Err(error) => {
@@ -84,7 +92,14 @@ fn finish(
         .unwrap_or_else(|_| Err(bug("it ended unexpectedly, with the message above")));
     outcome.end(result, started.elapsed());
     if let Some(task) = task {
-        outcome.task = runtime.block_on(task).ok().flatten();
+        let told = async {
+            tokio::select! { task = task => task.ok().flatten(), () = stop.over() => None }
+        };
+        outcome.task = runtime.block_on(told);
+    }
+    let dropped = stderr::dropped();
+    if dropped > 0 {
+        outcome.warnings.push(log::missing(dropped));
     }
     write_file(outcome, output);
     let delivery = AssertUnwindSafe(|| runtime.block_on(report::deliver::deliver(outcome, output, &stop)));
@@ -133,7 +148,7 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
         settings.target.describe()
     );
     tracing::info!("credentials for the database: {}", settings.target);
-    runtime.block_on(async {
+    let verb = async {
         let settings = stop.unless(settings.find_target()).await??;
         match &settings.action {
             Action::Deploy => deploy::deploy(&settings, stop, outcome).await,
@@ -147,7 +162,8 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
             Action::Baseline(name) => baseline::baseline(&settings, stop, name, outcome).await,
             Action::Execute(order) => execute::execute(&settings, order, stop, outcome).await,
         }
-    })
+    };
+    runtime.block_on(stop.bound(verb))
 }
 
 fn bug(what: &str) -> Failure {

@@ -331,6 +331,7 @@ impl Settings {
             run_id,
             connect_timeout: self.connect_timeout,
             lock_timeout: self.lock_timeout,
+            lock_wait: self.lock_wait,
             role: self.role.as_deref(),
             allow_pooler: self.allow_pooler,
             ledger: !matches!(self.action, Action::Execute(_)),

@@ -56,6 +56,15 @@ fn is_raised(error: &ServerError) -> bool {
     }
 }
 
+/// Why a connection was lost: the script's error where the server ended the session by it (57P01 and its text), else what the verdict that follows met, which
+/// is no more than that nobody answers.
+pub fn why_lost(script: Option<&ServerError>, verdict: ServerError) -> ServerError {
+    match script {
+        Some(script) if script.closed && script.sqlstate.is_some() => script.clone(),
+        _ => verdict,
+    }
+}
+
 /// Whether the error is about the message or the session as a whole: connection, resources, limits, intervention, and a character that the
 /// database's encoding does not have.
 fn is_of_the_whole(error: &ServerError) -> bool {
@@ -217,5 +226,16 @@ mod tests {
             }
         }
         assert!(!is_contention(&error("42P01", "ProcessInterrupts", "")));
+    }
+
+    #[test]
+    fn a_connection_is_lost_for_what_the_server_said_last() {
+        let gone = ServerError::closed("connection closed".into());
+        let mut ended = error("57P01", "ProcessInterrupts", "terminating connection");
+        ended.closed = true;
+        assert_eq!(why_lost(Some(&ended), gone.clone()), ended);
+        assert_eq!(why_lost(None, gone.clone()), gone);
+        assert_eq!(why_lost(Some(&error("42P01", "", "no table")), gone.clone()), gone);
+        assert_eq!(why_lost(Some(&ServerError::closed("reset".into())), gone.clone()), gone);
     }
 }

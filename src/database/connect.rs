@@ -2,16 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Config};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config};
 
+pub use super::cancel::Cancel;
 use super::error::{ConnectError, Stage};
 use super::pooler;
+use super::server_error::ServerError;
 use super::target::{Host, Target};
 use super::tls::{Connector, Handshake, TlsMode};
 use crate::sql::quote;
@@ -53,6 +57,8 @@ pub struct Connected {
     /// The connection itself: polling it moves the bytes; it yields notices and notifications, an error when the connection breaks, and ends after
     /// the client is dropped.
     pub messages: BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>,
+    /// What ended the connection.
+    pub ended: Ended,
     /// Cancels what runs in this session.
     pub cancel: Cancel,
     /// The server's version as it names itself (`15.18 (Debian …)`).
@@ -63,24 +69,21 @@ pub struct Connected {
     pub settings: Vec<(String, String)>,
 }
 
-/// The way to cancel a session's running statement: a connection of its own, protected as the session's is.
-#[derive(Clone)]
-pub struct Cancel {
-    token: CancelToken,
-    tls: Connector,
-    target: Target,
-}
+/// What ended a connection, once it has ended: whoever waits for an answer is told by the driver that it has, and not why.
+#[derive(Clone, Debug, Default)]
+pub struct Ended(Arc<Mutex<Option<ServerError>>>);
 
-impl Cancel {
-    /// Asks the server to cancel what the session runs. The server does not say whether there was something to cancel, nor when it is done.
-    ///
-    /// # Errors
-    /// The server could not be reached within the target's connect timeout.
-    pub async fn send(&self) -> Result<(), ConnectError> {
-        let limit = self.target.connect_timeout;
-        let sent = within(limit, self.token.cancel_query(self.tls.clone())).await;
-        let sent = sent.ok_or_else(|| timed_out(&self.target, Stage::Startup, limit))?;
-        sent.map_err(|error| ConnectError::from_driver(error, &self.target, limit))
+impl Ended {
+    fn keep(&self, error: ServerError) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+    }
+
+    /// The server's last words where it had any, else the driver's.
+    pub fn why(&self) -> Option<ServerError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -166,43 +169,49 @@ async fn attempt(
     limit: Option<Duration>,
 ) -> Result<Connected, ConnectError> {
     let begin = Instant::now();
-    let mut config = config(target, startup);
-    let mut left = limit;
+    let config = config(target, startup);
     let tls = tls.fresh();
-    match &target.host {
-        Host::Socket(directory) => {
-            config.host_path(directory);
-        }
-        Host::Tcp(host) => {
-            let addresses = match target.hostaddr {
-                Some(address) => vec![address],
-                None => within(limit, resolve(host, target.port))
-                    .await
-                    .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
-                    .map_err(|cause| ConnectError::Resolve {
-                        server: target.describe_server(),
-                        cause,
-                    })?,
-            };
-            left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
-            if let Some(left) = left {
-                // One address that swallows everything must not use up the time of the next; a little less than the rest, so that this timer and
-                // not the one around it says that it was TCP that got no answer.
-                config.connect_timeout(left.mul_f64(0.95) / u32::try_from(addresses.len()).unwrap_or(u32::MAX));
+    let addresses: Vec<Option<IpAddr>> = match (&target.host, target.hostaddr) {
+        (Host::Socket(_), _) => vec![None],
+        (Host::Tcp(_), Some(address)) => vec![Some(address)],
+        (Host::Tcp(host), None) => within(limit, resolve(host, target.port))
+            .await
+            .ok_or_else(|| timed_out(target, Stage::Resolve, limit))?
+            .map_err(|cause| ConnectError::Resolve {
+                server: target.describe_server(),
+                cause,
+            })?
+            .into_iter()
+            .map(Some)
+            .collect(),
+    };
+    let left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+    // One address that swallows everything must not use up the time of the next; a little less than the rest, so that this timer and not the one around
+    // it says that it was TCP that got no answer.
+    let each = left.map(|left| left.mul_f64(0.95) / u32::try_from(addresses.len()).unwrap_or(u32::MAX));
+    // One after the other, as the driver would, which does not say in the end which of them it was: a request to cancel goes there.
+    let one_of_them = async {
+        let mut last = None;
+        for address in addresses {
+            match connect_to(&config, target, address, each, &tls).await {
+                Ok((client, connection)) => return Ok((client, connection, address)),
+                Err(error) => last = Some(error),
             }
-            for address in addresses {
-                config.host(host).hostaddr(address);
-            }
         }
-    }
-    let (client, mut connection) = within(left, config.connect(tls.clone()))
+        Err(last)
+    };
+    let (client, mut connection, address) = within(left, one_of_them)
         .await
         .ok_or_else(|| timed_out(target, Stage::Startup, limit))?
-        .map_err(|error| {
-            let role = startup
+        .map_err(|error| match error {
+            Some(error) => startup
                 .role()
-                .and_then(|role| ConnectError::of_role(&error, target, role));
-            role.unwrap_or_else(|| ConnectError::from_driver(error, target, limit))
+                .and_then(|role| ConnectError::of_role(&error, target, role))
+                .unwrap_or_else(|| ConnectError::from_driver(error, target, limit)),
+            None => ConnectError::Resolve {
+                server: target.describe_server(),
+                cause: io::ErrorKind::NotFound.into(),
+            },
         })?;
 
     let server_version = connection.parameter("server_version").map(str::to_owned);
@@ -210,9 +219,15 @@ async fn attempt(
         token: client.cancel_token(),
         tls: tls.fresh(),
         target: target.clone(),
+        address,
     };
-    let messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
+    let ended = Ended::default();
+    let end = ended.clone();
+    let messages = stream::poll_fn(move |cx| connection.poll_message(cx))
+        .inspect_err(move |error| end.keep(error.into()))
+        .boxed();
     Ok(Connected {
+        ended,
         client,
         messages,
         cancel,
@@ -224,6 +239,35 @@ async fn attempt(
             Vec::new()
         },
     })
+}
+
+type Connection =
+    tokio_postgres::Connection<tokio_postgres::Socket, <Connector as MakeTlsConnect<tokio_postgres::Socket>>::Stream>;
+
+/// Connects to one address; to the socket's file where there is none.
+async fn connect_to(
+    config: &Config,
+    target: &Target,
+    address: Option<IpAddr>,
+    limit: Option<Duration>,
+    tls: &Connector,
+) -> Result<(Client, Connection), tokio_postgres::Error> {
+    let mut config = config.clone();
+    match (&target.host, address) {
+        (Host::Socket(folder), _) => {
+            config.host_path(folder);
+        }
+        (Host::Tcp(host), address) => {
+            config.host(host);
+            if let Some(address) = address {
+                config.hostaddr(address);
+            }
+            if let Some(limit) = limit {
+                config.connect_timeout(limit);
+            }
+        }
+    }
+    config.connect(tls.clone()).await
 }
 
 /// The addresses of a host, each once. The driver would look the name up too, but would not say which of the two failed.

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::history::Backend;
 use crate::sql::assertion::raise;
 use crate::sql::{password, quote};
+use crate::stop::Stop;
 use std::fmt;
 use std::time::{Duration, Instant};
 use tokio_postgres::SimpleQueryRow;
@@ -223,17 +224,14 @@ pub async fn is_lost(session: &Session) -> bool {
 
 /// Releases the lock if it is held, and ends the session. Where the server does not answer, the run ends without: what it then still runs there ends
 /// when the server sees that the client is gone.
-pub async fn release_and_close(session: Session) {
-    const PATIENCE: Duration = Duration::from_secs(2);
+pub async fn release_and_close(session: Session, stop: &Stop) {
     let goodbye = async {
         if let Err(error) = release(&session).await {
             tracing::debug!("the migration lock could not be released: {}", error.message);
         }
         session.close().await;
     };
-    if tokio::time::timeout(PATIENCE, goodbye).await.is_err() {
-        tracing::debug!("the server did not answer the goodbye");
-    }
+    stop.goodbye(goodbye).await;
 }
 
 /// A query with a row where this session holds the lock: a session-level advisory lock with one 64-bit key (PostgreSQL's documentation, `pg_locks`).

@@ -5,11 +5,13 @@
 //! [`session`] is what runs on the connection, [`lock`] is Prisma's advisory lock on it, and [`pooler`] finds out whether the session is ours alone.
 
 mod advice;
+pub mod cancel;
 pub mod connect;
 pub mod create;
 pub mod credentials;
 pub mod error;
 pub mod lock;
+mod locked_ledger;
 pub mod open;
 pub mod pooler;
 pub mod server_error;

@@ -1,10 +1,11 @@
 //! Opening the session that migrates: connect, see where we are, read the ledger: all in one round trip after the connection is made.
 
 use super::advice::take_role;
-use super::connect::{Startup, connect_with_retry};
+use super::connect::{Ended, Startup, connect_with_retry};
 use super::create::create_database;
 use super::error::ConnectError;
 use super::lock::{self, APPLICATION};
+use super::locked_ledger::{self, ServerErrorOrLocked, is_locked, locked};
 use super::pooler;
 use super::server_error::ServerError;
 use super::session::{Began, RUN_ID_SETTING, Session};
@@ -31,6 +32,8 @@ pub struct Terms<'a> {
     pub connect_timeout: Duration,
     /// How long a statement waits for a lock before it gives up; zero: for ever.
     pub lock_timeout: Duration,
+    /// How long the ledger is waited for where another session has locked it.
+    pub lock_wait: Duration,
     /// The role to run as, where it is not the user's own.
     pub role: Option<&'a str>,
     /// Whether a pooler in session mode may stand between.
@@ -49,6 +52,8 @@ pub struct Opened {
     pub server: Server,
     /// Every row of the ledger; none where the table does not exist, or was not to be read.
     pub history: Option<Arc<History>>,
+    /// What ended the connection, once it has ended.
+    pub ended: Ended,
 }
 
 /// The database as the session sees it.
@@ -124,6 +129,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         .map_err(unreachable)?;
     let tls = terms.target.tls.describe(connected.handshake.as_ref());
     tracing::info!("connected to {}: {tls}", terms.target.describe());
+    let ended = connected.ended.clone();
     let mut session = Session::new(connected);
     if terms.allow_pooler {
         pooler::prove(&session, terms.target, &startup(terms)).await?;
@@ -195,6 +201,20 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
             printable_name(&column(8).unwrap_or_default())
         );
     }
+    let rows = match rows {
+        Err(error) if is_locked(&error) => {
+            let read = locked_ledger::read(&session, &ledger, error, terms.lock_wait).await;
+            match read {
+                Ok(rows) => Ok(Some(rows)),
+                Err(ServerErrorOrLocked::Server(error)) => Err(error),
+                Err(ServerErrorOrLocked::Locked(failure)) => {
+                    session.abandon();
+                    return Err(*failure);
+                }
+            }
+        }
+        rows => rows,
+    };
     let history = match rows {
         Ok(rows) => rows.as_deref().map(read).map(Arc::new),
         Err(error) if error.is(&["42P01"]) => None,
@@ -204,6 +224,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         session,
         server,
         history,
+        ended,
     })
 }
 
@@ -369,6 +390,9 @@ pub fn unusable(what: &str, error: &ServerError) -> Failure {
 }
 
 fn unreadable(error: &ServerError) -> Failure {
+    if is_locked(error) {
+        return locked(&[], Duration::ZERO, error);
+    }
     let mut failure = unusable(
         &format!("the migrations table {} cannot be read", history::TABLE),
         error,

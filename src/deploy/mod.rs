@@ -2,6 +2,7 @@
 
 mod beforehand;
 mod pending;
+mod progress;
 mod state;
 mod turn;
 
@@ -22,6 +23,7 @@ use crate::sql::script::Strings;
 use crate::stop::Stop;
 use crate::traces;
 use beforehand::Early;
+use progress::Progress;
 use std::time::{Duration, Instant};
 use turn::{Turn, Turns};
 
@@ -70,33 +72,39 @@ async fn turns(settings: &Settings, stop: &Stop, outcome: &mut Outcome, losses: 
         losses,
         seed_sent: None,
     };
+    let mut progress = Progress::from(&opened);
     loop {
         outcome.database.get_or_insert_with(|| opened.server.clone());
         let turn = match turns.forewarned {
             false => turns.beforehand(&opened, outcome).await,
-            true => turns.turn(&opened, outcome).await,
+            true => match turns.turn(&opened, outcome).await {
+                Ok(Turn::Again) => progress.repeat(&opened, outcome).await.map(|()| Turn::Again),
+                turn => turn,
+            },
         };
         let lost = match turn {
             Ok(Turn::Again) => continue,
             Ok(Turn::UpToDate) => {
-                describe_schema(settings, &opened, outcome).await;
-                opened.session.close().await;
+                describe_schema(settings, &opened, stop, outcome).await;
+                stop.goodbye(opened.session.close()).await;
                 return Ok(Exit::Success);
             }
-            Ok(Turn::Lost(attempt)) => turns.losses.of(attempt),
+            Ok(Turn::Lost(attempt)) => turns.losses.of(attempt, &opened.ended),
             Ok(Turn::Renew) => {
-                lock::release_and_close(opened.session).await;
+                lock::release_and_close(opened.session, stop).await;
                 opened = reopen(&terms, stop).await?;
                 continue;
             }
-            Err(failure) if failure.connection_lost && stop.reason().is_none() => turns.losses.count(failure),
+            Err(failure) if failure.connection_lost && stop.reason().is_none() => {
+                turns.losses.count(failure, &opened.ended)
+            }
             ended => {
                 if ended.is_ok() {
-                    describe_schema(settings, &opened, outcome).await;
+                    describe_schema(settings, &opened, stop, outcome).await;
                 }
                 match turns.forewarned {
-                    false => opened.session.close().await,
-                    true => lock::release_and_close(opened.session).await,
+                    false => stop.goodbye(opened.session.close()).await,
+                    true => lock::release_and_close(opened.session, stop).await,
                 }
                 return ended.map(|_| Exit::Success);
             }
@@ -109,7 +117,7 @@ async fn turns(settings: &Settings, stop: &Stop, outcome: &mut Outcome, losses: 
 }
 
 /// Describes the schema for the report. Where that cannot be, the deploy is none the worse.
-async fn describe_schema(settings: &Settings, opened: &Opened, outcome: &mut Outcome) {
+async fn describe_schema(settings: &Settings, opened: &Opened, stop: &Stop, outcome: &mut Outcome) {
     if !settings.describe_schema {
         return;
     }
@@ -122,7 +130,7 @@ async fn describe_schema(settings: &Settings, opened: &Opened, outcome: &mut Out
         let schema = drift::schema::read(&opened.session, &history).await;
         schema.map_err(|error| open::unusable("the schema could not be read", &error))
     };
-    match described.await {
+    match stop.unless(described).await.flatten() {
         Ok(schema) => outcome.schema = Some(schema),
         Err(failure) => warn(
             vec![format!("the report does not describe the schema: {}", failure.what)],
@@ -141,7 +149,7 @@ async fn reopen(terms: &Terms<'_>, stop: &Stop) -> Result<Opened, Failure> {
             Err(failure) if Instant::now() >= until => return Err(failure),
             Err(failure) => tracing::warn!("{failure}: connecting again"),
         }
-        opened.session.close().await;
+        stop.goodbye(opened.session.close()).await;
         stop.unless(tokio::time::sleep(Duration::from_secs(1))).await?;
     }
 }

@@ -35,7 +35,6 @@ use failure::{Scene, failure, not_in_time};
 use output::Output;
 use run::{Broken, Run};
 use sink::{Sink, SinkError};
-use std::time::Duration;
 
 /// What is to be run, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +122,7 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
     let sink = match stop.unless(Sink::open(&order.destination, &run_id)).await {
         Ok(Ok(sink)) => sink,
         Ok(Err(failure)) | Err(failure) => {
-            opened.session.close().await;
+            stop.goodbye(opened.session.close()).await;
             return Err(failure);
         }
     };
@@ -165,12 +164,7 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
         outcome.executed = progress.executed;
     }
     // What is not committed is rolled back by the end of the session, if nothing else did.
-    if tokio::time::timeout(Duration::from_secs(2), opened.session.close())
-        .await
-        .is_err()
-    {
-        tracing::debug!("the server did not answer the goodbye");
-    }
+    stop.goodbye(opened.session.close()).await;
     result
 }
 

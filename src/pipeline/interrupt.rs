@@ -2,8 +2,9 @@
 
 use crate::failure::Failure;
 use crate::live;
+use crate::stderr;
 use crate::stop::{Reason, interrupted};
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -92,7 +93,7 @@ impl Interrupt {
         live::clear();
         let question = "\nthe task goes on by itself: [d]etach from it, [s]top it, or [c]ontinue to follow it? ";
         // A terminal that is gone answers no question either.
-        let _ = write!(live::Above, "{question}").and_then(|()| live::Above.flush());
+        stderr::write(question.into());
         let answer = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
             io::stdin()

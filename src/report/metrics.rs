@@ -1,14 +1,13 @@
 //! CloudWatch metrics: one line of the log in the embedded metric format, out of which CloudWatch Logs makes them by itself.
 
-use crate::live;
 use crate::outcome::Outcome;
+use crate::stderr;
 use serde_json::json;
-use std::io::Write;
 use std::time::SystemTime;
 
 /// Writes the line to standard error. Nobody reads it there but CloudWatch: that it cannot be written changes nothing.
 pub fn write(outcome: &Outcome) {
-    let _ = writeln!(live::Above, "{}", line(outcome, SystemTime::now()));
+    stderr::line(line(outcome, SystemTime::now()).to_string());
 }
 
 /// Source: the CloudWatch user guide, "Embedded metric format specification". Dimensions that are not known are left out.

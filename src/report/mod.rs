@@ -12,6 +12,7 @@ use crate::cli::LogFormat;
 use crate::exit::Exit;
 use crate::outcome::Outcome;
 use crate::printable::printable;
+use crate::stderr;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -19,6 +20,8 @@ use std::path::Path;
 /// Writes the outcome to standard output, or to standard error where the other is for the rows of `execute`. A reader that has gone away changes
 /// nothing about the outcome. `deploy` is the command that applies what is pending, as whoever reads this would give it.
 pub fn print(outcome: &Outcome, format: Option<LogFormat>, deploy: &str) {
+    // The log comes first, where both go to the same place.
+    stderr::flush();
     let (mut to, terminal): (Box<dyn Write>, bool) = match &*outcome.verb {
         "execute" => (Box::new(std::io::stderr()), std::io::stderr().is_terminal()),
         _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),

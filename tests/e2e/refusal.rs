@@ -106,7 +106,7 @@ fn contention_that_a_script_raises_itself_is_its_failure_and_is_not_tried_again(
         ),
     ] {
         let database = Server::shared().database();
-        let history = History::new().migration("20240101000000_raises", &script(body));
+        let history = History::new().migration("20240101000000_raises", script(body));
         let run = migrate().deploy(history.folder()).database(&database).run();
         let steps = body.contains("CONCURRENTLY");
         let run = run.expect(if steps { 21 } else { 20 });

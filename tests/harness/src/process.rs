@@ -86,6 +86,8 @@ impl std::fmt::Display for Run {
 pub(crate) struct Ends {
     pub stdin: Stdin,
     pub stdout: Stdout,
+    /// Standard error stays open and is not read.
+    pub stalled_stderr: bool,
 }
 
 /// Who reads what a program writes.
@@ -175,11 +177,11 @@ impl Running {
             thread::spawn(move || drop(stdin.write_all(&text)));
         }
         let (stdout, stderr) = (Output::default(), Output::default());
-        let mut readers = vec![collect(
-            child.stderr.take().expect("stderr is piped"),
-            Arc::clone(&stderr),
-            usize::MAX,
-        )];
+        let mut readers = Vec::new();
+        if !ends.stalled_stderr {
+            let from = child.stderr.take().expect("stderr is piped");
+            readers.push(collect(from, Arc::clone(&stderr), usize::MAX));
+        }
         let most = match ends.stdout {
             Stdout::Read => Some(usize::MAX),
             Stdout::AtMost(bytes) => Some(bytes),
@@ -242,6 +244,26 @@ impl Running {
             );
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Reads standard error from now on, where nobody has so far.
+    pub fn read_stderr(&mut self) {
+        if let Some(from) = self.child.stderr.take() {
+            self.readers.push(collect(from, Arc::clone(&self.stderr), usize::MAX));
+        }
+    }
+
+    /// How long it has computed so far.
+    pub fn computed(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The program's name is in parentheses; behind it, utime and stime are the 12th and 13th field, in hundredths of a second.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Standard error so far.

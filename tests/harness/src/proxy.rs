@@ -7,6 +7,7 @@ mod wire;
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ struct Shared {
     conversations: Mutex<Vec<Arc<Mutex<Conversation>>>>,
     ways: [Mutex<Way>; 2],
     frozen: watch::Sender<bool>,
+    /// Whether what a client has sent is dropped where it is gone before that is passed on.
+    drops_the_gone: AtomicBool,
     /// Whoever sees it change goes away.
     cut: watch::Sender<()>,
 }
@@ -98,6 +101,7 @@ impl Proxy {
             conversations: Mutex::default(),
             ways: Default::default(),
             frozen: watch::Sender::new(false),
+            drops_the_gone: AtomicBool::new(false),
             cut: watch::Sender::new(()),
         });
         let bind = |_| {
@@ -195,6 +199,12 @@ impl Proxy {
     /// Lets everything pass again, what was held back too.
     pub fn thaw(&self) {
         self.shared.frozen.send_replace(false);
+    }
+
+    /// Nothing is passed on any more of a client that is gone by then, as a pooler does it: everything reaches the server `after` so long.
+    pub fn drop_what_the_gone_have_sent(&self, after: Duration) {
+        self.delay(Direction::ToServer, after);
+        self.shared.drops_the_gone.store(true, Ordering::Relaxed);
     }
 
     /// New connections are refused from now on; those there are stay.
@@ -298,6 +308,8 @@ async fn carry(
     conversation: &Mutex<Conversation>,
 ) -> io::Result<()> {
     let (queue, mut queued) = mpsc::channel::<(Instant, Vec<u8>)>(256);
+    let gone = AtomicBool::new(false);
+    let is_gone = &gone;
     let read = async move {
         let mut chunk = vec![0; 64 * 1024];
         loop {
@@ -305,6 +317,7 @@ async fn carry(
             if direction == Direction::ToServer && shared.reads_along {
                 conversation.lock().unwrap().sent(&chunk[..length]);
             }
+            is_gone.store(length == 0, Ordering::Relaxed);
             if length == 0 || queue.send((Instant::now(), chunk[..length].to_vec())).await.is_err() {
                 return io::Result::Ok(());
             }
@@ -316,6 +329,10 @@ async fn carry(
             let delay = shared.way(direction).lock().unwrap().delay;
             sleep_until(shared.passed(direction, arrived, chunk.len()) + delay).await;
             let _ = frozen.wait_for(|frozen| !frozen).await;
+            let drops = direction == Direction::ToServer && shared.drops_the_gone.load(Ordering::Relaxed);
+            if drops && is_gone.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             if direction == Direction::ToClient && shared.reads_along {
                 let ready = conversation.lock().unwrap().received(&chunk);
                 if ready > 0 {

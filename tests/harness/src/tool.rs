@@ -143,6 +143,12 @@ impl Call {
         self
     }
 
+    /// Leaves its standard error open and unread, as a log driver does that hangs.
+    pub fn stall_stderr(mut self) -> Call {
+        self.ends.stalled_stderr = true;
+        self
+    }
+
     /// Sends its standard output to this file.
     pub fn stdout_to(mut self, file: impl Into<PathBuf>) -> Call {
         self.ends.stdout = Stdout::File(file.into());
