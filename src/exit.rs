@@ -37,9 +37,9 @@ pub enum Exit {
     Superseded = 41,
     /// The database is unreachable, refuses us, or is not writable.
     Database = 50,
-    /// Interrupted; nothing half-done.
+    /// Interrupted: the next run begins again or goes on by itself.
     Interrupted = 60,
-    /// Interrupted while something could not be rolled back.
+    /// Interrupted, and what became of something is not known, or it cannot go on by itself: a person must look.
     InterruptedPartially = 61,
     /// The migrations are done, the report could not be delivered.
     Report = 70,
@@ -90,10 +90,13 @@ impl Exit {
             Exit::Database,
             "the database is unreachable, refuses us, or is not writable",
         ),
-        (Exit::Interrupted, "interrupted; nothing half-done: start again"),
+        (
+            Exit::Interrupted,
+            "interrupted: the next run begins again or goes on by itself",
+        ),
         (
             Exit::InterruptedPartially,
-            "interrupted while something could not be rolled back: a person must look",
+            "interrupted, and what became of something is not known, or it cannot go on by itself: a person must look",
         ),
         (
             Exit::Report,

@@ -273,7 +273,11 @@ impl Stop {
     }
 }
 
-/// The failure of a run that was stopped and left nothing half-done.
+/// What to do if no later run can know what became of something.
+pub const LOOK_FIRST: &str =
+    "run `prisma-migrate-task status` and look at the database; the next deploy names the commands to resolve it";
+
+/// The failure of a run that was stopped, after which the next run begins again or goes on by itself.
 pub fn interrupted(reason: Reason, state: &str) -> Failure {
     Failure::new(
         Exit::Interrupted,
@@ -283,10 +287,11 @@ pub fn interrupted(reason: Reason, state: &str) -> Failure {
     .state(state)
 }
 
-/// The failure of a run that was stopped while something could not be rolled back.
+/// The failure of a run that was stopped, of which it is not known what became of something: a person must look.
 pub fn interrupted_partially(reason: Reason, state: &str) -> Failure {
     Failure {
         exit: Exit::InterruptedPartially,
+        next: LOOK_FIRST.to_owned(),
         ..interrupted(reason, state)
     }
 }

@@ -13,12 +13,15 @@ export const SETTINGS: readonly string[] = contract.settings;
 /** What each exit code means, as the program's `--help` says it. */
 export const EXIT_CODES: Readonly<Record<string, string>> = contract.exitCodes;
 
-/** Exit codes after which nothing is wrong: up to date, pending, drift (both are answers to a question), superseded by a newer upload. */
+/**
+ * Exit codes after which nothing is wrong: up to date, pending, drift (both are answers to a question), superseded by a newer upload. An interrupted run
+ * (60) is not among them: its migrations are not in, and nothing starts the task again until somebody does, or the next upload.
+ */
 export const QUIET_EXIT_CODES: readonly number[] = [0, 10, 11, 41];
 
 /**
  * Exit codes with which a gate lets the deploy go on: the migrations are in, if need be without their report. As the program answers by itself
- * (src/report/answer.rs): after 41 those of this artifact are not in.
+ * (src/report/answer.rs): after 41 and 60 those of this artifact are not in.
  */
 export const GATE_SUCCESS_CODES: readonly number[] = [0, 70];
 

@@ -59,6 +59,12 @@ test('every exit code that the constructs tell apart is the program\'s', () => {
   expect(EXIT_CODES[EXIT_PENDING]).toContain('pending');
 });
 
+test('after an interruption the alarm is raised and the gate fails, whoever has to act', () => {
+  expect(EXIT_CODES['60']).toContain('the next run');
+  expect(EXIT_CODES['61']).toContain('a person must look');
+  for (const code of [60, 61]) expect([...QUIET_EXIT_CODES, ...GATE_SUCCESS_CODES]).not.toContain(code);
+});
+
 /** What each call of the program to AWS takes. */
 const ACTIONS: Record<string, string[]> = {
   'rds-db:connect': ['rds-db:connect'],

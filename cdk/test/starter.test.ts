@@ -219,6 +219,7 @@ describe('when a task of the gate has stopped', () => {
     ['success', { exitCode: 0 }, {}, { Status: 'SUCCESS' }],
     ['a report that could not be delivered', { exitCode: 70 }, {}, { Status: 'SUCCESS' }],
     ['a newer upload', { exitCode: 41 }, {}, { Status: 'FAILED' }],
+    ['an interruption', { exitCode: 60 }, {}, { Status: 'FAILED' }],
     ['pending migrations', { exitCode: 10 }, {}, { Status: 'FAILED' }],
   ];
   test.each(cases)('%s is told', async (_, container, task, expected) => {

@@ -139,8 +139,10 @@ fn a_password_that_is_wrong_is_50() {
 }
 
 #[test]
-fn a_stop_that_cannot_be_rolled_back_is_61() {
-    let stage = stage(&script("CREATE TABLE a (id int); COMMIT; SELECT pg_sleep(600);"));
+fn a_stop_of_a_statement_that_commits_by_itself_is_61() {
+    let stage = stage(&script(
+        "DO $$ BEGIN CREATE TABLE a (id int); COMMIT; PERFORM pg_sleep(600); END $$;",
+    ));
     let task = stage.task("prisma.zip");
     let name = task.name();
     let running = task.spawn();
