@@ -232,7 +232,7 @@ impl Stop {
     fn not_in_time(&self) -> Failure {
         let state = "what the server made of what ran last was not seen in time; the next run reads it from the ledger";
         match self.reason() {
-            Some(reason) => interrupted_partially(reason, state),
+            Some(reason) => interrupted(reason, state),
             None => Failure::new(
                 Exit::Unexpected,
                 "it stopped without having been asked to",

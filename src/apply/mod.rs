@@ -179,7 +179,7 @@ impl Applier<'_> {
             let (sent, seen) = self.send_whole(&mut message, &id, Lock::Kept).await?;
             let seen = match seen {
                 Ok(seen) => seen,
-                Err(error) if error.closed => return Ok(lost(id, error)),
+                Err(error) if error.closed => return Ok(lost(id, error::why_lost(sent.error.as_ref(), error))),
                 Err(error) => return Err(no_verdict(pending, &error)),
             };
             match judge(Form::Whole, seen.row, raised(&sent, seen.in_transaction)) {
@@ -261,7 +261,7 @@ impl Applier<'_> {
             Err(error) if error.closed => {
                 return Ok(End::Lost {
                     id,
-                    error,
+                    error: error::why_lost(sent.error.as_ref(), error),
                     sent: true,
                     told_by_its_row: false,
                 });

@@ -311,6 +311,10 @@ impl Applier<'_> {
         };
         let behind = match behind {
             Ok(behind) => behind,
+            Err(error) if error.closed => {
+                let error = error::why_lost(sent.error.as_ref(), error);
+                return Ok(StepEnd::End(super::lost(run.id.clone(), error)));
+            }
             Err(error) => return Err(no_verdict(pending, &error)),
         };
         let done = match judge(Form::Announced, behind.row, raised(&sent, false)) {

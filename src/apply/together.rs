@@ -195,7 +195,7 @@ impl Applier<'_> {
         };
         let seen = match seen {
             Ok(seen) => seen,
-            Err(error) if error.closed => return Ok(Ended::Lost(error)),
+            Err(error) if error.closed => return Ok(Ended::Lost(error::why_lost(sent.error.as_ref(), error))),
             Err(error) => return Err(no_verdict(last, &error)),
         };
         match (seen.row, sent.error) {

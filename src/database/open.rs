@@ -5,7 +5,7 @@ use super::connect::{Ended, Startup, connect_with_retry};
 use super::create::create_database;
 use super::error::ConnectError;
 use super::lock::{self, APPLICATION};
-use super::locked_ledger::{self, ServerErrorOrLocked, is_locked, locked};
+use super::locked_ledger::{self, ServerErrorOrLocked, is_locked};
 use super::pooler;
 use super::server_error::ServerError;
 use super::session::{Began, RUN_ID_SETTING, Session};
@@ -271,10 +271,23 @@ pub fn is_missing(failure: &Failure) -> bool {
 /// # Errors
 /// The server's.
 pub async fn read_history(session: &Session, ledger: &Ledger) -> Result<History, Failure> {
-    let rows = session
-        .rows(&Ledger::select(ledger.table()))
-        .await
-        .map_err(|error| unreadable(&error))?;
+    read_history_within(session, ledger, Duration::ZERO).await
+}
+
+/// Reads the ledger again, and waits so long for those who have locked it.
+///
+/// # Errors
+/// It stays locked; or the server's.
+pub async fn read_history_within(session: &Session, ledger: &Ledger, wait: Duration) -> Result<History, Failure> {
+    let sql = Ledger::select(ledger.table());
+    let rows = match session.rows(&sql).await {
+        Err(error) if is_locked(&error) => match locked_ledger::read(session, &sql, error, wait).await {
+            Ok(rows) => rows,
+            Err(ServerErrorOrLocked::Locked(failure)) => return Err(*failure),
+            Err(ServerErrorOrLocked::Server(error)) => return Err(unreadable(&error)),
+        },
+        rows => rows.map_err(|error| unreadable(&error))?,
+    };
     Ok(read(&rows))
 }
 
@@ -390,9 +403,6 @@ pub fn unusable(what: &str, error: &ServerError) -> Failure {
 }
 
 fn unreadable(error: &ServerError) -> Failure {
-    if is_locked(error) {
-        return locked(&[], Duration::ZERO, error);
-    }
     let mut failure = unusable(
         &format!("the migrations table {} cannot be read", history::TABLE),
         error,

@@ -120,13 +120,13 @@ impl<'a> Turns<'a> {
     /// The ledger, once what interrupted runs left in it is settled, and what a lost session of this one announced without sending is taken back.
     async fn settled(&self, opened: &Opened, ledger: &Ledger, outcome: &mut Outcome) -> Result<History, Failure> {
         let session = &opened.session;
-        let mut history = open::read_history(session, ledger).await?;
+        let mut history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
         let announced = self.losses.attempt.as_ref().filter(|lost| !lost.sent);
         if let Some(row) = announced.and_then(|lost| history.rows.iter().find(|row| row.id == lost.id)) {
             recover::take_back(session, ledger, row)
                 .await
                 .map_err(|error| open::unusable("what was announced and not sent could not be taken back", &error))?;
-            history = open::read_history(session, ledger).await?;
+            history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
         }
         // To drop an INVALID index is to wait for whoever uses its table.
         let recovery = Recovery {
@@ -145,7 +145,7 @@ impl<'a> Turns<'a> {
         let settled = settled?;
         if !settled.is_empty() {
             outcome.recovered.extend(settled);
-            history = open::read_history(session, ledger).await?;
+            history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
         }
         Ok(history)
     }

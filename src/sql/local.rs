@@ -45,7 +45,9 @@ pub fn obstacle(script: &str, statements: &[Statement], from: usize, expected: b
             }
             (Kind::SetTransaction, false) => Some(LASTS),
             (Kind::Ordinary | Kind::Setting, false) if is_local(text) => Some(LASTS),
-            (Kind::Ordinary, false) if !expected && text.to_ascii_lowercase().contains("advisory_xact_lock") => Some(LASTS),
+            (Kind::Ordinary, false) if !expected && text.to_ascii_lowercase().contains("advisory_xact_lock") => {
+                Some(LASTS)
+            }
             _ => None,
         };
         if let Some(why) = why {

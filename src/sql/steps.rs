@@ -88,13 +88,17 @@ pub fn steps(script: &str, statements: &[Statement], from: usize, cut: Cut) -> V
 
 /// AND CHAIN.
 fn chains(statement: &Statement) -> bool {
-    matches!(statement.kind, Kind::Commit { chain: true } | Kind::Rollback { chain: true })
+    matches!(
+        statement.kind,
+        Kind::Commit { chain: true } | Kind::Rollback { chain: true }
+    )
 }
 
 /// Whether a script can be gone on with from this place: not in a chain of transactions whose modes were set where it began.
 pub fn can_begin_at(statements: &[Statement], at: usize) -> bool {
     let before = &statements[..statements.partition_point(|statement| statement.range.start < at)];
-    let sets_modes = |statement: &&Statement| matches!(statement.kind, Kind::Begin { modes: true } | Kind::SetTransaction);
+    let sets_modes =
+        |statement: &&Statement| matches!(statement.kind, Kind::Begin { modes: true } | Kind::SetTransaction);
     !before.last().is_some_and(chains)
         || before
             .iter()
@@ -328,7 +332,10 @@ mod tests {
         let found = statements(script);
         let at = found[2].range.end;
         let rest = steps(script, &found, at, Cut::Statements);
-        let shown: Vec<_> = rest.iter().map(|step| (&script[step.range.clone()], step.chained)).collect();
+        let shown: Vec<_> = rest
+            .iter()
+            .map(|step| (&script[step.range.clone()], step.chained))
+            .collect();
         assert_eq!(shown, [("b; c; COMMIT", true), ("d", false)]);
         assert!(can_begin_at(&found, at));
         let script = "BEGIN READ WRITE, ISOLATION LEVEL SERIALIZABLE; a; COMMIT AND CHAIN; b; COMMIT; d";

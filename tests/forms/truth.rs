@@ -70,7 +70,10 @@ impl Truth {
             let (mixed, behind) = mixed(start, &twin, script);
             last = mixed.state.clone();
             // What it has committed by then has meant what the whole means. The rest may be refused.
-            match script.statements[behind..].iter().any(|statement| statement.local || statement.refusable) {
+            match script.statements[behind..]
+                .iter()
+                .any(|statement| statement.local || statement.refusable)
+            {
                 true => truth.ends.push(whole.clone()),
                 false => truth.ends.push(mixed),
             }
@@ -106,7 +109,10 @@ fn mixed(start: &Start, twin: &Copy, script: &Script) -> (End, usize) {
     let mut session = Wire::connect(&start.server, &twin.name, &twin.user);
     let reply = session.query(&script.text()).expect("the server answers");
     let completed = &script.statements[..script.statements.len().min(reply.completed)];
-    let behind = completed.iter().rposition(|statement| statement.commits).map_or(0, |at| at + 1);
+    let behind = completed
+        .iter()
+        .rposition(|statement| statement.commits)
+        .map_or(0, |at| at + 1);
     session.query("ROLLBACK").expect("the server answers");
     let mut last = Reply::default();
     for statement in &script.statements[behind..] {
