@@ -271,7 +271,7 @@ impl Ledger {
     /// A statement that fails, and its transaction with it, unless a row was written. More than one cannot be: they are written by their ids.
     fn asserted(&self, statement: &str, sentence: &str) -> String {
         format!(
-            "WITH w AS ({statement} RETURNING 1) SELECT {} WHERE NOT EXISTS (SELECT FROM w)",
+            "WITH w AS ({statement} RETURNING 1) SELECT {} WHERE NOT EXISTS (TABLE w)",
             raise(sentence, "0")
         )
     }

@@ -6,5 +6,5 @@
 /// is not immutable, so the planner leaves it alone, and it costs the server less than the operator `||`. The quotes are even in number, so that no
 /// unterminated quote before it can swallow it.
 pub fn raise(sentence: &str, value: &str) -> String {
-    format!("pg_catalog.int4in(pg_catalog.textout(pg_catalog.concat('{sentence}', {value})))")
+    format!("pg_catalog.int4in(pg_catalog.textout(pg_catalog.concat('{sentence}',{value})))")
 }
