@@ -96,7 +96,7 @@ impl Exit {
         ),
         (
             Exit::InterruptedPartially,
-            "interrupted, and what became of something is not known, or it cannot go on by itself: a person must look",
+            "interrupted, and the next run cannot go on by itself: a person must look",
         ),
         (
             Exit::Report,

@@ -491,8 +491,10 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>, strings: Strings
         return Err(failure);
     }
     let shape = script::shape(&statements);
-    if shape == Shape::StepByStep
-        && let Some(obstacle) = local::obstacle(script, &statements, resume.map_or(0, |resume| resume.at), true)
+    let from = resume.map_or(0, |resume| resume.at);
+    let in_steps = resume.is_some_and(|resume| resume.cut == Cut::Statements);
+    if (shape == Shape::StepByStep || in_steps)
+        && let Some(obstacle) = local::obstacle(script, &statements, from, shape == Shape::StepByStep)
     {
         let failure = cannot_go_in_steps(&migration.name, script, &obstacle);
         return Err(failure.state("nothing was changed; no migration of this run was begun"));

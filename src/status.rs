@@ -106,9 +106,13 @@ async fn look(
     }
     if !under_way {
         let history = opened.history.clone().unwrap_or_default();
-        outcome
-            .warnings
-            .extend(plan::plan(migrations, &history, &settings.policy, opened.server.strings)?.warnings);
+        let plan = plan::plan(migrations, &history, &settings.policy, opened.server.strings)?;
+        outcome.warnings.extend(plan.warnings);
+        // What an interrupted run has begun, and the next deploy goes on with, is pending too.
+        let resumed = plan.pending.iter().filter(|pending| pending.resume.is_some());
+        outcome.pending.extend(resumed.map(|pending| pending.name.to_owned()));
+        let place = |name: &String| migrations.iter().position(|migration| migration.name == *name);
+        outcome.pending.sort_by_key(place);
     }
     Ok(if outcome.pending.is_empty() {
         Exit::Success

@@ -45,7 +45,7 @@ impl Left {
                 "everything of this migration was rolled back: the database is as it was before it".into()
             }
             Left { done, of, line, unit } => format!(
-                "{done} of {of} {unit} of this migration are committed (to line {line}); nothing after that is in the database"
+                "the script committed part of itself: {done} of {of} {unit} are committed (to line {line}); nothing after that is in the database"
             ),
         }
     }

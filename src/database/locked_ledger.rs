@@ -106,7 +106,8 @@ async fn holders(session: &Session) -> Vec<LockSession> {
          OPERATOR(pg_catalog.-) CASE WHEN a.state OPERATOR(pg_catalog.=) 'active' THEN a.query_start ELSE a.state_change END)), \
          pg_catalog.left(pg_catalog.split_part(a.query, E'\\n', 1), 80) \
          FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid \
-         WHERE l.relation OPERATOR(pg_catalog.=) pg_catalog.to_regclass('{}') AND l.granted \
+         JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation \
+         WHERE c.relname OPERATOR(pg_catalog.=) '{}' AND l.granted \
          AND l.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock' AND l.database OPERATOR(pg_catalog.=) \
          (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())",
         history::TABLE

@@ -53,10 +53,7 @@ impl<'a> Early<'a> {
     /// What is wrong with a pending script, or with what was asked for, stays wrong under the lock: no database, schema or table is made for its sake.
     pub(super) fn check(&self, settings: &Settings) -> Result<(), Failure> {
         match &self.plan {
-            Err(failure)
-                if failure.exit == Exit::Artifact
-                    || matches!(failure.prisma_code.as_deref(), Some("P3017" | "P3018")) =>
-            {
+            Err(failure) if failure.exit == Exit::Artifact || failure.prisma_code.as_deref() == Some("P3017") => {
                 Err(failure.clone())
             }
             Ok(plan) if settings.all_or_nothing => together::check(&plan.pending),

@@ -161,14 +161,24 @@ impl<'a> Words<'a> {
     /// The possibly qualified name that begins at a word, and the place after it. Unicode escapes in it are resolved, which the server's own functions
     /// for names as text do not do.
     pub(super) fn name(&self, at: usize) -> Option<(String, usize)> {
-        let mut name = resolved(self.words.get(at)?).into_owned();
-        let mut next = at + 1;
+        let (mut name, mut next) = self.part_of_name(at)?;
         while self.words.get(next) == Some(&".") {
+            let (part, after) = self.part_of_name(next + 1)?;
             name.push('.');
-            name.push_str(&resolved(self.words.get(next + 1)?));
-            next += 2;
+            name.push_str(&part);
+            next = after;
         }
         Some((name, next))
+    }
+
+    /// One identifier, with the `UESCAPE` that may follow it.
+    fn part_of_name(&self, at: usize) -> Option<(String, usize)> {
+        let word = self.words.get(at)?;
+        if !self.is(at + 1, &["uescape"]) {
+            return Some((resolved(word, '\\').into_owned(), at + 1));
+        }
+        let escape = self.words.get(at + 2)?.trim_matches('\'').chars().next()?;
+        Some((resolved(word, escape).into_owned(), at + 3))
     }
 
     /// The place after `IF [NOT] EXISTS`, and whether it was there.
@@ -184,7 +194,7 @@ impl<'a> Words<'a> {
 }
 
 /// An identifier with Unicode escapes (`U&"d\0061ta"`) as one without; any other as it is.
-fn resolved(word: &str) -> Cow<'_, str> {
+fn resolved(word: &str, escape: char) -> Cow<'_, str> {
     let Some(text) = word
         .get(..3)
         .filter(|start| start.eq_ignore_ascii_case("u&\""))
@@ -194,15 +204,15 @@ fn resolved(word: &str) -> Cow<'_, str> {
     };
     let mut name = String::from("\"");
     let mut rest = text;
-    while let Some(at) = rest.find('\\') {
+    while let Some(at) = rest.find(escape) {
         name.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
+        rest = &rest[at + escape.len_utf8()..];
+        if let Some(after) = rest.strip_prefix(escape) {
+            name.push(escape);
+            rest = after;
+            continue;
+        }
         let (digits, skipped) = match rest.as_bytes().first() {
-            Some(b'\\') => {
-                name.push('\\');
-                rest = &rest[1..];
-                continue;
-            }
             Some(b'+') => (rest.get(1..7), 7),
             _ => (rest.get(..4), 4),
         };
@@ -352,7 +362,10 @@ fn create_index(words: &Words<'_>, at: usize) -> Alone {
     let (index, at) = if words.is(at, &["on"]) {
         (None, at)
     } else {
-        (words.words.get(at).map(|word| resolved(word).into_owned()), at + 1)
+        match words.part_of_name(at) {
+            Some((name, after)) => (Some(name), after),
+            None => (None, at + 1),
+        }
     };
     let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
     match words.name(at) {
@@ -436,6 +449,10 @@ mod tests {
             (
                 "CREATE INDEX CONCURRENTLY U&\"d\\0061t\\+000061\\\\\" ON U&\"T\\0022\" (a)",
                 create(Some("\"data\\\""), "\"T\"\"\"", false),
+            ),
+            (
+                "CREATE INDEX CONCURRENTLY U&\"i!00e4!!\" UESCAPE '!' ON t (a)",
+                create(Some("\"iä!\""), "t", false),
             ),
             ("CREATE INDEX concurrently_named ON t (a)", Ordinary),
             (

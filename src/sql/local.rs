@@ -125,7 +125,17 @@ fn sets_local(statement: &str, runs_text: bool) -> bool {
         }
         TokenKind::Ident if runs_text && text.eq_ignore_ascii_case("set") => significant
             .get(at + 1)
-            .is_some_and(|(_, next)| next.eq_ignore_ascii_case("local")),
+            .is_some_and(|(_, next)| next.eq_ignore_ascii_case("local") || next.eq_ignore_ascii_case("constraints")),
+        TokenKind::Ident if runs_text && text.eq_ignore_ascii_case("lock") => {
+            // A command, not a name.
+            let before = at
+                .checked_sub(1)
+                .and_then(|at| significant.get(at))
+                .map(|(_, text)| *text);
+            [";", "begin", "then", "else", "loop"]
+                .iter()
+                .any(|begins| before.is_none_or(|before| before.eq_ignore_ascii_case(begins)))
+        }
         TokenKind::Literal {
             kind: LiteralKind::DollarQuotedString { .. } | LiteralKind::Str { .. } | LiteralKind::EscStr { .. },
         } if runs_text => sets_local(unquoted(text), true),
@@ -189,6 +199,9 @@ mod tests {
             "DO $a$ BEGIN EXECUTE 'SET LOCAL search_path = tenant'; END $a$",
             "DO LANGUAGE plpgsql 'BEGIN SET LOCAL a.b = 1; END'",
             "SET CONSTRAINTS ALL DEFERRED",
+            "DO $$ BEGIN SET CONSTRAINTS ALL DEFERRED; END $$",
+            "DO $$ BEGIN IF true THEN LOCK TABLE t; END IF; END $$",
+            "DO $$ BEGIN EXECUTE 'lock t'; END $$",
             "CREATE TEMP TABLE x (id int) ON COMMIT DROP",
             "CREATE TEMPORARY TABLE x ON COMMIT DELETE ROWS AS SELECT 1",
             "LOCK TABLE t",
@@ -220,6 +233,7 @@ mod tests {
             "INSERT INTO t VALUES ('SET LOCAL', 'FOR UPDATE')",
             "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ SELECT set_config('a.b', '1', true) $$",
             "SELECT pg_advisory_xact_lock(1)",
+            "DO $$ BEGIN PERFORM t.lock, lock FROM t; END $$",
             "BEGIN; SET LOCAL search_path = tenant; LOCK TABLE t; COMMIT",
             "CREATE INDEX CONCURRENTLY i ON t (a)",
         ] {

@@ -298,7 +298,7 @@ fn what_the_server_can_parse_is_cut_where_it_cuts() {
 /// string, and the splitter does not know. A script that is sent whole is the server's to read; one that is cut can be cut wrong, and then the first
 /// wrong piece ends inside a string: the server refuses it, and nothing runs that is not in the script.
 #[test]
-fn a_piece_that_was_cut_wrong_is_refused_by_the_server() {
+fn without_standard_conforming_strings_a_script_is_cut_as_the_server_reads_it() {
     let database = Server::shared().database();
     let off = format!(
         "ALTER DATABASE {} SET standard_conforming_strings = off",
@@ -315,17 +315,13 @@ fn a_piece_that_was_cut_wrong_is_refused_by_the_server() {
 
     let index = "CREATE INDEX CONCURRENTLY i ON kept (id)";
     let history = history.migration("2_cut", format!("SELECT 1; {hidden}; {index};"));
-    let run = crate::migrate().deploy(history.folder()).database(&database).run();
-    assert!(matches!(run.code, 20 | 21), "{run}");
-    assert!(
-        run.report.as_ref().unwrap()["failure"]["what"]
-            .as_str()
-            .unwrap()
-            .contains("unterminated quoted string"),
-        "{run}"
-    );
+    crate::migrate()
+        .deploy(history.folder())
+        .database(&database)
+        .run()
+        .expect(0);
     assert_eq!(
-        database.scalar("SELECT count(*) FROM pg_class WHERE relname = 'kept'"),
-        "1"
+        database.scalar("SELECT count(*) FROM pg_class WHERE relname IN ('kept', 'i')"),
+        "2"
     );
 }

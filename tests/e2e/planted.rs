@@ -383,6 +383,16 @@ fn planted(stage: &Stage, names: &Names, codes: &[(String, i32)], path: &str, be
         })
         .collect();
     assert!(called.is_empty(), "{path:?}: {called:#?}");
+    // What is planted in pg_temp ends with its session, and so a script that stopped at a step is not gone on with.
+    let mut at_a_step = false;
+    let codes: Vec<(String, i32)> = codes
+        .iter()
+        .map(|(name, code)| {
+            let gone = at_a_step && !begin.is_empty() && matches!(name.as_str(), "status" | "plan");
+            at_a_step = name == "fails at a step" || (at_a_step && matches!(name.as_str(), "status" | "plan"));
+            (name.clone(), if gone { 21 } else { *code })
+        })
+        .collect();
     assert_eq!(everything.codes, codes, "{path:?}");
 }
 
