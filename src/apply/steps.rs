@@ -171,6 +171,12 @@ impl Applier<'_> {
             // The row names the backend that works on it.
             self.write_mark(run).await?;
         }
+        if self.ledger.is_watched() {
+            if !run.written {
+                self.write_mark(run).await?;
+            }
+            self.is_kept(run).await?;
+        }
         let mut rest = run.rest();
         let mut at = 0;
         let mut lock_held = true;
@@ -662,6 +668,26 @@ impl Applier<'_> {
     async fn write_mark(&self, run: &mut Run<'_>) -> Result<(), Failure> {
         let mark = run.marked(run.done, run.at, run.known());
         self.announce(run, mark).await
+    }
+
+    /// Looks whether a row that was announced is there: a deferred trigger may have taken it away when it was committed.
+    async fn is_kept(&self, run: &Run<'_>) -> Result<(), Failure> {
+        let behind = self.behind(run, &[]).await;
+        let behind = behind.map_err(|error| no_verdict(run.pending, &error))?;
+        if behind.row == Row::Ours(run.done) {
+            return Ok(());
+        }
+        let what = format!(
+            "the migration's row in {} was written, and something has removed or changed it",
+            self.ledger.table()
+        );
+        let next = "look for triggers, rules or row security on the table, then deploy again";
+        Err(Failure::new(Exit::Database, what, next)
+            .of(run.pending.name)
+            .state(match run.done {
+                0 => "nothing of this migration was run".to_owned(),
+                _ => Left::of(run).sentence(),
+            }))
     }
 
     /// Makes the session like the one that an earlier run lost; the failure if that cannot be.

@@ -41,7 +41,8 @@ pub async fn read(
             named = pids;
         }
         sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
-        match session.rows(sql).await {
+        // At the opening the table's name is not qualified yet: it is found on the path that the session began with.
+        match session.send(sql).await {
             Ok(rows) => return Ok(rows),
             Err(again) => error = again,
         }

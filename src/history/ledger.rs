@@ -32,6 +32,11 @@ impl Ledger {
         self
     }
 
+    /// Whether something stands between a statement and its rows.
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
     /// The schema that it is in.
     pub fn schema(&self) -> &str {
         &self.schema
