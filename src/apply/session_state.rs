@@ -9,7 +9,7 @@ use crate::migration::sha256;
 use crate::sql::kind::Kind;
 use crate::sql::quote;
 use crate::sql::script::Statement;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What our own settings are called.
 const OURS: &str = "prisma_migrate_task.";
@@ -67,6 +67,45 @@ pub async fn read(session: &Session, login: &Login, custom: &[String]) -> Result
             })
             .collect(),
     })
+}
+
+/// The statement that keeps what is set at the end of a transaction, to be compared with what is set after it.
+pub fn keep_within() -> String {
+    format!("SELECT pg_catalog.set_config('{WITHIN}', {}, false)", set_now())
+}
+
+/// Where it is kept.
+const WITHIN: &str = "prisma_migrate_task.within";
+
+/// All settings that are not as the session began, and the role: a JSON object.
+fn set_now() -> &'static str {
+    "(SELECT (COALESCE(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) \
+     pg_catalog.jsonb_build_object('role', pg_catalog.current_setting('role')))::pg_catalog.text FROM pg_catalog.pg_settings s \
+     WHERE s.setting OPERATOR(pg_catalog.<>) s.reset_val \
+     AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$')"
+}
+
+/// The settings that a statement has made for its transaction alone, and that were gone when it ended ([`keep_within`]).
+///
+/// # Errors
+/// The server's.
+pub async fn ended_with_its_transaction(session: &Session) -> Result<Vec<String>, ServerError> {
+    let sql = format!(
+        "SELECT pg_catalog.current_setting('{WITHIN}', true), {}; SELECT pg_catalog.set_config('{WITHIN}', '', false)",
+        set_now()
+    );
+    let rows = session.raw(&sql).await?;
+    let settings = |at: usize| -> BTreeMap<String, String> {
+        let text = rows.first().and_then(|row| row.get(at)).unwrap_or_default();
+        serde_json::from_str(text).unwrap_or_default()
+    };
+    let (within, after) = (settings(0), settings(1));
+    if within.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = within.keys().chain(after.keys());
+    let changed: BTreeSet<&String> = names.filter(|name| within.get(*name) != after.get(*name)).collect();
+    Ok(changed.into_iter().cloned().collect())
 }
 
 /// Every function, operator and type is qualified: it runs under the script's search path.

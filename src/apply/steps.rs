@@ -274,6 +274,8 @@ impl Applier<'_> {
         let expected = run.done + step.notes.len();
         let script_end = run.statements.last().map_or(0, |last| last.range.end);
         let last = run.cut == Cut::Transactions && step.range.end >= script_end;
+        // A function may set something for its transaction, which is not seen in the text.
+        let sets_perhaps = run.cut == Cut::Statements && !step.leaves_session && is_single(run, step);
         let mut marks: Vec<Mark> = Vec::new();
         let mut inserts = vec![Insert {
             at: step.head,
@@ -297,7 +299,11 @@ impl Applier<'_> {
                     self.ledger.confirm_marked(&run.id, &mark),
                 )
             };
-            let mut statements = message::noted(sql, self.session);
+            let mut statements = Vec::new();
+            if sets_perhaps {
+                statements.push(session_state::keep_within());
+            }
+            statements.extend(message::noted(sql, self.session));
             statements.extend(confirm);
             inserts.push(Insert {
                 at: note.at,
@@ -351,6 +357,9 @@ impl Applier<'_> {
             if noted.is_none_or(|mark| mark.state != run.marked(run.done, run.at, run.known())) {
                 self.write_mark(run).await?;
             }
+            if sets_perhaps && run.at < script_end {
+                self.set_for_good(run, step).await?;
+            }
             return Ok(StepEnd::Done {
                 lock_held: behind.lock_held,
             });
@@ -359,6 +368,31 @@ impl Applier<'_> {
             self.write_mark(run).await?;
         }
         self.stopped_in(run, step, before, sent, &message, retry).await
+    }
+
+    /// Ends a script of which a statement has set something that ended with its transaction, since the rest was to find it.
+    async fn set_for_good(&self, run: &mut Run<'_>, step: &Step) -> Result<(), Failure> {
+        let ended = session_state::ended_with_its_transaction(self.session).await;
+        let names = ended.map_err(|error| no_verdict(run.pending, &error))?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let line = run.pending.script[..step.range.start].matches('\n').count() + 1;
+        let failure = Failure::new(
+            Exit::PartiallyCommitted,
+            format!(
+                "line {line} sets {} until its transaction ends, and this script has a transaction for each statement",
+                names.join(", ")
+            ),
+            "",
+        )
+        .prisma(Some("P3018"))
+        .of(run.pending.name);
+        // No later run may go on with it either.
+        run.session = None;
+        let mut failure = self.stopped(run, failure).await;
+        failure.next = crate::failure::resolve_by_hand(run.pending.name);
+        Err(failure)
     }
 
     /// What becomes of a step that did not come to its end.
