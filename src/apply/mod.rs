@@ -302,10 +302,12 @@ impl Applier<'_> {
             let (sent, seen) = tokio::join!(script, self.ask(&verdict));
             let is_open = match &seen {
                 Ok(seen) => seen.in_transaction,
+                // Others have locked the migrations table, which they cannot while a transaction that wrote to it is open.
+                Err(error) if error::is_contention(error) => false,
                 // The server's own error: that the transaction has failed, and nothing is answered in it.
                 Err(error) => error.sqlstate.is_some() && !error.closed,
             };
-            if !is_open {
+            if !is_open && !seen.as_ref().is_err_and(error::is_contention) {
                 return (sent, seen);
             }
             let mut retry = Retry::new(self.lock_retry_for);
@@ -318,7 +320,7 @@ impl Applier<'_> {
                     Err(error) if error::is_contention(&error) && retry.again(id, &error).await => {}
                     seen => {
                         let seen = seen.map(|seen| Seen {
-                            in_transaction: sent.error.is_none(),
+                            in_transaction: is_open && sent.error.is_none(),
                             ..seen
                         });
                         return (sent, seen);
@@ -334,7 +336,9 @@ impl Applier<'_> {
 
     async fn ask(&self, verdict: &str) -> Result<Seen, ServerError> {
         let (rows, error) = self.session.rows_until_error(verdict).await;
-        match (rows.last(), error) {
+        // Where settings are made again, each yields a row too.
+        let row = rows.last().filter(|row| row.len() == message::VERDICT_COLUMNS);
+        match (row, error) {
             // The row is read, and what comes behind it only brings the session back to how it began.
             (Some(row), error) if error.as_ref().is_none_or(|error| !error.closed) => {
                 let mut seen = self.read_verdict(row)?;
