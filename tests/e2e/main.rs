@@ -39,6 +39,7 @@ mod seed;
 mod seeds;
 mod session;
 mod squawk;
+mod steps;
 mod stop;
 mod tls;
 mod traces;
