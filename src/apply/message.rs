@@ -320,6 +320,9 @@ fn as_ours(role: Option<&str>) -> Vec<String> {
     statements
 }
 
+/// How many columns the row of a verdict has.
+pub const VERDICT_COLUMNS: usize = 6;
+
 fn read(ledger: &Ledger, id: &str, lock: Lock) -> String {
     let lock = match lock {
         Lock::Kept => "true".to_owned(),

@@ -114,7 +114,7 @@ fn query(custom: &[String]) -> String {
     let mut sql = format!(
         "SELECT session_user, pg_catalog.current_setting('role'), \
          (SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
-         WHERE s.source OPERATOR(pg_catalog.=) 'session' \
+         WHERE s.source OPERATOR(pg_catalog.=) 'session' AND COALESCE(s.setting OPERATOR(pg_catalog.<>) s.reset_val, true) \
          AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$'), \
          (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM ( \
          SELECT relname FROM pg_catalog.pg_class WHERE relnamespace {IN_TEMPORARY} \
@@ -219,8 +219,10 @@ pub fn custom_settings(script: &str) -> Vec<String> {
             found.push(name.to_owned());
         }
     };
-    for (at, _) in lower.match_indices("set_config") {
-        let rest = lower[at + "set_config".len()..].trim_start();
+    // What a function has set is named where the rest reads it.
+    let calls = ["set_config", "current_setting"].map(|call| lower.match_indices(call));
+    for (at, call) in calls.into_iter().flatten() {
+        let rest = lower[at + call.len()..].trim_start();
         if let Some(name) = rest
             .strip_prefix('(')
             .and_then(|rest| rest.trim_start().strip_prefix('\''))
@@ -258,6 +260,7 @@ mod tests {
                 "DO $$ BEGIN PERFORM pg_catalog.set_config('a.b', '1', false); END $$",
                 &["a.b"],
             ),
+            ("SELECT f(); SELECT current_setting ('a.b')", &["a.b"]),
             ("SET search_path = a.b; UPDATE t SET x = 1", &[]),
             ("ALTER TABLE t RESET (x.y)", &[]),
         ] {

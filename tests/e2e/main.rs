@@ -42,6 +42,7 @@ mod seed;
 mod seeds;
 mod session;
 mod squawk;
+mod steps;
 mod stop;
 mod stop_within;
 mod tls;

@@ -57,6 +57,8 @@ struct Shared {
     drops_the_gone: AtomicBool,
     /// Whoever sees it change goes away.
     cut: watch::Sender<()>,
+    /// The same for the client's side alone.
+    cut_clients: watch::Sender<()>,
 }
 
 /// The state of one direction, over all connections.
@@ -103,6 +105,7 @@ impl Proxy {
             frozen: watch::Sender::new(false),
             drops_the_gone: AtomicBool::new(false),
             cut: watch::Sender::new(()),
+            cut_clients: watch::Sender::new(()),
         });
         let bind = |_| {
             runtime
@@ -189,6 +192,11 @@ impl Proxy {
     /// Closes every connection there is.
     pub fn cut(&self) {
         self.shared.cut.send_replace(());
+    }
+
+    /// Closes the client's side of every connection there is. The server's side stays open until the server answers, so its backend works on.
+    pub fn cut_clients(&self) {
+        self.shared.cut_clients.send_replace(());
     }
 
     /// Nothing passes any more while all connections stay open, as behind a firewall that has forgotten them.
@@ -284,26 +292,36 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 /// One connection, until one side ends it or it is cut. Where the server cannot be reached, the client is hung up on.
 async fn connect(client: TcpStream, shared: Arc<Shared>) {
     let mut cut = shared.cut.subscribe();
+    let mut cut_clients = shared.cut_clients.subscribe();
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.server)).await else {
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let conversation = Arc::new(Mutex::new(Conversation::new()));
     shared.conversations.lock().unwrap().push(Arc::clone(&conversation));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
     tokio::select! {
-        _ = carry(Direction::ToServer, from_client, to_server, &shared, &conversation) => {}
-        _ = carry(Direction::ToClient, from_server, to_client, &shared, &conversation) => {}
+        _ = carry(Direction::ToServer, &mut from_client, &mut to_server, &shared, &conversation) => return,
+        _ = carry(Direction::ToClient, &mut from_server, &mut to_client, &shared, &conversation) => return,
+        _ = cut.changed() => return,
+        _ = cut_clients.changed() => {}
+    }
+    drop((from_client, to_client));
+    // As in a network whose other end is gone: the first answer that the server sends is what ends its side.
+    let mut answer = [0];
+    tokio::select! {
+        _ = from_server.read(&mut answer) => {}
         _ = cut.changed() => {}
     }
+    drop(to_server);
 }
 
 /// One direction, until its source ends or it is cut.
 async fn carry(
     direction: Direction,
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     shared: &Shared,
     conversation: &Mutex<Conversation>,
 ) -> io::Result<()> {

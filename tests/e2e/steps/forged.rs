@@ -1,0 +1,291 @@
+//! Scripts and triggers that close, open or remove the migration's row: a row that is not ours to read proves nothing.
+
+use super::{Committed, deploy, each, is_true, pending, rows, servers};
+use harness::postgres::Database;
+
+/// A name, what is there before, and the script. Each writes rows into `a`, up to `all` of them.
+struct Case {
+    name: &'static str,
+    before: &'static str,
+    script: &'static str,
+    all: u32,
+}
+
+const CLOSE: &str = "CREATE FUNCTION close() RETURNS void LANGUAGE sql AS \
+    'UPDATE _prisma_migrations SET finished_at = now() WHERE finished_at IS NULL'";
+const DELETE: &str = "CREATE FUNCTION remove() RETURNS void LANGUAGE sql AS \
+    'DELETE FROM _prisma_migrations WHERE finished_at IS NULL'";
+const CLOSES_AT_ONCE: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.finished_at := now(); RETURN NEW; END'; \
+    CREATE TRIGGER f BEFORE INSERT ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION f()";
+const CLOSES_ON_UPDATE: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.finished_at := now(); RETURN NEW; END'; \
+    CREATE TRIGGER f BEFORE UPDATE ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION f()";
+const REMOVES_BEHIND: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS \
+    'BEGIN DELETE FROM _prisma_migrations WHERE id = NEW.id; RETURN NULL; END'; \
+    CREATE TRIGGER f AFTER UPDATE ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION f()";
+const REMOVES_AT_COMMIT: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS \
+    'BEGIN DELETE FROM _prisma_migrations WHERE id = NEW.id; RETURN NULL; END'; \
+    CREATE CONSTRAINT TRIGGER f AFTER INSERT OR UPDATE ON _prisma_migrations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f()";
+const KEEPS_OPEN: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.finished_at := NULL; RETURN NEW; END'; \
+    CREATE TRIGGER f BEFORE UPDATE ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION f()";
+const REOPENS: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS \
+    'BEGIN UPDATE _prisma_migrations SET finished_at = NULL WHERE id = NEW.id; RETURN NULL; END'; \
+    CREATE TRIGGER f AFTER UPDATE ON _prisma_migrations FOR EACH ROW WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION f()";
+const REOPENS_AT_COMMIT: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS \
+    'BEGIN UPDATE _prisma_migrations SET finished_at = NULL WHERE id = NEW.id; RETURN NULL; END'; \
+    CREATE CONSTRAINT TRIGGER f AFTER UPDATE ON _prisma_migrations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+    WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION f()";
+const SKIPS_UPDATES: &str = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+    CREATE TRIGGER f BEFORE UPDATE ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION f()";
+const HIDDEN_WHEN_CLOSED: &str = "ALTER TABLE _prisma_migrations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; \
+    CREATE POLICY p ON _prisma_migrations USING (migration_name NOT LIKE '%_it' OR finished_at IS NULL) WITH CHECK (true)";
+const NO_UPDATES: &str = "CREATE RULE r AS ON UPDATE TO _prisma_migrations DO INSTEAD NOTHING";
+
+/// The script's own statements.
+const OWN: [Case; 12] = [
+    Case {
+        name: "seen: closes its row in a transaction of its own, and the next one fails",
+        before: "",
+        script: "begin; update _prisma_migrations set finished_at=now() where finished_at is null; insert into a values(1); commit; begin; create table b(i int); insert into b values(1/0); commit;",
+        all: 2,
+    },
+    Case {
+        name: "seen: deletes its row",
+        before: "",
+        script: "begin; delete from _prisma_migrations where finished_at is null; create table if not exists c(i int); insert into a values(1); commit;",
+        all: 1,
+    },
+    Case {
+        name: "closes its row through a function, and the next transaction fails",
+        before: CLOSE,
+        script: "begin; select close(); insert into a values(1); commit; begin; insert into a values(1/0); commit;",
+        all: 2,
+    },
+    Case {
+        name: "closes its row through a function, and goes on beside an index",
+        before: CLOSE,
+        script: "begin; select close(); insert into a values(1); commit; create index concurrently a_i on a(i); insert into a values(1/0);",
+        all: 2,
+    },
+    Case {
+        name: "closes its row and fails in the same transaction",
+        before: "",
+        script: "update _prisma_migrations set finished_at=now() where finished_at is null; insert into a values(1/0);",
+        all: 1,
+    },
+    Case {
+        name: "deletes its row through a function, in the first of two transactions",
+        before: DELETE,
+        script: "begin; select remove(); insert into a values(1); commit; begin; insert into a values(2); commit;",
+        all: 2,
+    },
+    Case {
+        name: "deletes its row through a function, before an index",
+        before: DELETE,
+        script: "insert into a values(1); select remove(); create index concurrently a_i on a(i); insert into a values(2);",
+        all: 2,
+    },
+    Case {
+        name: "deletes its row through DO, in one transaction",
+        before: DELETE,
+        script: "insert into a values(1); do $$ begin perform remove(); end $$;",
+        all: 1,
+    },
+    Case {
+        name: "empties the ledger and fails in its second transaction",
+        before: "",
+        script: "begin; insert into a values(1); truncate _prisma_migrations; commit; begin; insert into a values(1/0); commit;",
+        all: 2,
+    },
+    Case {
+        name: "marks its row as rolled back and fails in its second transaction",
+        before: "",
+        script: "begin; insert into a values(1); update _prisma_migrations set rolled_back_at=now() where finished_at is null; commit; begin; insert into a values(1/0); commit;",
+        all: 2,
+    },
+    Case {
+        name: "renames the ledger in its first transaction",
+        before: "",
+        script: "begin; insert into a values(1); alter table _prisma_migrations rename to ledger; commit; begin; insert into a values(2); alter table ledger rename to _prisma_migrations; commit;",
+        all: 2,
+    },
+    Case {
+        name: "writes a mark of another progress and fails",
+        before: "",
+        script: "begin; insert into a values(1); commit; begin; insert into a values(2); update _prisma_migrations set logs = replace(logs, 'step=1', 'step=3') where finished_at is null; commit; begin; insert into a values(1/0); commit;",
+        all: 3,
+    },
+];
+
+/// What is in the way of the ledger, before the migration.
+const OBSTACLES: [(&str, &str); 10] = [
+    ("a trigger that closes each row as it is inserted", CLOSES_AT_ONCE),
+    ("a trigger that closes each row as it is marked", CLOSES_ON_UPDATE),
+    ("a trigger that removes what is updated", REMOVES_BEHIND),
+    (
+        "a trigger that removes rows when their transaction commits",
+        REMOVES_AT_COMMIT,
+    ),
+    ("seen: a trigger that keeps finished_at NULL", KEEPS_OPEN),
+    ("seen: a trigger that opens a closed row again", REOPENS),
+    (
+        "a trigger that opens a closed row again when its transaction commits",
+        REOPENS_AT_COMMIT,
+    ),
+    ("a trigger that skips updates", SKIPS_UPDATES),
+    ("row security that hides a closed row", HIDDEN_WHEN_CLOSED),
+    ("a rule that turns updates into nothing", NO_UPDATES),
+];
+
+/// Each form of a script; all write two rows.
+const FORMS: [(&str, &str, u32); 7] = [
+    (
+        "one transaction",
+        "insert into a values(1); insert into a values(2);",
+        2,
+    ),
+    (
+        "its own transaction",
+        "begin; insert into a values(1); insert into a values(2); commit;",
+        2,
+    ),
+    (
+        "two transactions",
+        "begin; insert into a values(1); commit; begin; insert into a values(2); commit;",
+        2,
+    ),
+    (
+        "two transactions, an error in the second",
+        "begin; insert into a values(1); commit; begin; insert into a values(1/0); commit;",
+        2,
+    ),
+    (
+        "steps",
+        "insert into a values(1); create index concurrently a_i on a(i); insert into a values(2);",
+        2,
+    ),
+    (
+        "steps, an error in the last",
+        "insert into a values(1); create index concurrently a_i on a(i); insert into a values(1/0);",
+        2,
+    ),
+    (
+        "one statement alone",
+        "do $$ begin insert into a values(1); commit; insert into a values(2); commit; end $$;",
+        2,
+    ),
+];
+
+fn count(database: &Database) -> u32 {
+    let row = database
+        .superuser()
+        .query_one("SELECT count(*)::int4 FROM a", &[])
+        .unwrap();
+    u32::try_from(row.get::<_, i32>(0)).unwrap()
+}
+
+/// Three deploys: what each says must be true of what it did, and nothing is done twice.
+#[track_caller]
+fn three_deploys(name: &str, database: &Database, history: &harness::history::History, all: u32) {
+    let mut before = count(database);
+    for n in 1..=3 {
+        let run = deploy(database, history);
+        let now = count(database);
+        assert!(now <= all, "{name}, deploy {n}: {now} rows of {all}\n{run}");
+        let added = now - before;
+        let state = if run.code == 0 {
+            String::new()
+        } else {
+            super::failure(&run, "state")
+        };
+        let told = format!(
+            "{name}, deploy {n}: {added} rows were added\n{:?}\n{run}",
+            rows(database)
+        );
+        match run.code {
+            0 => assert_eq!(now, all, "{told}"),
+            20 | 50 => {
+                assert_eq!(added, 0, "{told}");
+                assert!(
+                    state.contains("rolled back") || state.contains("nothing was changed"),
+                    "{told}"
+                );
+            }
+            21 => {
+                assert!(!state.contains("was rolled back"), "{told}");
+                assert!(added == 0 || !state.contains("nothing was changed"), "{told}");
+                if now == all && added > 0 {
+                    assert!(
+                        !state.contains("the rest is not") && !state.contains("nothing after that"),
+                        "{told}"
+                    );
+                }
+            }
+            22 => assert_eq!(added, 0, "{told}"),
+            code => panic!("exit code {code}: {told}"),
+        }
+        if added > 0 && now < all {
+            is_true(name, database, &run, Committed::Part);
+        }
+        before = now;
+    }
+}
+
+#[test]
+fn a_script_that_forges_its_row_is_not_believed() {
+    each(
+        OWN,
+        |Case {
+             name,
+             before,
+             script,
+             all,
+         }| {
+            let (database, history) = pending(servers()[0], &format!("CREATE TABLE a (i int); {before}"), script);
+            three_deploys(name, &database, &history, all);
+        },
+    );
+}
+
+#[test]
+fn an_obstacle_on_the_ledger_is_not_believed() {
+    std::thread::scope(|scope| {
+        for part in OBSTACLES.chunks(4) {
+            scope.spawn(move || {
+                for (obstacle, before) in part {
+                    each(FORMS, |(form, script, all)| {
+                        let name = format!("{obstacle}: {form}");
+                        let (database, history) = pending(servers()[0], "CREATE TABLE a (i int)", script);
+                        database.execute(before);
+                        three_deploys(&name, &database, &history, all);
+                    });
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_seen_ones_on_the_oldest_and_the_newest_server() {
+    for server in &servers()[1..] {
+        each(
+            OWN.into_iter().take(4),
+            |Case {
+                 name,
+                 before,
+                 script,
+                 all,
+             }| {
+                let (database, history) = pending(server, &format!("CREATE TABLE a (i int); {before}"), script);
+                three_deploys(name, &database, &history, all);
+            },
+        );
+        each(
+            [("keeps open", KEEPS_OPEN), ("opens again", REOPENS)],
+            |(name, before)| {
+                let (database, history) = pending(server, "CREATE TABLE a (i int)", FORMS[2].1);
+                database.execute(before);
+                three_deploys(name, &database, &history, 2);
+            },
+        );
+    }
+}
