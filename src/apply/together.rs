@@ -74,7 +74,7 @@ pub fn obstacle(script: &str, statements: &[Statement]) -> Option<String> {
             Kind::SetTransaction => "must come first in its transaction",
             Kind::Alone(_) => "cannot run in a transaction",
             Kind::CopyFromStdin => "reads data that does not travel in a script",
-            Kind::Ordinary | Kind::Setting => return None,
+            Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting => return None,
         };
         Some((statement, why))
     })?;

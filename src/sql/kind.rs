@@ -12,6 +12,8 @@ use std::borrow::Cow;
 pub enum Kind {
     /// Runs in any transaction.
     Ordinary,
+    /// Runs in any transaction, and takes no snapshot: a transaction's modes may be set after it (`PlannedStmtRequiresSnapshot` in PostgreSQL's sources).
+    WithoutSnapshot,
     /// `SET`, `RESET` of a session's setting, or `SELECT set_config(…)` by itself.
     Setting,
     /// `BEGIN` or `START TRANSACTION`; `modes` where it sets the isolation level or the like.
@@ -279,7 +281,8 @@ pub fn kind(statement: &str) -> Kind {
         "set" if words.is(1, &["local"]) && words.is(2, &["transaction_isolation", "transaction_read_only"]) => {
             Kind::SetTransaction
         }
-        "set" if words.is(1, &["constraints", "local"]) => Kind::Ordinary,
+        "set" if words.is(1, &["constraints", "local"]) => Kind::WithoutSnapshot,
+        "lock" | "listen" | "unlisten" | "notify" | "fetch" | "move" | "show" | "checkpoint" => Kind::WithoutSnapshot,
         "set" | "reset" => Kind::Setting,
         "select" if sets_config(&words) => Kind::Setting,
         "copy" if copies_from_stdin(statement) => Kind::CopyFromStdin,
@@ -427,7 +430,8 @@ mod tests {
             ("PREPARE TRANSACTION 'x'", Prepare),
             ("PREPARE p AS SELECT 1", Ordinary),
             ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", SetTransaction),
-            ("SET LOCAL lock_timeout = 1", Ordinary),
+            ("SET LOCAL lock_timeout = 1", WithoutSnapshot),
+            ("LOCK TABLE t", WithoutSnapshot),
             ("SET lock_timeout = '5s'", Setting),
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Setting),
             ("RESET ALL", Setting),

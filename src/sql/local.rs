@@ -44,7 +44,7 @@ pub fn obstacle(script: &str, statements: &[Statement], from: usize, expected: b
                 Some("changes how the text after it is read, and this script goes statement by statement")
             }
             (Kind::SetTransaction, false) => Some(LASTS),
-            (Kind::Ordinary | Kind::Setting, false) if is_local(text) => Some(LASTS),
+            (Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting, false) if is_local(text) => Some(LASTS),
             (Kind::Ordinary, false) if !expected && text.to_ascii_lowercase().contains("advisory_xact_lock") => {
                 Some(LASTS)
             }

@@ -102,7 +102,12 @@ pub fn shape(statements: &[Statement]) -> Shape {
 pub fn head(statements: &[Statement]) -> Option<usize> {
     statements
         .iter()
-        .take_while(|s| matches!(s.kind, Kind::Begin { .. } | Kind::SetTransaction | Kind::Setting))
+        .take_while(|s| {
+            matches!(
+                s.kind,
+                Kind::Begin { .. } | Kind::SetTransaction | Kind::Setting | Kind::WithoutSnapshot
+            )
+        })
         .filter(|s| matches!(s.kind, Kind::Begin { modes: true } | Kind::SetTransaction))
         .last()
         .map(|s| s.range.end)
@@ -116,9 +121,12 @@ pub fn is_enclosed(statements: &[Statement]) -> bool {
     };
     matches!(first.kind, Kind::Begin { .. })
         && last.kind == (Kind::Commit { chain: false })
-        && middle
-            .iter()
-            .all(|s| matches!(s.kind, Kind::Ordinary | Kind::Setting | Kind::SetTransaction))
+        && middle.iter().all(|s| {
+            matches!(
+                s.kind,
+                Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting | Kind::SetTransaction
+            )
+        })
 }
 
 /// psql's rule for where a statement ends, and closer to the grammar in a function's body: `begin` is a name like any other unless `ATOMIC` follows

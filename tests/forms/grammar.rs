@@ -319,7 +319,11 @@ impl Draft {
             3 => drop(self.add("set search_path to 'tenant'")),
             4 => drop(self.add("SET SCHEMA 'tenant'")),
             5 => drop(self.add("SELECT set_config('search_path', 'tenant,public', false)")),
-            6 => drop(self.add("SELECT pg_catalog.set_config ( 'search_path' , lower('TENANT') , 1 = 0 ) AS x")),
+            // Whether it is for the session is known when it runs.
+            6 => {
+                self.add("SELECT pg_catalog.set_config ( 'search_path' , lower('TENANT') , 1 = 0 ) AS x")
+                    .refusable = true;
+            }
             7 => drop(self.add("SELECT public.sets('tenant, public')")),
             8 => drop(self.add("DO $$ BEGIN PERFORM set_config('search_path', 'tenant, public', false); END $$")),
             9 => drop(self.add("SET SESSION lock_timeout = '20s'")),
@@ -362,7 +366,8 @@ impl Draft {
             6 => self.local("SET TRANSACTION READ ONLY"),
             7 => self.local("SET LOCAL synchronous_commit = off"),
             8 => self.local("LOCK TABLE t IN SHARE MODE"),
-            9 => self.local("SELECT pg_advisory_xact_lock(1)"),
+            // Beside a statement that cannot run in a transaction it was written as a lock of its statement.
+            9 => self.add("SELECT pg_advisory_xact_lock(1)").refusable = true,
             _ => self.local("SET LOCAL ROLE lowly"),
         }
         if self.rng.bool() {
