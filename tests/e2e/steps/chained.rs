@@ -62,21 +62,24 @@ const CASES: [Case; 9] = [
 
 #[test]
 fn an_error_in_a_later_transaction_is_an_error() {
-    for server in servers() {
-        each(CASES, |Case { name, script, rows }| {
-            let (database, history) = pending(server, BEFORE, script);
-            let run = deploy(&database, &history);
-            let there = database.scalar("SELECT to_regclass('a') IS NOT NULL") == "t";
-            assert_eq!(there, rows.is_some(), "{name}\n{run}");
-            if let Some(rows) = rows {
-                assert_eq!(database.scalar("SELECT count(*) FROM a"), rows, "{name}\n{run}");
-                is_true(name, &database, &run, Committed::Part);
-                assert_eq!(run.code, 21, "{name}\n{run}");
-            } else {
-                is_true(name, &database, &run, Committed::Nothing);
-                assert_eq!(run.code, 20, "{name}\n{run}");
-            }
-        });
+    for (n, server) in servers().into_iter().enumerate() {
+        each(
+            CASES.into_iter().take(if n == 0 { CASES.len() } else { 4 }),
+            |Case { name, script, rows }| {
+                let (database, history) = pending(server, BEFORE, script);
+                let run = deploy(&database, &history);
+                let there = database.scalar("SELECT to_regclass('a') IS NOT NULL") == "t";
+                assert_eq!(there, rows.is_some(), "{name}\n{run}");
+                if let Some(rows) = rows {
+                    assert_eq!(database.scalar("SELECT count(*) FROM a"), rows, "{name}\n{run}");
+                    is_true(name, &database, &run, Committed::Part);
+                    assert_eq!(run.code, 21, "{name}\n{run}");
+                } else {
+                    is_true(name, &database, &run, Committed::Nothing);
+                    assert_eq!(run.code, 20, "{name}\n{run}");
+                }
+            },
+        );
     }
 }
 

@@ -59,9 +59,14 @@ fn what_lasts_until_the_end_of_its_transaction_is_refused_in_steps() {
         for part in LOCAL.chunks(12) {
             scope.spawn(move || {
                 for local in part {
-                    each(CARRIERS, |(carrier, rest)| {
-                        is_refused(0, &format!("{local}, with {carrier}"), &format!("{local};\n{rest}"));
-                    });
+                    each(
+                        CARRIERS
+                            .into_iter()
+                            .take(if LOCAL[..6].contains(local) { 2 } else { 1 }),
+                        |(carrier, rest)| {
+                            is_refused(0, &format!("{local}, with {carrier}"), &format!("{local};\n{rest}"));
+                        },
+                    );
                 }
             });
         }

@@ -82,7 +82,7 @@ fn killed(database: &Database, history: &History, between: &str) {
 
 #[test]
 fn a_build_that_was_killed_is_done_again_whatever_its_name() {
-    each(cases(), |(name, index)| {
+    each(cases().into_iter().take(8), |(name, index)| {
         let (database, history) = pending(
             servers()[0],
             BEFORE,
