@@ -204,7 +204,16 @@ pub async fn evidence(session: &Session, alone: &Alone, before: &Before) -> Resu
                 return Ok(Evidence::NotDone);
             }
             drop_invalid(session, &added).await?;
-            done(matches!(alone, Alone::CreateIndex { .. }) && added.iter().any(|index| index.valid))
+            match (alone, added.iter().find(|index| index.valid)) {
+                // Another session may have made one of its name meanwhile.
+                (Alone::CreateIndex { unique, columns, .. }, Some(index)) => {
+                    match is_alike(session, index, *unique, columns.as_deref()).await? {
+                        true => Evidence::Done,
+                        false => Evidence::Unknown,
+                    }
+                }
+                _ => Evidence::NotDone,
+            }
         }
         Alone::DropIndex(_) => {
             let [index] = before.names[..] else {
@@ -259,6 +268,26 @@ fn named(indexes: &str, name: &str) -> String {
         "{indexes} AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({}, false))[1]::pg_catalog.name",
         quote::literal(name)
     )
+}
+
+/// Whether an index is one over these columns.
+async fn is_alike(
+    session: &Session,
+    index: &Thing,
+    unique: bool,
+    columns: Option<&[String]>,
+) -> Result<bool, ServerError> {
+    let Some(columns) = columns else { return Ok(true) };
+    let stored = |name: &String| format!("(parse_ident({}, false))[1]::name::text", quote::literal(name));
+    let columns: Vec<String> = columns.iter().map(stored).collect();
+    let sql = format!(
+        "SELECT FROM pg_index i WHERE i.indexrelid = {} AND i.indisunique = {unique} AND ARRAY(SELECT a.attname::text \
+         FROM generate_series(0, i.indnkeyatts - 1) AS k JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] ORDER BY k) \
+         = ARRAY[{}]",
+        index.oid,
+        columns.join(", ")
+    );
+    Ok(!session.rows(&sql).await?.is_empty())
 }
 
 async fn drop_invalid(session: &Session, added: &[Thing]) -> Result<(), ServerError> {

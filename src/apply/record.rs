@@ -115,10 +115,9 @@ impl Applier<'_> {
         } else {
             failure.state = left.sentence();
             if !interrupted {
-                if failure.exit != Exit::TableLock {
-                    failure.exit = Exit::PartiallyCommitted;
-                }
                 failure.next = match run.cut {
+                    // Nothing is wrong with the script.
+                    _ if failure.exit == Exit::TableLock => failure.next,
                     Cut::Statements => format!(
                         "fix the statement after line {line} and deploy again: it goes on there if the lines up to {line} are unchanged; or {}",
                         resolve_by_hand(run.pending.name),
@@ -126,6 +125,9 @@ impl Applier<'_> {
                     ),
                     Cut::Transactions => resolve_or_retry(run.pending.name, run.done + 1),
                 };
+                if failure.exit != Exit::TableLock {
+                    failure.exit = Exit::PartiallyCommitted;
+                }
             }
             let mark = self.mark(run.marked(run.done, run.at, run.known()));
             let mark = self.ledger.remark(&run.id, &mark, run.done);

@@ -52,6 +52,10 @@ pub enum Alone {
         table: String,
         /// `IF NOT EXISTS`.
         if_not_exists: bool,
+        /// `UNIQUE`.
+        unique: bool,
+        /// The names of its columns as written; none if it has an expression.
+        columns: Option<Vec<String>>,
     },
     /// `DROP INDEX CONCURRENTLY`: its name as written.
     DropIndex(String),
@@ -372,12 +376,44 @@ fn create_index(words: &Words<'_>, at: usize) -> Alone {
     };
     let at = if words.is(at + 1, &["only"]) { at + 2 } else { at + 1 };
     match words.name(at) {
-        Some((table, _)) => Alone::CreateIndex {
+        Some((table, after)) => Alone::CreateIndex {
             index,
             table,
             if_not_exists,
+            unique: words.is(1, &["unique"]),
+            columns: columns(words, after),
         },
         None => Alone::Opaque { commits: false },
+    }
+}
+
+/// The names in an index's list of columns, which begins behind the table's name; none if one of them is an expression, or the end is not read.
+fn columns(words: &Words<'_>, after: usize) -> Option<Vec<String>> {
+    let open = if words.is(after, &["using"]) { after + 2 } else { after };
+    if words.at(open) != Some("(") {
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut at = open + 1;
+    loop {
+        let (name, mut next) = words.part_of_name(at)?;
+        if name == "(" || words.at(next) == Some("(") {
+            return None;
+        }
+        found.push(name);
+        let mut depth = 0usize;
+        while depth > 0 || !words.is(next, &[",", ")"]) {
+            match words.at(next)? {
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            next += 1;
+        }
+        if words.at(next) == Some(")") {
+            return Some(found);
+        }
+        at = next + 1;
     }
 }
 
@@ -401,6 +437,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_columns_of_an_index_are_read_unless_one_is_an_expression() {
+        let of = |list: &str| match kind(&format!("CREATE INDEX CONCURRENTLY i ON t {list}")) {
+            Kind::Alone(alone) => match *alone {
+                Alone::CreateIndex { columns, .. } => columns,
+                _ => None,
+            },
+            _ => None,
+        };
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        for (list, expected) in [
+            ("(a)", names(&["a"])),
+            (
+                "USING gin (\"A b\" jsonb_path_ops, c DESC NULLS LAST) WHERE c > 1",
+                names(&["\"A b\"", "c"]),
+            ),
+            ("(a text_ops (x = 1), b) INCLUDE (c)", names(&["a", "b"])),
+            ("(lower(a))", None),
+            ("((a + 1), b)", None),
+            ("(a", None),
+        ] {
+            assert_eq!(of(list), expected, "{list}");
+        }
+    }
+
+    #[test]
     fn kinds_are_told_by_the_first_words() {
         use Kind::*;
         let create = |index: Option<&str>, table: &str, if_not_exists| {
@@ -408,6 +469,8 @@ mod tests {
                 index: index.map(str::to_owned),
                 table: table.into(),
                 if_not_exists,
+                unique: if_not_exists,
+                columns: Some(vec!["a".into()]),
             })
         };
         let repeatable = |concurrently| super::alone_of(super::Alone::Repeatable { concurrently });

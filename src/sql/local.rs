@@ -126,6 +126,14 @@ fn sets_local(statement: &str, runs_text: bool) -> bool {
         TokenKind::Ident if runs_text && text.eq_ignore_ascii_case("set") => significant
             .get(at + 1)
             .is_some_and(|(_, next)| next.eq_ignore_ascii_case("local") || next.eq_ignore_ascii_case("constraints")),
+        TokenKind::Ident if runs_text && text.eq_ignore_ascii_case("commit") => {
+            let word = |at: Option<usize>| {
+                at.and_then(|at| significant.get(at))
+                    .map(|(_, text)| text.to_ascii_lowercase())
+            };
+            word(at.checked_sub(1)).as_deref() == Some("on")
+                && matches!(word(Some(at + 1)).as_deref(), Some("drop" | "delete"))
+        }
         TokenKind::Ident if runs_text && text.eq_ignore_ascii_case("lock") => {
             // A command, not a name.
             let before = at
@@ -202,6 +210,7 @@ mod tests {
             "DO $$ BEGIN SET CONSTRAINTS ALL DEFERRED; END $$",
             "DO $$ BEGIN IF true THEN LOCK TABLE t; END IF; END $$",
             "DO $$ BEGIN EXECUTE 'lock t'; END $$",
+            "DO $$ BEGIN CREATE TEMP TABLE x (i int) ON COMMIT DROP; END $$",
             "CREATE TEMP TABLE x (id int) ON COMMIT DROP",
             "CREATE TEMPORARY TABLE x ON COMMIT DELETE ROWS AS SELECT 1",
             "LOCK TABLE t",
