@@ -142,7 +142,7 @@ impl Applier<'_> {
         let end = match (&pending.resume, pending.shape) {
             (Some(resume), _) => self.in_steps(pending, resume.cut).await,
             // A trigger may take the row away in the script's own transaction, and with it what blocks the next run.
-            (None, Shape::Atomic { .. }) if self.ledger.is_watched() => self.in_steps(pending, Cut::Transactions).await,
+            (None, Shape::Atomic { .. }) if self.ledger.defers() => self.in_steps(pending, Cut::Transactions).await,
             (None, Shape::Atomic { head, tail }) => self.atomic(pending, head, tail).await,
             (None, Shape::Transactions) => self.in_steps(pending, Cut::Transactions).await,
             (None, Shape::Undecidable) => self.undecidable(pending).await,

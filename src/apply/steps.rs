@@ -171,7 +171,7 @@ impl Applier<'_> {
             // The row names the backend that works on it.
             self.write_mark(run).await?;
         }
-        if self.ledger.is_watched() {
+        if self.ledger.defers() {
             if !run.written {
                 self.write_mark(run).await?;
             }

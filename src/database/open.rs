@@ -85,6 +85,9 @@ pub struct Server {
     /// Whether triggers, rules or row security stand between a statement and the migrations table.
     #[serde(skip)]
     pub ledger_is_watched: bool,
+    /// Whether triggers on the migrations table may run only when a transaction is committed.
+    #[serde(skip)]
+    pub ledger_defers: bool,
     /// Whether it takes writes: neither a standby nor read-only by default.
     #[serde(skip)]
     pub writable: bool,
@@ -105,7 +108,7 @@ impl Server {
         self.ledger_schema
             .as_deref()
             .or(self.schema.as_deref())
-            .map(|schema| Ledger::in_schema(schema).watched(self.ledger_is_watched))
+            .map(|schema| Ledger::in_schema(schema).watched(self.ledger_is_watched, self.ledger_defers))
     }
 }
 
@@ -187,6 +190,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
             _ => Strings::Standard,
         },
         ledger_is_watched: column(13).as_deref() == Some("t"),
+        ledger_defers: column(14).as_deref() == Some("t"),
         writable: column(1).as_deref() == Some("f") && column(2).as_deref() == Some("off"),
     };
     session.began(Began {
@@ -321,17 +325,16 @@ const OPTIONAL: [(&str, &str); 3] = [
 
 fn facts() -> String {
     format!(
-        "SELECT pg_catalog.current_setting('prisma_migrate_task.run_id', true), pg_catalog.pg_is_in_recovery(), \
-     pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
-     (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')), current_user, \
-     pg_catalog.pg_backend_pid(), session_user, pg_catalog.current_setting('synchronous_commit'), \
-     pg_catalog.current_setting('search_path'), \
-     (SELECT {started} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a), \
-     pg_catalog.current_setting('standard_conforming_strings'), \
-     (SELECT c.relhastriggers OR c.relhasrules OR c.relrowsecurity FROM pg_catalog.pg_class c \
-     WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations'))",
-        started = lock::microseconds("a.backend_start")
+        "SELECT pg_catalog.current_setting('{RUN_ID_SETTING}', true), pg_catalog.pg_is_in_recovery(), \
+         pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_setting('server_version'), pg_catalog.current_schema(), \
+         (SELECT nspname FROM pg_catalog.pg_namespace WHERE oid OPERATOR(pg_catalog.=) c.relnamespace), current_user, \
+         pg_catalog.pg_backend_pid(), session_user, pg_catalog.current_setting('synchronous_commit'), \
+         pg_catalog.current_setting('search_path'), \
+         (SELECT {} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())), \
+         pg_catalog.current_setting('standard_conforming_strings'), c.relhastriggers OR c.relhasrules OR c.relrowsecurity, \
+         c.relhastriggers AND EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) c.oid AND tgdeferrable) \
+         FROM (SELECT) AS always LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('_prisma_migrations')",
+        lock::microseconds("backend_start")
     )
 }
 

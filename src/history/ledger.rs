@@ -14,6 +14,7 @@ pub struct Ledger {
     schema: String,
     table: String,
     watched: bool,
+    defers: bool,
 }
 
 impl Ledger {
@@ -23,18 +24,21 @@ impl Ledger {
             schema: schema.to_owned(),
             table: format!("{}.{TABLE}", quote::identifier(schema)),
             watched: false,
+            defers: false,
         }
     }
 
     /// The same, where something stands between a statement and its rows: triggers, rules, row security. What was written is then read once more.
-    pub fn watched(mut self, watched: bool) -> Ledger {
+    /// `defers`: some of it may happen only at the commit.
+    pub fn watched(mut self, watched: bool, defers: bool) -> Ledger {
         self.watched = watched;
+        self.defers = defers;
         self
     }
 
-    /// Whether something stands between a statement and its rows.
-    pub fn is_watched(&self) -> bool {
-        self.watched
+    /// Whether a row may be changed or removed when the transaction that wrote it is committed.
+    pub fn defers(&self) -> bool {
+        self.defers
     }
 
     /// The schema that it is in.
