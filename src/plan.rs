@@ -75,6 +75,8 @@ pub struct Pending<'a> {
     statements: Option<Vec<Statement>>,
     /// How the server reads its strings.
     strings: Strings,
+    /// Whether a statement of it may leave another role behind, as far as its text tells.
+    pub sets_role: bool,
     /// How it is to be sent.
     pub shape: Shape,
     /// Where an earlier run stopped that sent it step by step.
@@ -458,6 +460,17 @@ fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<S
     })
 }
 
+/// `SET ROLE`, `SET SESSION AUTHORIZATION` and the like, also within a `DO`.
+fn sets_role(script: &str, statement: &Statement) -> bool {
+    let text = &script[statement.range.clone()];
+    let runs_text = || text.get(..2).is_some_and(|word| word.eq_ignore_ascii_case("do"));
+    let sets = matches!(statement.kind, Kind::Setting | Kind::WithoutSnapshot);
+    (sets || (statement.kind == Kind::Ordinary && runs_text())) && {
+        let text = text.to_ascii_lowercase();
+        text.contains("role") || text.contains("authorization")
+    }
+}
+
 fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>, strings: Strings) -> Result<Pending<'a>, Failure> {
     let refused = |exit, what: String, next: &str, code| {
         Failure::new(exit, what, next)
@@ -504,6 +517,7 @@ fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>, strings: Strings
         checksum,
         script,
         strings,
+        sets_role: statements.iter().any(|statement| sets_role(script, statement)),
         statements: Some(statements),
         shape,
         resume: resume.cloned(),

@@ -230,14 +230,8 @@ impl Applier<'_> {
     /// What closes the row in the script's own transaction.
     fn closing(&self, pending: &Pending<'_>, id: &str) -> Vec<String> {
         let close = self.ledger.close(id, &pending.checksum);
-        let text = pending.script;
-        let names = |word: &str| {
-            text.as_bytes()
-                .windows(word.len())
-                .any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-        };
         // Deferred triggers run behind it, and up to PostgreSQL 17 in the role that is set then.
-        let mut tail = if names("role") || names("session_authorization") || names("session authorization") {
+        let mut tail = if pending.sets_role {
             message::noted(close, self.session)
         } else {
             let mut tail = message::before_close(self.session);
@@ -441,9 +435,11 @@ impl Applier<'_> {
     }
 
     fn mark(&self, state: Marked) -> Mark {
+        // A row that is not visible before its script is committed need not say whose it is.
+        let backend = (state != Marked::Partial(None)).then(|| self.backend.clone());
         Mark {
             run_id: self.run_id.to_owned(),
-            backend: Some(self.backend.clone()),
+            backend,
             state,
         }
     }

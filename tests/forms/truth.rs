@@ -142,7 +142,7 @@ fn steps(start: &Start, twin: &Copy, script: &Script) -> (End, usize) {
             committed |= statement.commits;
             break;
         }
-        committed |= !last.is_open;
+        committed |= !last.is_open || statement.commits;
     }
     drop(session);
     let end = End {
