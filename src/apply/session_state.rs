@@ -5,7 +5,6 @@ use crate::database::open::Login;
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::history::SessionState;
-use crate::migration::sha256;
 use crate::sql::kind::Kind;
 use crate::sql::quote;
 use crate::sql::script::Statement;
@@ -34,40 +33,24 @@ impl From<ServerError> for NotRestored {
 /// # Errors
 /// The server's.
 pub async fn read(session: &Session, login: &Login, custom: &[String]) -> Result<SessionState, ServerError> {
-    let rows = session.raw(&query(custom)).await?;
-    let column = |at: usize| rows.last().and_then(|row| row.get(at));
-    let list = |at: usize| -> Vec<String> {
-        column(at)
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default()
-    };
-    let user = column(0).unwrap_or_default();
-    let role = Some(column(1).unwrap_or_default()).filter(|role| *role != "none");
-    let settings: BTreeMap<String, String> = column(2)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
-    Ok(SessionState {
-        user: (user != login.user).then(|| user.to_owned()),
-        role: (role != login.role.as_deref()).then(|| role.unwrap_or("none").to_owned()),
-        settings: settings
-            .into_iter()
-            .filter(|(name, value)| !session.is_ours(name, value))
-            .collect(),
-        temporary: list(3),
-        prepared: list(4),
-        cursors: list(5),
-        channels: list(6),
-        locks: list(7),
-        custom: custom
-            .iter()
-            .enumerate()
-            .filter_map(|(at, name)| {
-                let value = column(8 + at).filter(|value| !value.is_empty())?;
-                Some((name.clone(), sha256(value.as_bytes())))
-            })
-            .collect(),
-    })
+    let state = state(session, login, custom);
+    // A session whose transactions are deferrable would wait for a snapshot.
+    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SELECT {state}; COMMIT");
+    let rows = session.raw(&sql).await?;
+    let text = rows.last().and_then(|row| row.get(0)).unwrap_or_default();
+    SessionState::parse(text).ok_or_else(|| super::strange("the session could not be described"))
 }
+
+/// The statement that keeps the session as a mark has it, for a note that is written after it ([`IN_NOTE`]).
+pub fn keep_for_note(session: &Session, login: &Login, custom: &[String]) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('{IN_NOTE}', pg_catalog.concat('x', pg_catalog.encode(pg_catalog.convert_to({}, 'UTF8'), 'hex')), true)",
+        state(session, login, custom)
+    )
+}
+
+/// Where [`keep_for_note`] keeps it.
+pub const IN_NOTE: &str = "prisma_migrate_task.session";
 
 /// The statement that keeps what is set at the end of a transaction, to be compared with what is set after it.
 pub fn keep_within() -> String {
@@ -108,32 +91,63 @@ pub async fn ended_with_its_transaction(session: &Session) -> Result<Vec<String>
     Ok(changed.into_iter().cloned().collect())
 }
 
-/// Every function, operator and type is qualified: it runs under the script's search path.
-fn query(custom: &[String]) -> String {
+/// SQL: the session as JSON ([`SessionState`]). Every function, operator and type is qualified: it runs under the script's search path.
+fn state(session: &Session, login: &Login, custom: &[String]) -> String {
     const IN_TEMPORARY: &str = "OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()";
-    let mut sql = format!(
-        "SELECT session_user, pg_catalog.current_setting('role'), \
+    let unless = |value: &str, usual: &str| {
+        let usual = quote::literal(usual);
+        format!("CASE WHEN {value}::pg_catalog.text OPERATOR(pg_catalog.<>) {usual} THEN {value}::pg_catalog.text END")
+    };
+    let user = unless("session_user", &login.user);
+    let role = unless(
+        "pg_catalog.current_setting('role')",
+        login.role.as_deref().unwrap_or("none"),
+    );
+    let ours: String = session
+        .our_settings()
+        .iter()
+        .map(|(name, value)| {
+            let is = format!("s.name OPERATOR(pg_catalog.=) {}", quote::literal(name));
+            match value {
+                Some(value) => format!(
+                    " AND NOT ({is} AND s.setting OPERATOR(pg_catalog.=) {})",
+                    quote::literal(value)
+                ),
+                None => format!(" AND NOT {is}"),
+            }
+        })
+        .collect();
+    let custom: Vec<String> = custom
+        .iter()
+        .map(|name| {
+            let name = quote::literal(name);
+            let value = format!("pg_catalog.current_setting({name}, true)");
+            format!(
+                "{name}, CASE WHEN {value} OPERATOR(pg_catalog.<>) '' \
+                 THEN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({value}, 'UTF8')), 'hex') END"
+            )
+        })
+        .collect();
+    format!(
+        "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('user', {user}, 'role', {role}, 'settings', \
          (SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
          WHERE s.source OPERATOR(pg_catalog.=) 'session' AND COALESCE(s.setting OPERATOR(pg_catalog.<>) s.reset_val, true) \
-         AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$'), \
+         AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$'{ours}), 'temporary', \
          (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM ( \
          SELECT relname FROM pg_catalog.pg_class WHERE relnamespace {IN_TEMPORARY} \
          AND relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'v', 'm', 'S', 'f', 'p']::pg_catalog.\"char\"[]) \
          UNION ALL SELECT proname FROM pg_catalog.pg_proc WHERE pronamespace {IN_TEMPORARY} \
          UNION ALL SELECT typname FROM pg_catalog.pg_type WHERE typnamespace {IN_TEMPORARY} \
-         AND typtype OPERATOR(pg_catalog.=) ANY (ARRAY['d', 'e', 'r']::pg_catalog.\"char\"[])) AS t (name)), \
-         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_prepared_statements), \
-         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_cursors WHERE is_holdable), \
-         (SELECT pg_catalog.jsonb_agg(c ORDER BY c) FROM pg_catalog.pg_listening_channels() AS c), \
-         (SELECT pg_catalog.jsonb_agg(pg_catalog.concat_ws(':', classid, objid, objsubid)) FROM pg_catalog.pg_locks \
+         AND typtype OPERATOR(pg_catalog.=) ANY (ARRAY['d', 'e', 'r']::pg_catalog.\"char\"[])) AS t (name)), 'prepared', \
+         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_prepared_statements), 'cursors', \
+         (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_cursors WHERE is_holdable), 'channels', \
+         (SELECT pg_catalog.jsonb_agg(c ORDER BY c) FROM pg_catalog.pg_listening_channels() AS c), 'locks', \
+         (SELECT pg_catalog.jsonb_agg(lock ORDER BY lock) FROM (SELECT pg_catalog.concat_ws(':', classid, objid, objsubid) FROM pg_catalog.pg_locks \
          WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
-         AND NOT (classid OPERATOR(pg_catalog.=) 0 AND objid OPERATOR(pg_catalog.=) {KEY} AND objsubid OPERATOR(pg_catalog.=) 1))"
-    );
-    for name in custom {
-        sql.push_str(&format!(", pg_catalog.current_setting({}, true)", quote::literal(name)));
-    }
-    // A session whose transactions are deferrable would wait for a snapshot.
-    format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; {sql}; COMMIT")
+         AND NOT (classid OPERATOR(pg_catalog.=) 0 AND objid OPERATOR(pg_catalog.=) {KEY} AND objsubid OPERATOR(pg_catalog.=) 1)) AS l (lock)), \
+         'custom', pg_catalog.jsonb_build_object({})))::pg_catalog.text",
+        custom.join(", ")
+    )
 }
 
 /// Makes a session like the one that was lost: `wanted`. `skipped` are the script's statements that it ran, with their texts.

@@ -19,7 +19,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{Mark, Marked, Prefix, Progress, SessionMark, SessionState};
 use crate::plan::Pending;
-use crate::sql::kind::{self, Alone};
+use crate::sql::kind::{self, Alone, Kind};
+use crate::sql::local;
 use crate::sql::script::Statement;
 use crate::sql::steps::{Boundary, Cut, Step, boundaries, can_begin_at, leaves_session, steps};
 use std::borrow::Cow;
@@ -53,6 +54,8 @@ struct Behind {
     row: Row,
     lock_held: bool,
     session: Option<SessionState>,
+    /// What the row says of the session.
+    noted: Option<SessionMark>,
 }
 
 enum StepEnd {
@@ -276,6 +279,14 @@ impl Applier<'_> {
         let last = run.cut == Cut::Transactions && step.range.end >= script_end;
         // A function may set something for its transaction, which is not seen in the text.
         let sets_perhaps = run.cut == Cut::Statements && !step.leaves_session && is_single(run, step);
+        // What ends with a transaction is not told apart within it from what lasts.
+        let within = run
+            .statements
+            .iter()
+            .filter(|statement| step.range.contains(&statement.range.start));
+        let is_local = within
+            .filter(|statement| matches!(statement.kind, Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting))
+            .any(|statement| local::is_local(&pending.script[statement.range.clone()]));
         let mut marks: Vec<Mark> = Vec::new();
         let mut inserts = vec![Insert {
             at: step.head,
@@ -294,14 +305,25 @@ impl Applier<'_> {
                     self.ledger.confirm_closed(&run.id),
                 )
             } else {
-                (
-                    self.ledger.remark(&run.id, &mark, done),
-                    self.ledger.confirm_marked(&run.id, &mark),
-                )
+                let sql = match mark
+                    .around_session()
+                    .filter(|_| mark.session() == Some(&SessionMark::Unread))
+                {
+                    // The server itself says it.
+                    Some((before, after)) if !is_local => {
+                        let session = (before.as_str(), session_state::IN_NOTE, after.as_str());
+                        self.ledger.remark_with(&run.id, session, done)
+                    }
+                    _ => self.ledger.remark(&run.id, &mark, done),
+                };
+                (sql, self.ledger.confirm_marked(&run.id, &mark))
             };
             let mut statements = Vec::new();
             if sets_perhaps {
                 statements.push(session_state::keep_within());
+            }
+            if !is_local && mark.session() == Some(&SessionMark::Unread) {
+                statements.push(session_state::keep_for_note(self.session, self.login, &run.custom));
             }
             statements.extend(message::noted(sql, self.session));
             statements.extend(confirm);
@@ -350,11 +372,11 @@ impl Applier<'_> {
             run.at = step.notes[advanced - 1].end;
             run.done = done;
         }
-        let noted = marks.get(advanced.wrapping_sub(1)).cloned();
         run.session = behind.session;
+        let is_noted = behind.noted.as_ref() == Some(&run.known());
         if done == expected && sent.error.is_none() && !last {
             // A trigger may have changed what the text does not show.
-            if noted.is_none_or(|mark| mark.state != run.marked(run.done, run.at, run.known())) {
+            if !is_noted {
                 self.write_mark(run).await?;
             }
             if sets_perhaps && run.at < script_end {
@@ -364,7 +386,7 @@ impl Applier<'_> {
                 lock_held: behind.lock_held,
             });
         }
-        if advanced > 0 && noted.is_none_or(|mark| mark.state != run.marked(run.done, run.at, run.known())) {
+        if advanced > 0 && !is_noted {
             self.write_mark(run).await?;
         }
         self.stopped_in(run, step, before, sent, &message, retry).await
@@ -478,21 +500,24 @@ impl Applier<'_> {
                 None
             }
         };
-        let mark = row.get(2).unwrap_or_default();
+        let mark = Mark::parse(row.get(2).unwrap_or_default());
+        let is = |noted: &Mark| {
+            mark.as_ref()
+                .is_some_and(|mark| mark.is_same_but_for_the_session(noted))
+        };
         Ok(Behind {
             row: match row.get(0) {
                 Some("finished") => Row::Finished,
-                Some(_) => match marks.iter().rposition(|noted| noted.to_string() == mark) {
+                Some(_) => match marks.iter().rposition(is) {
                     Some(at) => Row::Ours(run.done + at + 1),
-                    None if self.mark(run.marked(run.done, run.at, run.known())).to_string() == mark => {
-                        Row::Ours(run.done)
-                    }
+                    None if is(&self.mark(run.marked(run.done, run.at, run.known()))) => Row::Ours(run.done),
                     None => Row::Altered,
                 },
                 None => Row::Missing,
             },
             lock_held: row.get(1) == Some("t"),
             session,
+            noted: mark.as_ref().and_then(Mark::session).cloned(),
         })
     }
 

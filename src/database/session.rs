@@ -389,11 +389,15 @@ impl Session {
         ran.map(drop)
     }
 
-    /// Whether this value of a setting is what this program has made it.
-    pub fn is_ours(&self, name: &str, value: &str) -> bool {
+    /// The settings that this program has made by statements, with their values as `pg_settings` has them; without one where any value is ours.
+    pub fn our_settings(&self) -> Vec<(String, Option<String>)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = self.made_setting(name).map(|made| made.trim_end_matches(['m', 's']));
-        kept.iter().any(|(kept, _)| kept == name) || made == Some(value)
+        let kept = kept.iter().map(|(name, _)| (name.clone(), None));
+        let made = self.made.iter().map(|(name, value)| {
+            let value = value.trim_end_matches(['m', 's']).to_owned();
+            (name.clone(), Some(value))
+        });
+        kept.chain(made).collect()
     }
 
     /// How durable a commit of ours is: `synchronous_commit`.

@@ -113,6 +113,19 @@ impl Ledger {
         )
     }
 
+    /// [`Ledger::remark`] with what a setting of this session says of it.
+    pub fn remark_with(&self, id: &str, (before, setting, after): (&str, &str, &str), steps: usize) -> String {
+        self.update(
+            id,
+            &format!(
+                "logs = pg_catalog.concat({}, pg_catalog.current_setting({}), {}), applied_steps_count = {steps}",
+                quote::literal(before),
+                quote::literal(setting),
+                quote::literal(after)
+            ),
+        )
+    }
+
     /// Closes an unfinished row as applied, asserting that it was there and is closed: a trigger may have kept it open.
     /// The checksum is written again, since a script that is resumed may have been changed meanwhile.
     pub fn close(&self, id: &str, checksum: &str) -> String {
@@ -134,10 +147,12 @@ impl Ledger {
 
     /// The same of a row that was marked.
     pub fn confirm_marked(&self, id: &str, mark: &Mark) -> Option<String> {
-        let mark = quote::literal(&mark.to_string());
+        let text = mark.to_string();
+        // What follows may be the server's own words.
+        let begins = quote::literal(&mark.around_session().map_or(text, |(before, _)| before));
         self.confirm(
             id,
-            &format!("finished_at IS NULL AND logs OPERATOR(pg_catalog.=) {mark}"),
+            &format!("finished_at IS NULL AND pg_catalog.starts_with(logs, {begins})"),
         )
     }
 

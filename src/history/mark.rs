@@ -139,6 +139,48 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// Whether the two say the same of the script, whatever they say of its session.
+    pub fn is_same_but_for_the_session(&self, other: &Mark) -> bool {
+        let without = |mark: &Mark| {
+            let mut mark = mark.clone();
+            if let Marked::Partial(Some(progress)) | Marked::Steps(progress) | Marked::Alone { progress, .. } =
+                &mut mark.state
+            {
+                progress.session = SessionMark::Absent;
+            }
+            mark
+        };
+        without(self) == without(other)
+    }
+
+    /// What it says of the session.
+    pub fn session(&self) -> Option<&SessionMark> {
+        match &self.state {
+            Marked::Partial(Some(progress)) | Marked::Steps(progress) | Marked::Alone { progress, .. } => {
+                Some(&progress.session)
+            }
+            Marked::Partial(None) | Marked::Undecidable => None,
+        }
+    }
+
+    /// The mark before and after what it says of the session, for a note in which the server itself says that.
+    pub fn around_session(&self) -> Option<(String, String)> {
+        let mut mark = self.clone();
+        if let Marked::Partial(Some(progress)) | Marked::Steps(progress) | Marked::Alone { progress, .. } =
+            &mut mark.state
+        {
+            progress.session = SessionMark::Unread;
+        }
+        let text = mark.to_string();
+        let (before, after) = text.split_once(UNREAD)?;
+        Some((format!("{before} session="), after.to_owned()))
+    }
+}
+
+/// What a mark says of a session that was not read.
+const UNREAD: &str = " session=?";
+
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK} run={} state=", self.run_id)?;
@@ -175,7 +217,7 @@ impl fmt::Display for Progress {
         }
         match &self.session {
             SessionMark::Known(state) => write!(f, " session={state}"),
-            SessionMark::Unread => write!(f, " session=?"),
+            SessionMark::Unread => f.write_str(UNREAD),
             SessionMark::Absent => Ok(()),
         }
     }
@@ -206,7 +248,7 @@ mod tests {
             Marked::Partial(Some(progress(2, SessionMark::Unread))),
             Marked::Steps(progress(3, SessionMark::Absent)),
             Marked::Steps(progress(3, SessionMark::Known(SessionState::default()))),
-            Marked::Steps(progress(3, SessionMark::Known(changed))),
+            Marked::Steps(progress(3, SessionMark::Known(changed.clone()))),
             Marked::Alone {
                 progress: progress(1, SessionMark::Unread),
                 before: vec![],
@@ -234,6 +276,30 @@ mod tests {
                 assert_eq!(Mark::parse(&format!("{mark}\nERROR: and what explains it")), Some(mark));
             }
         }
+    }
+
+    #[test]
+    fn the_server_can_say_what_the_session_is() {
+        let state = SessionState {
+            role: Some("a role".into()),
+            ..SessionState::default()
+        };
+        let known = Mark {
+            run_id: "7b0c".into(),
+            backend: None,
+            state: Marked::Steps(progress(3, SessionMark::Known(state.clone()))),
+        };
+        let (before, after) = known.around_session().unwrap();
+        let text = "{\"role\": \"a role\"}"
+            .bytes()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        assert_eq!(Mark::parse(&format!("{before}x{text}{after}")), Some(known.clone()));
+        let unread = Mark {
+            state: Marked::Steps(progress(3, SessionMark::Unread)),
+            ..known.clone()
+        };
+        assert!(known.is_same_but_for_the_session(&unread) && known != unread);
     }
 
     #[test]

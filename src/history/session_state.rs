@@ -38,9 +38,14 @@ pub struct SessionState {
 }
 
 impl SessionState {
-    /// Reads what [`fmt::Display`] wrote.
+    /// Reads what [`fmt::Display`] wrote, or the same with an `x` before its bytes in hexadecimal, as the server writes it.
     pub fn parse(text: &str) -> Option<SessionState> {
-        serde_json::from_str(text).ok()
+        let Some(digits) = text.strip_prefix('x') else {
+            return serde_json::from_str(text).ok();
+        };
+        let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+        let bytes = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// What no later session can be made to have: a phrase, none if there is nothing of the kind.

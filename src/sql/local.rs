@@ -71,7 +71,7 @@ fn reads_the_rest_otherwise(statement: &str) -> bool {
 }
 
 /// Whether what the statement makes is gone when its transaction ends.
-fn is_local(statement: &str) -> bool {
+pub fn is_local(statement: &str) -> bool {
     let words = Words::all(statement);
     let first = |any_of: &[&str]| words.is(0, any_of);
     if first(&["insert"]) {
