@@ -35,11 +35,27 @@ impl From<ServerError> for NotRestored {
 pub async fn read(session: &Session, login: &Login, custom: &[String]) -> Result<SessionState, ServerError> {
     let state = state(session, login, custom);
     // A session whose transactions are deferrable would wait for a snapshot.
-    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SELECT {state}; COMMIT");
+    let unlimited = unlimited().join("; ");
+    let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; {unlimited}; SELECT {state}; COMMIT");
     let rows = session.raw(&sql).await?;
     let text = rows.last().and_then(|row| row.get(0)).unwrap_or_default();
     SessionState::parse(text).ok_or_else(|| super::strange("the session could not be described"))
 }
+
+/// What lifts the script's `statement_timeout` until the transaction ends, and keeps it for [`state`]: to look at a session takes longer than the shortest.
+pub fn unlimited() -> [String; 2] {
+    [
+        format!("SELECT pg_catalog.set_config('{LIMIT}', pg_catalog.current_setting('statement_timeout'), true)"),
+        "SET LOCAL statement_timeout = 0".to_owned(),
+    ]
+}
+
+/// Where [`unlimited`] keeps it.
+const LIMIT: &str = "prisma_migrate_task.statement_timeout";
+
+/// SQL: what a setting of PostgreSQL's must not be for a look at those that a script has made.
+const LOOKED_AT: &str =
+    "s.name OPERATOR(pg_catalog.!~) '^(transaction_(isolation|read_only|deferrable)|statement_timeout)$'";
 
 /// The statement that keeps the session as a mark has it, for a note that is written after it ([`IN_NOTE`]).
 pub fn keep_for_note(session: &Session, login: &Login, custom: &[String]) -> String {
@@ -61,11 +77,12 @@ pub fn keep_within() -> String {
 const WITHIN: &str = "prisma_migrate_task.within";
 
 /// All settings that are not as the session began, and the role: a JSON object.
-fn set_now() -> &'static str {
-    "(SELECT (COALESCE(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) \
-     pg_catalog.jsonb_build_object('role', pg_catalog.current_setting('role')))::pg_catalog.text FROM pg_catalog.pg_settings s \
-     WHERE s.setting OPERATOR(pg_catalog.<>) s.reset_val \
-     AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$')"
+fn set_now() -> String {
+    format!(
+        "(SELECT (COALESCE(pg_catalog.jsonb_object_agg(s.name, s.setting), '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) \
+         pg_catalog.jsonb_build_object('role', pg_catalog.current_setting('role')))::pg_catalog.text FROM pg_catalog.pg_settings s \
+         WHERE s.setting OPERATOR(pg_catalog.<>) s.reset_val AND {LOOKED_AT})"
+    )
 }
 
 /// The settings that a statement has made for its transaction alone, and that were gone when it ended ([`keep_within`]).
@@ -74,10 +91,14 @@ fn set_now() -> &'static str {
 /// The server's.
 pub async fn ended_with_its_transaction(session: &Session) -> Result<Vec<String>, ServerError> {
     let sql = format!(
-        "SELECT pg_catalog.current_setting('{WITHIN}', true), {}; SELECT pg_catalog.set_config('{WITHIN}', '', false)",
+        "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; {}; SELECT pg_catalog.current_setting('{WITHIN}', true), {}; \
+         SELECT pg_catalog.set_config('{WITHIN}', '', false); COMMIT",
+        unlimited().join("; "),
         set_now()
     );
     let rows = session.raw(&sql).await?;
+    // The first row is that of the limit.
+    let rows = rows.get(1..).unwrap_or_default();
     let settings = |at: usize| -> BTreeMap<String, String> {
         let text = rows.first().and_then(|row| row.get(at)).unwrap_or_default();
         serde_json::from_str(text).unwrap_or_default()
@@ -130,9 +151,10 @@ fn state(session: &Session, login: &Login, custom: &[String]) -> String {
         .collect();
     format!(
         "pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('user', {user}, 'role', {role}, 'settings', \
-         (SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
+         COALESCE((SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
          WHERE s.source OPERATOR(pg_catalog.=) 'session' AND COALESCE(s.setting OPERATOR(pg_catalog.<>) s.reset_val, true) \
-         AND s.name OPERATOR(pg_catalog.!~) '^transaction_(isolation|read_only|deferrable)$'{ours}), 'temporary', \
+         AND {LOOKED_AT}{ours}), '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('statement_timeout', \
+         NULLIF(pg_catalog.current_setting('{LIMIT}', true), '0')), 'temporary', \
          (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM ( \
          SELECT relname FROM pg_catalog.pg_class WHERE relnamespace {IN_TEMPORARY} \
          AND relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'v', 'm', 'S', 'f', 'p']::pg_catalog.\"char\"[]) \
@@ -142,9 +164,9 @@ fn state(session: &Session, login: &Login, custom: &[String]) -> String {
          (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_prepared_statements), 'cursors', \
          (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM pg_catalog.pg_cursors WHERE is_holdable), 'channels', \
          (SELECT pg_catalog.jsonb_agg(c ORDER BY c) FROM pg_catalog.pg_listening_channels() AS c), 'locks', \
-         (SELECT pg_catalog.jsonb_agg(lock ORDER BY lock) FROM (SELECT pg_catalog.concat_ws(':', classid, objid, objsubid) FROM pg_catalog.pg_locks \
+         (SELECT pg_catalog.jsonb_agg(held ORDER BY held) FROM (SELECT pg_catalog.concat_ws(':', classid, objid, objsubid) FROM pg_catalog.pg_locks \
          WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
-         AND NOT (classid OPERATOR(pg_catalog.=) 0 AND objid OPERATOR(pg_catalog.=) {KEY} AND objsubid OPERATOR(pg_catalog.=) 1)) AS l (lock)), \
+         AND NOT (classid OPERATOR(pg_catalog.=) 0 AND objid OPERATOR(pg_catalog.=) {KEY} AND objsubid OPERATOR(pg_catalog.=) 1)) AS l (held)), \
          'custom', pg_catalog.jsonb_build_object({})))::pg_catalog.text",
         custom.join(", ")
     )

@@ -319,10 +319,14 @@ impl Applier<'_> {
                 (sql, self.ledger.confirm_marked(&run.id, &mark))
             };
             let mut statements = Vec::new();
+            let kept = !is_local && mark.session() == Some(&SessionMark::Unread);
+            if sets_perhaps || kept {
+                statements.extend(session_state::unlimited());
+            }
             if sets_perhaps {
                 statements.push(session_state::keep_within());
             }
-            if !is_local && mark.session() == Some(&SessionMark::Unread) {
+            if kept {
                 statements.push(session_state::keep_for_note(self.session, self.login, &run.custom));
             }
             statements.extend(message::noted(sql, self.session));

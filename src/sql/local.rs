@@ -71,6 +71,8 @@ fn reads_the_rest_otherwise(statement: &str) -> bool {
 }
 
 /// Whether what the statement makes is gone when its transaction ends.
+///
+/// `SET LOCAL`, `LOCK TABLE`, `ON COMMIT DROP` and the like, also within a `DO`.
 pub fn is_local(statement: &str) -> bool {
     let words = Words::all(statement);
     let first = |any_of: &[&str]| words.is(0, any_of);
@@ -84,7 +86,8 @@ pub fn is_local(statement: &str) -> bool {
             && words.is(1, &["temp", "temporary", "local", "global"])
             && (words.pairs("commit", "drop") || ends_with_rows(&words)))
         || (first(&["select", "with", "("]) && locks_rows(statement))
-        || sets_local(statement, first(&["do"]))
+        // What is defined does not run.
+        || (!first(&["create", "alter", "drop", "comment", "grant", "revoke"]) && sets_local(statement, first(&["do"])))
 }
 
 fn ends_with_rows(words: &Words<'_>) -> bool {
@@ -140,9 +143,11 @@ fn sets_local(statement: &str, runs_text: bool) -> bool {
                 .checked_sub(1)
                 .and_then(|at| significant.get(at))
                 .map(|(_, text)| *text);
-            [";", "begin", "then", "else", "loop"]
-                .iter()
-                .any(|begins| before.is_none_or(|before| before.eq_ignore_ascii_case(begins)))
+            let table = significant.get(at + 1).map(|(token, _)| token);
+            matches!(table, Some(TokenKind::Ident | TokenKind::QuotedIdent { .. }))
+                && [";", "begin", "then", "else", "loop"]
+                    .iter()
+                    .any(|begins| before.is_none_or(|before| before.eq_ignore_ascii_case(begins)))
         }
         TokenKind::Literal {
             kind: LiteralKind::DollarQuotedString { .. } | LiteralKind::Str { .. } | LiteralKind::EscStr { .. },
@@ -242,7 +247,8 @@ mod tests {
             "INSERT INTO t VALUES ('SET LOCAL', 'FOR UPDATE')",
             "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ SELECT set_config('a.b', '1', true) $$",
             "SELECT pg_advisory_xact_lock(1)",
-            "DO $$ BEGIN PERFORM t.lock, lock FROM t; END $$",
+            "CREATE FUNCTION pg_temp.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT 1'",
+            "DO $$ BEGIN PERFORM t.lock, lock FROM t WHERE kind = 'lock'; END $$",
             "BEGIN; SET LOCAL search_path = tenant; LOCK TABLE t; COMMIT",
             "CREATE INDEX CONCURRENTLY i ON t (a)",
         ] {
