@@ -119,6 +119,7 @@ fn state(session: &Session, login: &Login, custom: &[String]) -> String {
         let usual = quote::literal(usual);
         format!("CASE WHEN {value}::pg_catalog.text OPERATOR(pg_catalog.<>) {usual} THEN {value}::pg_catalog.text END")
     };
+    let limit = unless(&format!("pg_catalog.current_setting('{LIMIT}', true)"), "0");
     let user = unless("session_user", &login.user);
     let role = unless(
         "pg_catalog.current_setting('role')",
@@ -154,7 +155,7 @@ fn state(session: &Session, login: &Login, custom: &[String]) -> String {
          COALESCE((SELECT pg_catalog.jsonb_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
          WHERE s.source OPERATOR(pg_catalog.=) 'session' AND COALESCE(s.setting OPERATOR(pg_catalog.<>) s.reset_val, true) \
          AND {LOOKED_AT}{ours}), '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('statement_timeout', \
-         NULLIF(pg_catalog.current_setting('{LIMIT}', true), '0')), 'temporary', \
+         {limit}), 'temporary', \
          (SELECT pg_catalog.jsonb_agg(name ORDER BY name) FROM ( \
          SELECT relname FROM pg_catalog.pg_class WHERE relnamespace {IN_TEMPORARY} \
          AND relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'v', 'm', 'S', 'f', 'p']::pg_catalog.\"char\"[]) \
