@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
     /// What is known of the session.
     pub(super) fn known(&self) -> SessionMark {
         match &self.session {
-            Some(state) => SessionMark::Known(state.clone()),
+            Some(state) => SessionMark::Known(Box::new(state.clone())),
             None => SessionMark::Unread,
         }
     }
@@ -269,10 +269,10 @@ impl Applier<'_> {
     /// One step that runs in transactions, each with its note.
     async fn step(&self, run: &mut Run<'_>, step: &Step, retry: &mut Retry) -> Result<StepEnd, Failure> {
         let pending = run.pending;
-        if !run.written {
-            if let Err(failure) = self.write_mark(run).await {
-                return self.unsent(run, failure).map(StepEnd::End);
-            }
+        if !run.written
+            && let Err(failure) = self.write_mark(run).await
+        {
+            return self.unsent(run, failure).map(StepEnd::End);
         }
         let expected = run.done + step.notes.len();
         let script_end = run.statements.last().map_or(0, |last| last.range.end);

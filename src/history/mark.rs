@@ -48,7 +48,7 @@ pub enum Prefix {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionMark {
     /// What a later session must be made like.
-    Known(SessionState),
+    Known(Box<SessionState>),
     /// A step that may have changed it was committed, and nothing was read after it.
     Unread,
     /// The build that wrote the mark did not keep it.
@@ -115,7 +115,7 @@ impl Mark {
             let session = match field("session") {
                 None => SessionMark::Absent,
                 Some("?") => SessionMark::Unread,
-                Some(text) => SessionMark::Known(SessionState::parse(text)?),
+                Some(text) => SessionMark::Known(Box::new(SessionState::parse(text)?)),
             };
             Some(Progress { done, before, session })
         };
@@ -247,8 +247,8 @@ mod tests {
             Marked::Partial(None),
             Marked::Partial(Some(progress(2, SessionMark::Unread))),
             Marked::Steps(progress(3, SessionMark::Absent)),
-            Marked::Steps(progress(3, SessionMark::Known(SessionState::default()))),
-            Marked::Steps(progress(3, SessionMark::Known(changed.clone()))),
+            Marked::Steps(progress(3, SessionMark::Known(Box::default()))),
+            Marked::Steps(progress(3, SessionMark::Known(Box::new(changed.clone())))),
             Marked::Alone {
                 progress: progress(1, SessionMark::Unread),
                 before: vec![],
@@ -287,7 +287,7 @@ mod tests {
         let known = Mark {
             run_id: "7b0c".into(),
             backend: None,
-            state: Marked::Steps(progress(3, SessionMark::Known(state.clone()))),
+            state: Marked::Steps(progress(3, SessionMark::Known(Box::new(state.clone())))),
         };
         let (before, after) = known.around_session().unwrap();
         let text = "{\"role\": \"a role\"}"

@@ -279,7 +279,7 @@ mod tests {
         let shown = |step: Step| {
             let mut text = script[step.range.clone()].to_owned();
             for note in step.notes.iter().rev() {
-                text.insert_str(note.at - step.range.start, "^");
+                text.insert(note.at - step.range.start, '^');
             }
             text
         };
