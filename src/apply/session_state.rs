@@ -42,7 +42,7 @@ pub async fn read(session: &Session, login: &Login, custom: &[String]) -> Result
     SessionState::parse(text).ok_or_else(|| super::strange("the session could not be described"))
 }
 
-/// What lifts the script's `statement_timeout` until the transaction ends, and keeps it for [`state`]: to look at a session takes longer than the shortest.
+/// What lifts the script's `statement_timeout` until the transaction ends, and keeps it for the look that follows: to look at a session takes longer than the shortest.
 pub fn unlimited() -> [String; 2] {
     [
         format!("SELECT pg_catalog.set_config('{LIMIT}', pg_catalog.current_setting('statement_timeout'), true)"),
