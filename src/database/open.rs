@@ -413,5 +413,17 @@ fn unreadable(error: &ServerError) -> Failure {
     if error.is(&["42703"]) {
         failure.next = "the table is not as Prisma makes it: compare its columns, or move it away".into();
     }
+    // insufficient_privilege, from check_enable_rls.
+    if error.is(&["42501"]) && error.routine.as_deref() == Some("check_enable_rls") {
+        failure.next = "row security hides rows of the table from this user: run as the table's owner, or turn row security off for it".into();
+    }
+    // feature_not_supported: a view, or a foreign table.
+    if error.is(&["0A000"]) {
+        failure.what = format!("{} is not a table, so it is not Prisma's", history::TABLE);
+        failure.next = format!(
+            "find who has made it and why, then remove it: `DROP VIEW {}`",
+            history::TABLE
+        );
+    }
     failure
 }

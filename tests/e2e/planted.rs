@@ -436,3 +436,64 @@ fn a_cast_that_a_superuser_made_does_not_turn_the_assertions_off() {
         );
     }
 }
+
+#[test]
+fn a_migrations_table_that_another_user_has_planted_calls_nothing() {
+    let server = Server::shared();
+    for (name, sql, code) in [
+        (
+            "a view",
+            "CREATE VIEW public._prisma_migrations AS SELECT public.planted()::text AS id, '' AS checksum, now() AS finished_at, \
+             '' AS migration_name, '' AS logs, now() AS rolled_back_at, now() AS started_at, 1 AS applied_steps_count",
+            50,
+        ),
+        (
+            "a view with a system column's name",
+            "CREATE VIEW public._prisma_migrations AS SELECT public.planted()::text AS id, '' AS checksum, now() AS finished_at, \
+             '' AS migration_name, '' AS logs, now() AS rolled_back_at, now() AS started_at, 1 AS applied_steps_count, 1 AS ctid",
+            50,
+        ),
+        (
+            "a policy",
+            "CREATE TABLE public._prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz, \
+             migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(), \
+             applied_steps_count integer NOT NULL DEFAULT 0); \
+             ALTER TABLE public._prisma_migrations ENABLE ROW LEVEL SECURITY; \
+             CREATE POLICY p ON public._prisma_migrations USING (public.planted() = 1); \
+             GRANT ALL ON public._prisma_migrations TO PUBLIC; \
+             INSERT INTO public._prisma_migrations VALUES ('a', '', now(), 'x', NULL, NULL, now(), 1)",
+            50,
+        ),
+    ] {
+        let database = server.database();
+        // As any user who may create in the schema.
+        let planter = format!("planter_{}", database.name());
+        database
+            .superuser()
+            .batch_execute(&format!(
+                "CREATE ROLE {planter}; GRANT ALL ON SCHEMA public TO {planter}; SET ROLE {planter}; CREATE SEQUENCE public.calls; \
+                 GRANT ALL ON SEQUENCE public.calls TO PUBLIC; \
+                 CREATE FUNCTION public.planted() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('public.calls') $$; {sql}"
+            ))
+            .unwrap();
+        let history = History::new().migration("1_a", "CREATE TABLE a (id int)");
+        for verb in ["status", "plan", "deploy"] {
+            let run = crate::migrate()
+                .verb([verb])
+                .arg(history.folder())
+                .database(&database)
+                .run()
+                .expect(code);
+            let next = run.report.as_ref().unwrap()["failure"]["next"].to_string();
+            assert!(
+                next.contains("DROP VIEW") || next.contains("row security"),
+                "{name}: {run}"
+            );
+        }
+        let calls = database
+            .superuser()
+            .query_one("SELECT is_called FROM public.calls", &[])
+            .unwrap();
+        assert!(!calls.get::<_, bool>(0), "{name}: what is planted was called");
+    }
+}
