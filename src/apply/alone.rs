@@ -40,7 +40,7 @@ pub enum Evidence {
     Unknown,
 }
 
-/// What a statement names and what is there, before it is sent.
+/// The objects that a statement names and those that exist, read before it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Before {
     /// The OIDs of what it could add to or take away: the table's indexes, the INVALID indexes of the database, the database or tablespace of its name.

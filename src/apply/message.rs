@@ -78,7 +78,7 @@ pub enum Failed {
 }
 
 impl Message {
-    /// Puts `head` into the script at byte `at` (a statement's end, or 0), and `tail` behind it. Either may be empty.
+    /// Puts `head` into the script at byte `at` (a statement's end, or 0), and `tail` after the script. Either may be empty.
     pub fn new(script: &str, at: usize, head: Vec<String>, tail: Vec<String>) -> Message {
         let inserts = vec![
             Insert {
@@ -279,7 +279,7 @@ fn reset() -> Vec<String> {
     ["RESET SESSION AUTHORIZATION", "RESET ROLE"].map(str::to_owned).into()
 }
 
-/// What reads the row of a script that goes on in its session. It is sent as a transaction of ours, behind a ROLLBACK in a message of its own.
+/// SQL that reads the row of a script whose session goes on. It is sent as a transaction of ours, after a ROLLBACK in a separate message.
 pub fn row(ledger: &Ledger, id: &str) -> String {
     format!(
         "SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' WHEN id IS NOT NULL THEN 'unfinished' END, \

@@ -81,7 +81,7 @@ pub enum End {
         error: ServerError,
         /// Whether anything was sent that the row announces. Where nothing was, the announcement can be taken back.
         sent: bool,
-        /// Whether the row, once no backend works on it any more, tells what became of the attempt.
+        /// Whether the row shows what the attempt committed, once no backend works on it any more.
         told_by_its_row: bool,
     },
     /// A session that waits for the migration lock keeps this migration from running. Nothing of it is done: the lock is to be left to those who wait,
@@ -230,7 +230,7 @@ impl Applier<'_> {
     /// What closes the row in the script's own transaction.
     fn closing(&self, pending: &Pending<'_>, id: &str) -> Vec<String> {
         let close = self.ledger.close(id, &pending.checksum);
-        // Deferred triggers run behind it, and up to PostgreSQL 17 in the role that is set then.
+        // Deferred triggers run after it. Up to PostgreSQL 17 they run in the role that is set then.
         let mut tail = if pending.sets_role {
             message::noted(close, self.session)
         } else {

@@ -83,7 +83,7 @@ fn quoted(text: &str) -> (usize, bool) {
     (text.len(), false)
 }
 
-/// The same with the parts that continue it.
+/// [`escaped`] with the strings that continue it after a line break.
 fn escaped_with_continuations(text: &str) -> (usize, bool) {
     let (mut length, mut terminated) = escaped(text);
     while terminated && let Some(quote) = continued(&text[length..]) {
