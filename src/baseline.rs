@@ -4,6 +4,7 @@ use crate::database::open;
 use crate::deploy::{describe, read_artifact};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::history::State;
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
 use crate::resolve::{record_applied, under_lock};
@@ -19,7 +20,8 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
     let artifact = read_artifact(settings.source()?, settings).await?;
     describe(&artifact, outcome);
     let at = artifact.migrations.iter().position(|migration| migration.name == name);
-    let at = at.ok_or_else(|| no_such_migration(name))?;
+    let names = artifact.migrations.iter().map(|migration| migration.name.as_str());
+    let at = at.ok_or_else(|| no_such_migration(name, names))?;
     let (held, later) = artifact.migrations.split_at(at + 1);
     let mut migrations: Vec<(&str, String)> = Vec::new();
     for migration in held {
@@ -28,10 +30,25 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
         migrations.push((&migration.name, checksum.to_owned()));
     }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
-        if !history.rows.is_empty() {
+        // Rows of attempts that were rolled back say nothing of the database.
+        let held: Vec<&str> = history
+            .rows
+            .iter()
+            .filter(|row| row.state != State::RolledBack)
+            .map(|row| row.migration.as_str())
+            .collect();
+        if let Some(first) = held.first() {
             return Err(Failure::new(
                 Exit::History,
-                format!("{} holds rows already ({}): the database is managed", ledger.table(), history.rows.len()),
+                format!(
+                    "{} has {} already ({first}{}): the database is managed",
+                    ledger.table(),
+                    match held.len() {
+                        1 => "the row of a migration".to_owned(),
+                        count => format!("the rows of {count} migrations"),
+                    },
+                    if held.len() > 1 { ", …" } else { "" }
+                ),
                 "deploy applies what is pending; `prisma-migrate-task resolve --applied NAME` records a single migration",
             ));
         }

@@ -7,11 +7,9 @@ mod ledger;
 mod mark;
 mod session_state;
 
-pub use ledger::{Ledger, is_assertion};
+pub use ledger::{Columns, Ledger, TABLE_ONLY, WHOLE, is_assertion};
 pub use mark::{Backend, Mark, Marked, Prefix, Progress, SessionMark};
 pub use session_state::SessionState;
-
-use std::collections::HashSet;
 
 /// The migrations table's unqualified name, fixed by Prisma.
 pub const TABLE: &str = "_prisma_migrations";
@@ -52,11 +50,15 @@ pub struct Row {
     pub checksum: String,
     /// What the row's dates say.
     pub state: State,
-    /// RFC 3339, UTC, microseconds.
+    /// RFC 3339, UTC, microseconds; `infinity` or `-infinity` if it is that.
     pub started_at: String,
+    /// When it was applied or rolled back, in the same form. Read only with [`Columns::All`].
+    pub ended_at: Option<String>,
+    /// How long it took, in milliseconds. Read only with [`Columns::All`].
+    pub duration_ms: Option<u64>,
     /// How many steps are recorded; 1 for a migration that was run, 0 for one that was marked as applied.
     pub applied_steps_count: i32,
-    /// Read for unfinished rows only.
+    /// Read for unfinished rows; with [`Columns::All`] for those that were rolled back too.
     pub logs: Option<String>,
 }
 
@@ -78,15 +80,6 @@ pub struct History {
 }
 
 impl History {
-    /// The migrations that have a row which is not rolled back: done, or under way, or failed.
-    pub fn recorded(&self) -> HashSet<&str> {
-        self.rows
-            .iter()
-            .filter(|row| row.state != State::RolledBack)
-            .map(|row| row.migration.as_str())
-            .collect()
-    }
-
     /// The rows of one migration.
     pub fn of(&self, migration: &str) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.migration == migration)

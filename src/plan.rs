@@ -2,15 +2,15 @@
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::failure::{resolve_by_hand, resolve_or_retry};
-use crate::history::{History, Mark, Marked, Prefix, Progress, Row, SessionMark, State};
+use crate::history::History;
+use crate::judgement::{Evidence, Judged, Judgement, Remark, Resume, Standing};
 use crate::migration::{Migration, order};
 use crate::sql::kind::Kind;
 use crate::sql::local::{self, Obstacle};
 use crate::sql::script::{self, Shape, Statement, Strings};
-use crate::sql::steps::{self, Cut};
+use crate::sql::steps::Cut;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// What a run is to apply, and what it refuses that Prisma lets pass.
@@ -36,14 +36,14 @@ pub enum Scope {
 
 impl Scope {
     /// The places of the migrations that are within it.
-    fn of(&self, migrations: &[Migration]) -> Result<Range<usize>, Failure> {
+    fn of(&self, migrations: &[Judged<'_, '_>]) -> Result<Range<usize>, Failure> {
         let (Scope::UpTo(name) | Scope::Only(name)) = self else {
             return Ok(0..migrations.len());
         };
         let at = migrations
             .iter()
-            .position(|migration| migration.name == *name)
-            .ok_or_else(|| no_such_migration(name))?;
+            .position(|judged| judged.name == *name)
+            .ok_or_else(|| no_such_migration(name, migrations.iter().map(|judged| judged.name)))?;
         Ok(match self {
             Scope::Only(_) => at..at + 1,
             _ => 0..at + 1,
@@ -51,15 +51,34 @@ impl Scope {
     }
 }
 
-/// P3017: the name that was given is none of the artifact's.
-pub fn no_such_migration(name: &str) -> Failure {
-    Failure::new(
-        Exit::History,
-        "there is no such migration in the artifact",
-        "give the whole name of its directory",
-    )
-    .prisma(Some("P3017"))
-    .of(name)
+/// P3017: the name that was given is none of the artifact's. What was meant is offered, if it can be told.
+pub fn no_such_migration<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Failure {
+    let next = match meant(name, names) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "give the whole name of its directory".to_owned(),
+    };
+    Failure::new(Exit::History, "there is no such migration in the artifact", next)
+        .prisma(Some("P3017"))
+        .of(name)
+}
+
+/// The migration that somebody means who gives a path to it, its `migration.sql`, a part of its name, or its name with a typing error.
+pub fn meant<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let names: Vec<&str> = names.collect();
+    let mut parts = given.split(['/', '\\']).filter(|part| !part.is_empty() && *part != "migration.sql");
+    let last = parts.next_back().unwrap_or(given);
+    let only = |is: &dyn Fn(&str) -> bool| {
+        let mut found = names.iter().copied().filter(|name| is(name));
+        found.next().filter(|_| found.next().is_none())
+    };
+    let lower = last.to_lowercase();
+    only(&|name| name == last)
+        .or_else(|| only(&|name| name.to_lowercase() == lower))
+        .or_else(|| only(&|name| !lower.is_empty() && name.to_lowercase().contains(&lower)))
+        .or_else(|| {
+            let distance = |name: &str| strsim::damerau_levenshtein(name, last);
+            names.iter().copied().filter(|name| distance(name) <= 3).min_by_key(|name| distance(name))
+        })
 }
 
 /// A migration that is to be applied, checked and ready.
@@ -103,21 +122,6 @@ impl Pending<'_> {
     }
 }
 
-/// Where an interrupted run is gone on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resume {
-    /// The row of the interrupted attempt.
-    pub id: String,
-    /// How many steps are committed.
-    pub done: usize,
-    /// Where they end, in bytes of the script.
-    pub at: usize,
-    /// How the script was being sent.
-    pub cut: Cut,
-    /// What its session was.
-    pub session: SessionMark,
-}
-
 /// What a deploy would do.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -125,6 +129,8 @@ pub struct Plan<'a> {
     pub pending: Vec<Pending<'a>>,
     /// Pending too, and not for this run.
     pub left: Vec<&'a str>,
+    /// What interrupted runs left, and what the next deploy does about it: migrations and sentences without a subject.
+    pub recovers: Vec<(&'a str, String)>,
     /// What is unusual and not refused.
     pub warnings: Vec<String>,
 }
@@ -132,43 +138,34 @@ pub struct Plan<'a> {
 /// From this size on, in bytes, a script is warned of: the server parses a message as a whole, at about 1 KB for each statement.
 const LARGE: usize = 64 << 20;
 
-/// Makes the plan. `migrations` are in the order in which they are applied.
+/// Makes the plan.
 ///
 /// # Errors
 /// What keeps every deploy from running: unfinished rows, scripts that cannot be sent, and what `--strict` refuses. Every pending script is checked,
 /// so that nothing runs when a later one is bad.
-pub fn plan<'a>(
-    migrations: &'a [Migration],
-    history: &History,
-    policy: &Policy,
-    strings: Strings,
-) -> Result<Plan<'a>, Failure> {
+pub fn plan<'a>(judgement: &Judgement<'a, '_>, policy: &Policy) -> Result<Plan<'a>, Failure> {
+    let migrations = &judgement.migrations;
     let scope = policy.scope.of(migrations)?;
-    let unfinished: Vec<&Row> = history.unfinished().collect();
-    let resumable = resumable(migrations, &unfinished, strings)?;
-    let recorded: HashSet<&str> = history
-        .rows
-        .iter()
-        .filter(|row| row.state != State::RolledBack && !resumable.contains_key(row.migration.as_str()))
-        .map(|row| row.migration.as_str())
-        .collect();
-    let warnings = peculiarities(migrations, history, &recorded);
+    if let Some(failure) = judgement.refusal() {
+        return Err(failure);
+    }
+    let mut warnings = judgement.warnings();
     if policy.strict && !warnings.is_empty() {
+        let file_missing = judgement.all().any(|judged| judged.remarks.contains(&Remark::FileMissing));
         let mut failure = Failure::new(
             Exit::History,
-            "the history is not as --strict demands it",
+            "--strict refuses this history",
             "restore the migrations as they were applied and give new ones newer names, or deploy without --strict",
-        );
+        )
+        .prisma(file_missing.then_some("P3015"));
         failure.details = warnings;
         return Err(failure);
     }
-    let mut warnings = warnings;
-    warnings.extend(order_warning(migrations, &recorded));
-    let is_pending = |migration: &&Migration| !recorded.contains(migration.name.as_str());
+    warnings.extend(order_warning(migrations));
     let pending = migrations[scope.clone()]
         .iter()
-        .filter(is_pending)
-        .map(|migration| ready(migration, resumable.get(migration.name.as_str()), strings))
+        .filter(|judged| judged.standing.is_pending())
+        .filter_map(|judged| judged.file.map(|file| ready(file, &judged.standing, judgement.strings)))
         .collect::<Result<Vec<_>, _>>()?;
     warnings.extend(pending.iter().filter(|pending| pending.script.len() >= LARGE).map(|pending| {
         format!(
@@ -180,201 +177,58 @@ pub fn plan<'a>(
     let left = migrations
         .iter()
         .enumerate()
-        .filter(|(at, migration)| !scope.contains(at) && is_pending(migration))
-        .map(|(_, migration)| migration.name.as_str())
+        .filter(|(at, judged)| !scope.contains(at) && judged.standing.is_pending())
+        .filter_map(|(_, judged)| Some(judged.file?.name.as_str()))
+        .collect();
+    let recovers = judgement
+        .all()
+        .filter(|judged| judged.standing.recovers())
+        .filter_map(|judged| Some((judged.file?.name.as_str(), judged.standing.next_deploy()?)))
         .collect();
     Ok(Plan {
         pending,
         left,
+        recovers,
         warnings,
     })
 }
 
-/// Judges the unfinished rows: those of scripts that can be gone on with, by migration; everything else blocks.
-fn resumable<'a>(
-    migrations: &[Migration],
-    unfinished: &[&'a Row],
-    strings: Strings,
-) -> Result<HashMap<&'a str, Resume>, Failure> {
-    let mut resumable = HashMap::new();
-    let mut of_prisma = Vec::new();
-    for &row in unfinished {
-        let Some(mark) = row.mark() else {
-            of_prisma.push(row);
-            continue;
-        };
-        let migration = migrations.iter().find(|migration| migration.name == row.migration);
-        resumable.insert(row.migration.as_str(), resume(row, &mark, migration, strings)?);
-    }
-    if of_prisma.is_empty() {
-        Ok(resumable)
-    } else {
-        Err(failed_migrations(&of_prisma))
-    }
-}
-
-/// P3009: rows that a run of Prisma's left, and that nobody can interpret.
-fn failed_migrations(rows: &[&Row]) -> Failure {
-    let names: Vec<&str> = rows.iter().map(|row| row.migration.as_str()).collect();
-    let first = names.first().copied().unwrap_or_default();
-    let mut failure = Failure::new(
-        Exit::FailedMigration,
-        format!("failed migrations block every deploy: {}", names.join(", ")),
-        format!("what the failed run left is not known: {}", resolve_by_hand(first)),
+/// The plan for a database that has no migrations table.
+///
+/// # Errors
+/// As [`plan`].
+pub fn first<'a>(migrations: &'a [Migration], policy: &Policy, strings: Strings) -> Result<Plan<'a>, Failure> {
+    let history = History::default();
+    plan(
+        &Judgement::new(migrations, &history, &Evidence::default(), strings),
+        policy,
     )
-    .prisma(Some("P3009"))
-    .of(first);
-    for row in rows {
-        let logs = row.logs.as_deref().unwrap_or("");
-        let logs = if logs.is_empty() {
-            "without a log: the run was killed or lost its connection"
-        } else {
-            logs
-        };
-        failure.details.push(format!(
-            "{} started at {} and did not finish; {logs}",
-            row.migration, row.started_at
-        ));
-    }
-    failure
 }
 
-/// Where an unfinished row of ours can be gone on from.
-fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: Strings) -> Result<Resume, Failure> {
-    // Below the mark stands the error that stopped it.
-    let error = row
-        .logs
-        .as_deref()
-        .and_then(|logs| logs.split_once('\n'))
-        .map(|(_, error)| error);
-    let blocked = |what: String, next: Option<String>| {
-        let mut failure = Failure::new(
-            Exit::PartiallyCommitted,
-            what,
-            next.unwrap_or_else(|| resolve_by_hand(&row.migration)),
-        )
-        .prisma(Some("P3009"))
-        .of(&row.migration)
-        .detail(format!("started at {} by run {}", row.started_at, mark.run_id));
-        failure
-            .details
-            .extend(error.into_iter().flat_map(str::lines).map(str::to_owned));
-        failure.state =
-            "nothing was changed by this run; what the earlier one committed of this migration is still there".into();
-        failure
-    };
-    let (progress, cut) = match &mark.state {
-        Marked::Partial(None) => {
-            return Err(blocked(
-                "an earlier run committed part of this migration, and the rest is not in".into(),
-                None,
-            ));
-        }
-        Marked::Undecidable => {
-            return Err(blocked(
-                "an earlier run of this migration was interrupted or failed, and what it committed is not known".into(),
-                None,
-            ));
-        }
-        Marked::Alone { progress, .. } => {
-            let step = progress.done + 1;
-            return Err(blocked(
-                format!(
-                    "statement {step} cannot run in a transaction; an earlier run sent it and was interrupted or failed: it may or may not have run"
-                ),
-                Some(resolve_or_retry(&row.migration, step)),
-            ));
-        }
-        Marked::Partial(Some(progress)) if error.is_some() => {
-            let done = progress.done;
-            return Err(blocked(
-                format!(
-                    "an earlier run committed the first {done} transactions of this migration, and the next one failed"
-                ),
-                Some(resolve_or_retry(&row.migration, done + 1)),
-            ));
-        }
-        Marked::Partial(Some(progress)) => (progress, Cut::Transactions),
-        Marked::Steps(progress) => (progress, Cut::Statements),
-    };
-    let done = progress.done;
-    let script = migration
-        .and_then(|migration| migration.script.text().ok())
-        .unwrap_or_default();
-    let statements = script::statements_with(script, strings);
-    let Some(at) = behind(script, &statements, progress) else {
-        return Err(blocked(
-            format!(
-                "an earlier run committed its first {done} steps, and the text of those has changed since (or the migration is gone)"
-            ),
-            Some(format!(
-                "restore the text of the first {done} steps and deploy again, or {}",
-                resolve_by_hand(&row.migration)
-            )),
-        ));
-    };
-    if !steps::can_begin_at(&statements, at) {
-        return Err(blocked(
-            format!(
-                "an earlier run committed the first {done} transactions of this migration, and the next one belongs to them (AND CHAIN)"
-            ),
-            None,
-        ));
-    }
-    if let Some(why) = lost_with_its_session(script, &statements, at, &progress.session) {
-        return Err(blocked(
-            format!(
-                "an earlier run committed its first {done} steps, and what they made of its session cannot be made again: {why}"
-            ),
-            None,
-        ));
-    }
-    Ok(Resume {
-        id: row.id.clone(),
-        done,
-        at,
-        cut,
-        session: progress.session.clone(),
-    })
-}
-
-/// The place in bytes of the script where what is committed ends; none if the text before it is another.
-fn behind(script: &str, statements: &[Statement], progress: &Progress) -> Option<usize> {
-    let boundaries = steps::boundaries(script, statements);
-    let found = boundaries.iter().find(|boundary| match &progress.before {
-        Prefix::Text(hash) => boundary.text == *hash,
-        Prefix::Raw(hash) => boundary.raw == *hash,
-    })?;
-    (found.at > 0 || progress.done == 0).then_some(found.at)
-}
-
-/// Why the rest of a script cannot run in another session than what is committed ran in; none if it can, as far as is known before it is tried.
-fn lost_with_its_session(script: &str, statements: &[Statement], at: usize, session: &SessionMark) -> Option<String> {
-    let rest = script[at..].to_ascii_lowercase();
-    let (skipped, left) = statements.split_at(statements.partition_point(|statement| statement.range.start < at));
-    if left.is_empty() {
-        return None;
-    }
-    let in_session = ["currval", "lastval"].into_iter().find(|name| rest.contains(name));
-    if let Some(name) = in_session.filter(|_| !skipped.is_empty()) {
-        return Some(format!("the rest calls {name}, whose value ended with the session"));
-    }
-    match session {
-        SessionMark::Known(state) => state
-            .cannot_be_made_again()
-            .map(|what| format!("it had {what}, which ended with the session")),
-        SessionMark::Unread | SessionMark::Absent => skipped
+impl Plan<'_> {
+    /// Every migration that a deploy would apply, go on with or record, in the order of the artifact. Those that it leaves for a later run count too.
+    pub fn names(&self, judgement: &Judgement<'_, '_>) -> Vec<String> {
+        let listed: HashSet<&str> = self
+            .pending
             .iter()
-            .filter(|statement| {
-                let text = &script[statement.range.clone()];
-                let set_again = *session == SessionMark::Absent && statement.kind == Kind::Setting;
-                !set_again && !steps::leaves_session(text)
-            })
-            .map(|statement| {
-                let line = script[..statement.range.start].matches('\n').count() + 1;
-                format!("line {line} may have changed it, and the run ended before that could be read")
-            })
-            .next(),
+            .map(|pending| pending.name)
+            .chain(self.left.iter().copied())
+            .chain(self.recovers.iter().map(|(name, _)| *name))
+            .collect();
+        judgement
+            .all()
+            .map(|judged| judged.name)
+            .filter(|name| listed.contains(name))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What `status` and `plan` say of interrupted runs.
+    pub fn announcements(&self) -> impl Iterator<Item = String> {
+        let announce = |(name, does): &(&str, String)| {
+            format!("migration {name} was interrupted; the next deploy recovers it: it {does}")
+        };
+        self.recovers.iter().map(announce)
     }
 }
 
@@ -394,65 +248,14 @@ pub fn cannot_go_in_steps(migration: &str, script: &str, obstacle: &Obstacle) ->
     failure
 }
 
-/// So many missing migrations are named: where more are missing, the artifact is another one, or holds only what is new.
-const NAMED: usize = 100;
-
-/// Late, missing and edited migrations: Prisma says nothing of them.
-fn peculiarities(migrations: &[Migration], history: &History, recorded: &HashSet<&str>) -> Vec<String> {
-    let mut found = Vec::new();
-    let last_recorded = migrations
-        .iter()
-        .rposition(|migration| recorded.contains(migration.name.as_str()));
-    if let Some(last) = last_recorded {
-        let newest = &migrations[last].name;
-        for late in migrations[..last]
-            .iter()
-            .filter(|migration| !recorded.contains(migration.name.as_str()))
-        {
-            found.push(format!(
-                "migration {} is late: {newest} was applied before it",
-                late.name
-            ));
-        }
-    }
-    let present: HashMap<&str, &Migration> = migrations.iter().map(|m| (m.name.as_str(), m)).collect();
-    let mut missing = HashSet::new();
-    let mut compared = HashSet::new();
-    for row in history.rows.iter().filter(|row| row.state == State::Applied) {
-        match present.get(row.migration.as_str()) {
-            None if missing.insert(row.migration.as_str()) && missing.len() <= NAMED => {
-                found.push(format!(
-                    "migration {} was applied and is missing from the artifact",
-                    row.migration
-                ));
-            }
-            Some(migration)
-                if compared.insert((row.migration.as_str(), row.checksum.as_str()))
-                    && migration.script.matches(&row.checksum) == Some(false) =>
-            {
-                found.push(format!("migration {} was edited after it was applied", row.migration));
-            }
-            _ => {}
-        }
-    }
-    if let Some(more @ 1..) = missing.len().checked_sub(NAMED) {
-        found.push(format!(
-            "{more} more migrations were applied and are missing from the artifact"
-        ));
-    }
-    found
-}
-
 /// Names whose place depends on the version of Prisma: bytewise up to 6.5, ICU's order since. Of interest while one of them is pending.
-fn order_warning(migrations: &[Migration], recorded: &HashSet<&str>) -> Option<String> {
-    if migrations
-        .iter()
-        .all(|migration| recorded.contains(migration.name.as_str()))
-    {
+fn order_warning(migrations: &[Judged<'_, '_>]) -> Option<String> {
+    if migrations.iter().all(Judged::is_applied) {
         return None;
     }
-    let contested = order::contested(migrations.iter().map(|m| m.name.as_str()));
-    contested.iter().any(|name| !recorded.contains(name)).then(|| {
+    let applied: HashSet<&str> = migrations.iter().filter(|judged| judged.is_applied()).map(|judged| judged.name).collect();
+    let contested = order::contested(migrations.iter().map(|judged| judged.name));
+    contested.iter().any(|name| !applied.contains(name)).then(|| {
         format!(
             "the order of these migrations is that of Prisma since 6.6; up to 6.5 it was another: {}",
             contested.join(", ")
@@ -471,7 +274,11 @@ fn sets_role(script: &str, statement: &Statement) -> bool {
     }
 }
 
-fn ready<'a>(migration: &'a Migration, resume: Option<&Resume>, strings: Strings) -> Result<Pending<'a>, Failure> {
+fn ready<'a>(migration: &'a Migration, standing: &Standing, strings: Strings) -> Result<Pending<'a>, Failure> {
+    let resume = match standing.settled() {
+        Standing::Resumes(resume) => Some(&**resume),
+        _ => None,
+    };
     let refused = |exit, what: String, next: &str, code| {
         Failure::new(exit, what, next)
             .prisma(code)

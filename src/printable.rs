@@ -24,6 +24,21 @@ pub fn printable_name(name: &str) -> String {
     printable(name).replace('\n', "\\n").replace('\t', "\\t")
 }
 
+/// Texts of others are shown up to this length, in characters: a log of a failed statement may quote megabytes.
+const SHOWN: usize = 4_000;
+
+/// The beginning of a text that may be very long, and how much of it was left out.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!(
+            "{}… ({} more characters; the whole text is in the `logs` column of _prisma_migrations)",
+            &text[..end],
+            text[end..].chars().count()
+        ),
+    }
+}
+
 /// Whether a character could steer a terminal or disguise a line.
 pub fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')

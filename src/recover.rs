@@ -1,19 +1,18 @@
-//! What interrupted runs left: every unfinished row of ours is judged before anything new is planned.
+//! What interrupted runs left: carries out what the judgement says of every unfinished row of ours, before anything new is planned.
 //!
-//! Only under the migration lock, and only where no backend still works on the row.
+//! Only under the migration lock, and only if no backend still works on the row.
 
-use crate::apply::alone::{self, Before, Evidence};
-use crate::apply::session_state::{self, NotRestored};
+use crate::apply::alone;
 use crate::database::lock;
-use crate::database::open::Login;
+use crate::database::open::{self, Server};
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
-use crate::history::{Backend, History, Ledger, Mark, Marked, Prefix, Progress, Row, SessionMark};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::history::{Backend, History, Ledger, Mark, Marked, Row};
+use crate::judgement::{Evidence, Judgement, Settlement, Standing, Write};
 use crate::migration::Migration;
-use crate::sql::kind::{Alone, Kind};
 use crate::sql::quote;
-use crate::sql::script::{self, Statement, Strings};
-use crate::sql::steps;
 use std::time::{Duration, Instant};
 
 /// What was settled: sentences for the outcome.
@@ -34,18 +33,41 @@ impl From<ServerError> for RecoverError {
     }
 }
 
+/// The failure of a run that could not settle what an interrupted one left.
+pub fn not_settled(error: RecoverError) -> Failure {
+    match error {
+        RecoverError::Busy(migration, backend) => still_at_work(&migration, backend.as_ref()),
+        RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
+    }
+}
+
+/// The failure of a run that has waited in vain for a backend of an earlier one.
+pub fn still_at_work(migration: &str, backend: Option<&Backend>) -> Failure {
+    let (what, next) = match backend {
+        Some(Backend { pid, .. }) => (
+            format!("backend {pid} of an earlier session still works on it"),
+            format!(
+                "wait until backend {pid} has ended, or end it with `SELECT pg_terminate_backend({pid})`, then deploy again"
+            ),
+        ),
+        None => (
+            "another backend still works on its row".to_owned(),
+            "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again".to_owned(),
+        ),
+    };
+    Failure::new(Exit::MigrationLock, what, next)
+        .of(migration)
+        .state("this run changed nothing; that backend may still commit the migration")
+}
+
 /// What is needed to settle what interrupted runs left.
 pub struct Recovery<'a> {
     /// The session that holds the migration lock.
     pub session: &'a Session,
-    /// Its backend.
-    pub backend: &'a Backend,
-    /// As whom it began.
-    pub login: &'a Login,
+    /// The server as the session sees it.
+    pub server: &'a Server,
     /// Where the rows are.
     pub ledger: &'a Ledger,
-    /// How the server reads strings.
-    pub strings: Strings,
     /// How long a backend is waited for that still works on a row.
     pub wait: Duration,
     /// Whether such a backend is ended.
@@ -58,38 +80,47 @@ impl Recovery<'_> {
     /// # Errors
     /// A row is still being worked on, or the server's error.
     pub async fn settle(&self, history: &History, migrations: &[Migration]) -> Result<Settled, RecoverError> {
-        let mut settled = Vec::new();
         for row in history.unfinished() {
-            let Some(mark) = row.mark() else { continue };
-            self.until_free(row, mark.backend.as_ref()).await?;
-            let Some(migration) = migrations.iter().find(|migration| migration.name == row.migration) else {
-                continue;
-            };
-            let Ok(script) = migration.script.text() else { continue };
-            let done = match &mark.state {
-                Marked::Partial(None) => self.enclosed(row, migration, script).await?,
-                Marked::Alone {
-                    progress,
-                    before,
-                    names,
-                } => {
-                    let before = Before {
-                        before: before.clone(),
-                        names: names.clone(),
-                    };
-                    self.sent_alone(row, &mark, script, progress, before).await?
-                }
-                Marked::Partial(Some(_)) | Marked::Steps(_) | Marked::Undecidable => None,
-            };
-            settled.extend(done);
+            self.until_free(row).await?;
         }
-        Ok(settled)
+        let evidence = Evidence::read(self.session, self.server, history, migrations).await?;
+        let judgement = Judgement::new(migrations, history, &evidence, self.server.strings);
+        let mut said = Vec::new();
+        for judged in judgement.all() {
+            if let Standing::Settled(settlement) = &judged.standing {
+                self.write(settlement).await?;
+                let found = &settlement.found;
+                said.push(match settlement.then {
+                    Standing::Applied => format!("migration {}: {found}; its row is closed", judged.name),
+                    Standing::RolledBack => format!("migration {}: {found}; it runs again", judged.name),
+                    _ => format!("migration {}: {found}", judged.name),
+                });
+            }
+        }
+        Ok(said)
+    }
+
+    async fn write(&self, settlement: &Settlement) -> Result<(), ServerError> {
+        if let Some(leftover) = &settlement.leftover {
+            alone::clean(self.session, leftover).await?;
+        }
+        let row = &settlement.row;
+        let sql = match &settlement.write {
+            Write::Close { checksum } => self.ledger.close(row, checksum),
+            Write::RollBack { logs } => self.ledger.roll_back(row, logs),
+            Write::Remark { mark, done } => self.ledger.remark(row, mark, *done),
+        };
+        self.session.rows(&sql).await.map(drop)
     }
 
     /// Waits until nobody works on the row any more: neither the backend that wrote it, which may outlive its client, nor one that holds it.
-    async fn until_free(&self, row: &Row, writer: Option<&Backend>) -> Result<(), RecoverError> {
+    ///
+    /// # Errors
+    /// Somebody still works on it when [`Recovery::wait`] is over; the server's.
+    pub async fn until_free(&self, row: &Row) -> Result<(), RecoverError> {
+        let Some(mark) = row.mark() else { return Ok(()) };
         let until = Instant::now() + self.wait;
-        if let Some(backend) = writer.filter(|backend| *backend != self.backend) {
+        if let Some(backend) = mark.backend.as_ref().filter(|backend| **backend != self.server.backend) {
             lock::until_gone(self.session, backend, self.wait, self.terminate)
                 .await?
                 .map_err(|alive| RecoverError::Busy(row.migration.clone(), Some(alive)))?;
@@ -110,106 +141,6 @@ impl Recovery<'_> {
                 Err(error) => return Err(RecoverError::Server(error)),
             }
         }
-    }
-
-    /// A script whose only transaction control is a leading BEGIN and a last COMMIT, sent by a build that closed its row behind it: that its row is
-    /// visible proves that all of it is in.
-    async fn enclosed(&self, row: &Row, migration: &Migration, script: &str) -> Result<Option<String>, RecoverError> {
-        let unchanged = migration.script.checksum() == Some(row.checksum.as_str());
-        if !unchanged || !script::is_enclosed(&script::statements_with(script, self.strings)) {
-            return Ok(None);
-        }
-        self.session.rows(&self.ledger.close(&row.id, &row.checksum)).await?;
-        Ok(Some(format!(
-            "migration {}: an interrupted run had committed all of it; its row is closed",
-            row.migration
-        )))
-    }
-
-    /// A statement that was sent by itself, by what the catalogue says of it.
-    async fn sent_alone(
-        &self,
-        row: &Row,
-        mark: &Mark,
-        script: &str,
-        progress: &Progress,
-        mut before: Before,
-    ) -> Result<Option<String>, RecoverError> {
-        let statements = script::statements_with(script, self.strings);
-        let boundaries = steps::boundaries(script, &statements);
-        let found = boundaries.iter().find(|boundary| match &progress.before {
-            Prefix::Text(hash) => boundary.text == *hash,
-            Prefix::Raw(hash) => boundary.raw == *hash,
-        });
-        let Some(boundary) = found else { return Ok(None) };
-        let at = statements.partition_point(|statement| statement.range.start < boundary.at);
-        let (skipped, left) = statements.split_at(at);
-        let Some(Kind::Alone(alone)) = left.first().map(|statement| &statement.kind) else {
-            return Ok(None);
-        };
-        let evidence = match before.names.is_empty() && progress.session == SessionMark::Absent {
-            // Builds up to 0.1 kept names, and no settings.
-            true => {
-                let Some(names) = self.names_by_settings(alone, (script, skipped)).await? else {
-                    return Ok(None);
-                };
-                before.names = names;
-                alone::evidence(self.session, alone, &before).await?
-            }
-            false => alone::evidence(self.session, alone, &before).await?,
-        };
-        let name = &row.migration;
-        let (done, end) = match evidence {
-            Evidence::Unknown => return Ok(None),
-            Evidence::Done => (
-                progress.done + 1,
-                left.first().map_or(boundary.at, |first| first.range.end),
-            ),
-            Evidence::NotDone => (progress.done, boundary.at),
-        };
-        let said = match evidence {
-            Evidence::Done => format!("migration {name}: an interrupted run had finished {}", describe(alone)),
-            _ => format!(
-                "migration {name}: an interrupted run had not finished {}: it runs again",
-                describe(alone)
-            ),
-        };
-        let sql = if evidence == Evidence::Done && left.len() == 1 {
-            self.ledger.close(&row.id, &row.checksum)
-        } else if done == 0 {
-            self.ledger
-                .roll_back(&row.id, &format!("{mark}\ninterrupted; nothing of it is left"))
-        } else {
-            let text = boundaries.iter().find(|boundary| boundary.at == end);
-            let progress = Progress {
-                done,
-                before: Prefix::Text(text.map(|boundary| boundary.text.clone()).unwrap_or_default()),
-                session: progress.session.clone(),
-            };
-            let mark = Mark {
-                state: Marked::Steps(progress),
-                ..mark.clone()
-            };
-            self.ledger.remark(&row.id, &mark, done)
-        };
-        self.session.rows(&sql).await?;
-        Ok(Some(said))
-    }
-
-    /// What a statement names, resolved with the settings that the script had made before it.
-    async fn names_by_settings(
-        &self,
-        alone: &Alone,
-        skipped: (&str, &[Statement]),
-    ) -> Result<Option<Vec<u32>>, RecoverError> {
-        match session_state::run_settings(self.session, skipped).await {
-            Ok(()) => {}
-            Err(NotRestored::Server(error)) if error.closed => return Err(RecoverError::Server(error)),
-            Err(_) => return Ok(None),
-        }
-        let names = alone::look(self.session, alone).await?.names;
-        self.session.reset().await?;
-        Ok(Some(names))
     }
 }
 
@@ -235,19 +166,3 @@ pub async fn take_back(session: &Session, ledger: &Ledger, row: &Row) -> Result<
 }
 
 const NEVER_SENT: &str = "the connection was lost before the script was sent";
-
-fn describe(alone: &Alone) -> String {
-    match alone {
-        Alone::CreateIndex { index, .. } => {
-            format!("CREATE INDEX CONCURRENTLY {}", index.as_deref().unwrap_or_default())
-        }
-        Alone::DropIndex(index) => format!("DROP INDEX CONCURRENTLY {index}"),
-        Alone::DetachPartition { partition, .. } => format!("DETACH PARTITION {partition} CONCURRENTLY"),
-        Alone::Global { create, database, name } => format!(
-            "{} {} {name}",
-            if *create { "CREATE" } else { "DROP" },
-            if *database { "DATABASE" } else { "TABLESPACE" }
-        ),
-        Alone::Repeatable { .. } | Alone::Opaque { .. } => "its statement".to_owned(),
-    }
-}

@@ -1,56 +1,386 @@
 //! `resolve`: corrects the ledger by hand, as `prisma migrate resolve` does, under the migration lock.
+//!
+//! What is written and what is said follow from the judgement that `status` and `deploy` read. `--dry-run` says it and writes nothing.
 
 use crate::database::lock;
 use crate::database::open::{self, Opened};
 use crate::database::server_error::ServerError;
 use crate::deploy::{deploy, describe, read_artifact, take_lock};
+use crate::existing;
 use crate::exit::Exit;
 use crate::failure::{Failure, resolve_by_hand};
 use crate::history::{History, Ledger, Mark, Marked, Row, State};
+use crate::judgement::{Evidence, Judged, Judgement, Remark, Standing, backend_at_work};
+use crate::migration::Migration;
 use crate::outcome::Outcome;
-use crate::plan::no_such_migration;
+use crate::plan::{meant, no_such_migration};
+use crate::prepare;
+use crate::recover::{self, Recovery};
 use crate::settings::Settings;
 use crate::sql::quote;
 use crate::stop::Stop;
 use uuid::Uuid;
 
-/// Records migrations as applied, all or none; their failed rows become rolled back.
+/// How the ledger is corrected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// Record these migrations as applied, all or none; their unfinished rows become rolled back.
+    Applied(Vec<String>),
+    /// Record the unfinished rows of this migration as rolled back, so that the next deploy runs it again.
+    RolledBack(String),
+    /// Run this migration on from the statement or transaction at which it stopped: that left nothing, says whoever asks for this.
+    Retry(String),
+    /// Take the checksums of these edited files into the ledger.
+    Accept(Vec<String>),
+    /// The same for every edited file.
+    AcceptAll,
+}
+
+/// Corrects the ledger. With `dry_run` it says what it would write.
 ///
 /// # Errors
-/// No such migration in the artifact (P3017), applied already (P3008), or the database cannot be used.
-pub async fn applied(
+/// No such migration in the artifact (P3017), applied already (P3008), never begun (P3011), not failed (P3012), not to be gone on with, or the
+/// database cannot be used. [`Resolution::Retry`] deploys the migration afterwards, and so everything that a deploy can fail with.
+pub async fn resolve(
     settings: &Settings,
     stop: &Stop,
-    names: &[String],
+    (resolution, dry_run): (&Resolution, bool),
     outcome: &mut Outcome,
 ) -> Result<Exit, Failure> {
-    let artifact = read_artifact(settings.source()?, settings).await?;
-    describe(&artifact, outcome);
-    let mut named: Vec<(&str, String)> = Vec::new();
-    for name in names {
-        let migration = artifact.migrations.iter().find(|migration| migration.name == *name);
-        let checksum = migration.and_then(|migration| migration.script.checksum());
-        let checksum = checksum.ok_or_else(|| no_such_migration(name))?;
-        if !named.iter().any(|(before, _)| before == name) {
-            named.push((name, checksum.to_owned()));
+    // A row is rolled back whatever is in the artifact, so that a broken one is no obstacle at night.
+    let artifact = match resolution {
+        Resolution::RolledBack(_) => None,
+        _ => Some(stop.unless(read_artifact(settings.source()?, settings)).await??),
+    };
+    if let Some(artifact) = &artifact {
+        describe(artifact, outcome);
+    }
+    let migrations = artifact.as_ref().map(|artifact| &artifact.migrations[..]).unwrap_or_default();
+    if dry_run {
+        return stop.unless(look(settings, resolution, migrations, outcome)).await?;
+    }
+    let mut warnings = Vec::new();
+    let exit = under_lock(settings, stop, outcome, async |opened, ledger, history| {
+        until_free(settings, (opened, ledger, history), resolution).await?;
+        let change = change(resolution, migrations, (opened, ledger, history)).await?;
+        let mut sql = Vec::new();
+        if opened.history.is_none() && !change.sql.is_empty() {
+            sql = make_table(settings, opened, ledger);
+        }
+        sql.extend(change.sql);
+        if !sql.is_empty() {
+            // One message is one transaction: either all of it is recorded or nothing.
+            let written = opened.session.rows(&sql.join("; ")).await;
+            written.map_err(|error| not_written(&error))?;
+        }
+        warnings = change.warnings;
+        Ok(change.said)
+    })
+    .await?;
+    warn(warnings, outcome);
+    match resolution {
+        Resolution::Retry(_) => deploy(settings, stop, outcome).await,
+        _ => Ok(exit),
+    }
+}
+
+fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+        outcome.warnings.push(warning);
+    }
+}
+
+/// What would be written, without the lock and without a word to the ledger.
+async fn look(
+    settings: &Settings,
+    resolution: &Resolution,
+    migrations: &[Migration],
+    outcome: &mut Outcome,
+) -> Result<Exit, Failure> {
+    let run_id = outcome.run_id.clone();
+    let opened = open::open(&settings.terms(&run_id)).await?;
+    outcome.database = Some(opened.server.clone());
+    let looked = async {
+        let ledger = place(settings, &opened)?;
+        let history = opened.history.as_deref().cloned().unwrap_or_default();
+        if let Some(holder) = lock::holder(&opened.session)
+            .await
+            .map_err(|error| open::unusable("the migration lock could not be looked at", &error))?
+        {
+            outcome.warnings.push(format!(
+                "the migration lock is held by {holder}: resolve would wait for it, and what is said here may be untrue by then"
+            ));
+        }
+        change(resolution, migrations, (&opened, &ledger, &history)).await
+    }
+    .await;
+    opened.session.close().await;
+    let change = looked?;
+    warn(change.warnings, outcome);
+    let said = change.said.into_iter().map(|said| format!("dry run, nothing was written: {said}"));
+    outcome.resolved.extend(said);
+    Ok(Exit::Success)
+}
+
+/// What a resolution writes, and what is true afterwards.
+#[derive(Debug, Default)]
+struct Change {
+    sql: Vec<String>,
+    said: Vec<String>,
+    warnings: Vec<String>,
+}
+
+async fn change(
+    resolution: &Resolution,
+    migrations: &[Migration],
+    (opened, ledger, history): (&Opened, &Ledger, &History),
+) -> Result<Change, Failure> {
+    let evidence = Evidence::read(&opened.session, &opened.server, history, migrations).await;
+    let evidence = evidence.map_err(|error| open::unusable("the unfinished rows could not be examined", &error))?;
+    let judgement = Judgement::new(migrations, history, &evidence, opened.server.strings);
+    for name in resolution.names() {
+        if let Some(alive) = judgement.of(name).and_then(|judged| backend_at_work(judged, &evidence)) {
+            return Err(recover::still_at_work(name, Some(alive)));
         }
     }
-    under_lock(settings, stop, outcome, async |opened, ledger, history| {
-        for (name, _) in &named {
-            if history.of(name).any(|row| row.state == State::Applied) {
-                return Err(refused(
-                    "P3008",
-                    name,
-                    "it is recorded as applied already",
-                    "there is nothing to resolve",
-                ));
-            }
+    match resolution {
+        Resolution::Applied(names) => applied(names, &judgement, opened, ledger).await,
+        Resolution::RolledBack(name) => rolled_back(name, &judgement, ledger),
+        Resolution::Retry(name) => retry(name, &judgement, ledger),
+        Resolution::Accept(names) => accept(names, &judgement, ledger),
+        Resolution::AcceptAll => {
+            let edited = judgement.migrations.iter().filter(|judged| judged.remarks.contains(&Remark::Edited));
+            let names: Vec<String> = edited.map(|judged| judged.name.to_owned()).collect();
+            accept(&names, &judgement, ledger)
         }
-        record_applied(settings, opened, ledger, &named).await?;
-        let said = |(name, _): &(&str, String)| format!("{name} is recorded as applied; it was not run");
-        Ok(named.iter().map(said).collect())
+    }
+}
+
+impl Resolution {
+    fn names(&self) -> &[String] {
+        match self {
+            Resolution::Applied(names) | Resolution::Accept(names) => names,
+            Resolution::RolledBack(name) | Resolution::Retry(name) => std::slice::from_ref(name),
+            Resolution::AcceptAll => &[],
+        }
+    }
+}
+
+/// The artifact's migration of this name.
+fn in_artifact<'j, 'a, 'h>(judgement: &'j Judgement<'a, 'h>, name: &str) -> Result<&'j Judged<'a, 'h>, Failure> {
+    let names = || judgement.migrations.iter().map(|judged| judged.name);
+    let found = judgement.migrations.iter().find(|judged| judged.name == name);
+    found.ok_or_else(|| no_such_migration(name, names()))
+}
+
+async fn applied(
+    names: &[String],
+    judgement: &Judgement<'_, '_>,
+    opened: &Opened,
+    ledger: &Ledger,
+) -> Result<Change, Failure> {
+    let mut change = Change::default();
+    let mut done: Vec<&str> = Vec::new();
+    for name in names {
+        let judged = in_artifact(judgement, name)?;
+        if done.contains(&judged.name) {
+            continue;
+        }
+        done.push(judged.name);
+        if judged.rows.iter().any(|row| row.state == State::Applied) {
+            let next = match judged.standing {
+                Standing::Applied => "there is nothing to resolve".to_owned(),
+                _ => format!(
+                    "another row of it did not finish: `prisma-migrate-task resolve --rolled-back {name}` closes that one and leaves the migration applied"
+                ),
+            };
+            return Err(refused("P3008", name, "it is recorded as applied already", &next));
+        }
+        let Some((checksum, file)) = judged.file.and_then(|file| Some((file.script.checksum()?, file))) else {
+            return Err(Failure::new(
+                Exit::Artifact,
+                "its migration.sql is missing, so there is no checksum to record",
+                "restore the file, then run this command again",
+            )
+            .prisma(Some("P3015"))
+            .of(name));
+        };
+        change.sql.push(ledger.roll_back_unfinished(name));
+        change.sql.push(ledger.record_applied(&Uuid::new_v4().to_string(), name, checksum));
+        change.said.push(format!("{name} is recorded as applied; it was not run"));
+        change.warnings.extend(contradictions(opened, name, file).await);
+    }
+    Ok(change)
+}
+
+/// What in the database contradicts that a migration is applied.
+async fn contradictions(opened: &Opened, name: &str, file: &Migration) -> Vec<String> {
+    let Ok(script) = file.script.text() else { return Vec::new() };
+    let expected = existing::expected(script, opened.server.strings);
+    let seen = match existing::look(&opened.session, &expected).await {
+        Ok(seen) => seen,
+        Err(error) => {
+            tracing::debug!("what the migration left could not be looked for: {}", error.message);
+            return Vec::new();
+        }
+    };
+    let wrong: Vec<existing::Seen<'_>> = seen.into_iter().filter(|seen| !seen.is_as_wanted()).collect();
+    let sentences = existing::sentences(&existing::Expected::default(), &wrong);
+    sentences.into_iter().map(|sentence| format!("migration {name}: {sentence}")).collect()
+}
+
+fn rolled_back(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<Change, Failure> {
+    let Some(judged) = judgement.of(name) else {
+        return Err(never_begun(name, judgement));
+    };
+    let has = |state| judged.rows.iter().any(|row| row.state == state);
+    match (has(State::Unfinished), has(State::Applied), has(State::RolledBack)) {
+        (true, applied, _) => Ok(Change {
+            sql: vec![ledger.roll_back_unfinished(name)],
+            said: vec![match applied {
+                true => format!("the unfinished row of {name} is recorded as rolled back; another row says that it is applied, so it stays applied"),
+                false => format!("{name} is recorded as rolled back; the next deploy runs it again from the start"),
+            }],
+            ..Change::default()
+        }),
+        (false, true, _) => Err(refused("P3012", name, "it is applied, not failed", "there is nothing to resolve")),
+        (false, false, true) => Ok(Change {
+            said: vec![format!("{name} was recorded as rolled back already; the next deploy runs it again from the start")],
+            ..Change::default()
+        }),
+        (false, false, false) => Err(never_begun(name, judgement)),
+    }
+}
+
+fn never_begun(name: &str, judgement: &Judgement<'_, '_>) -> Failure {
+    let begun = judgement.all().filter(|judged| !judged.rows.is_empty()).map(|judged| judged.name);
+    let next = match meant(name, begun).filter(|meant| *meant != name) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "give the whole name of its directory".to_owned(),
+    };
+    refused("P3011", name, "it was never begun on this database", &next)
+}
+
+fn retry(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<Change, Failure> {
+    let judged = judgement.of(name).filter(|judged| !judged.rows.is_empty());
+    let judged = judged.ok_or_else(|| never_begun(name, judgement))?;
+    let unfinished: Vec<&Row> = judged.rows.iter().copied().filter(|row| row.state == State::Unfinished).collect();
+    let row = match unfinished[..] {
+        [] => {
+            return Err(refused(
+                "P3012",
+                name,
+                "it is not failed: it is applied, or rolled back as a whole",
+                "there is nothing to resolve; a deploy applies what is pending",
+            ));
+        }
+        [row] => row,
+        _ => return Err(judgement.refusal().unwrap_or_else(|| cannot_be_gone_on_with(name))),
+    };
+    if judged.standing.recovers() {
+        let does = judged.standing.next_deploy().unwrap_or_default();
+        return Ok(Change {
+            said: vec![format!("{name} needs no --retry, because the next deploy recovers it: it {does}")],
+            ..Change::default()
+        });
+    }
+    let mark = row.mark();
+    let (unit, progress, state) = match mark.as_ref().map(|mark| &mark.state) {
+        Some(Marked::Steps(_)) if !judged.standing.blocks() => {
+            let does = judged.standing.next_deploy().unwrap_or_default();
+            return Ok(Change {
+                said: vec![format!("{name} {does}")],
+                ..Change::default()
+            });
+        }
+        Some(Marked::Steps(_)) => return Err(judgement.refusal().unwrap_or_else(|| cannot_be_gone_on_with(name))),
+        Some(Marked::Alone { progress, .. }) => ("statement", progress, Marked::Steps(progress.clone())),
+        Some(Marked::Partial(Some(progress))) => ("transaction", progress, Marked::Partial(Some(progress.clone()))),
+        _ => return Err(cannot_be_gone_on_with(name)),
+    };
+    let (done, step) = (progress.done, progress.done + 1);
+    let sql = match (done, &mark) {
+        (1.., Some(mark)) => {
+            let mark = Mark { state, ..mark.clone() };
+            ledger.remark(&row.id, &mark, done)
+        }
+        _ => ledger.roll_back(
+            &row.id,
+            "resolve --retry: its first statement is said to have left nothing",
+        ),
+    };
+    Ok(Change {
+        sql: vec![sql],
+        said: vec![format!("{name} goes on with {unit} {step}, which is said to have left nothing")],
+        ..Change::default()
     })
-    .await
+}
+
+fn cannot_be_gone_on_with(name: &str) -> Failure {
+    Failure::new(
+        Exit::PartiallyCommitted,
+        "its row does not say how far it came, so there is no statement that it could go on from",
+        resolve_by_hand(name),
+    )
+    .of(name)
+}
+
+fn accept(names: &[String], judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<Change, Failure> {
+    let mut change = Change::default();
+    for name in names {
+        let judged = in_artifact(judgement, name)?;
+        let rows = judged.rows.iter().filter(|row| row.state == State::Applied);
+        let rows: Vec<&&Row> = rows.collect();
+        if judged.standing != Standing::Applied {
+            return Err(Failure::new(
+                Exit::History,
+                "it is not applied, so there is no checksum to replace",
+                "a deploy records the checksum of the file that it runs",
+            )
+            .of(name));
+        }
+        let checksum = judged.file.and_then(|file| file.script.checksum());
+        let checksum = checksum.ok_or_else(|| {
+            Failure::new(
+                Exit::Artifact,
+                "its migration.sql is missing, so there is no checksum to record",
+                "restore the file, then run this command again",
+            )
+            .prisma(Some("P3015"))
+            .of(name)
+        })?;
+        let differs = |row: &&&&Row| judged.file.is_some_and(|file| file.script.matches(&row.checksum) == Some(false));
+        let edited: Vec<_> = rows.iter().filter(differs).collect();
+        change.said.push(match edited.len() {
+            0 => format!("{name} was not edited: its checksum is the file's already"),
+            _ => format!("the checksum of {name} is the file's now; the database was not changed otherwise"),
+        });
+        change.sql.extend(edited.iter().map(|row| ledger.accept(&row.id, checksum)));
+    }
+    if names.is_empty() {
+        change.said.push("no applied migration was edited: nothing was written".to_owned());
+    }
+    Ok(change)
+}
+
+/// Waits until no backend works any more on what is to be corrected.
+async fn until_free(
+    settings: &Settings,
+    (opened, ledger, history): (&Opened, &Ledger, &History),
+    resolution: &Resolution,
+) -> Result<(), Failure> {
+    let recovery = Recovery {
+        session: &opened.session,
+        server: &opened.server,
+        ledger,
+        wait: settings.lock_wait,
+        terminate: settings.terminate_orphan,
+    };
+    for row in history.unfinished().filter(|row| resolution.names().contains(&row.migration)) {
+        recovery.until_free(row).await.map_err(recover::not_settled)?;
+    }
+    Ok(())
 }
 
 /// Records migrations, given by name and checksum, as applied. The migrations table is made where it is missing.
@@ -63,14 +393,7 @@ pub async fn record_applied(
     ledger: &Ledger,
     migrations: &[(&str, String)],
 ) -> Result<(), Failure> {
-    let mut sql = Vec::new();
-    if opened.history.is_none() {
-        let wanted = settings.target.schema.as_deref();
-        if let Some(schema) = wanted.filter(|_| opened.server.schema.is_none()) {
-            sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema)));
-        }
-        sql.push(ledger.create());
-    }
+    let mut sql = make_table(settings, opened, ledger);
     for (name, checksum) in migrations {
         sql.push(ledger.roll_back_unfinished(name));
         sql.push(ledger.record_applied(&Uuid::new_v4().to_string(), name, checksum));
@@ -80,108 +403,26 @@ pub async fn record_applied(
     written.map(drop).map_err(|error| not_written(&error))
 }
 
-/// Runs a migration on that was sent statement by statement: the statement at which it stopped left nothing, says whoever asks for this. Other
-/// pending migrations are left alone.
-///
-/// # Errors
-/// It was never begun (P3011), did not fail (P3012), or where it stopped is not known; and everything that a deploy of it can fail with.
-pub async fn retry(settings: &Settings, stop: &Stop, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
-    settings.source()?;
-    under_lock(settings, stop, outcome, async |opened, ledger, history| {
-        let row = unfinished(history, name)?;
-        let mark = row.mark();
-        let (unit, progress, state) = match mark.as_ref().map(|mark| &mark.state) {
-            Some(Marked::Steps(progress)) => {
-                return Ok(vec![format!("{name} goes on after its first {} steps", progress.done)]);
-            }
-            Some(Marked::Alone { progress, .. }) => ("statement", progress, Marked::Steps(progress.clone())),
-            Some(Marked::Partial(Some(progress))) => ("transaction", progress, Marked::Partial(Some(progress.clone()))),
-            _ => {
-                return Err(Failure::new(
-                    Exit::PartiallyCommitted,
-                    "it was not sent statement by statement, so there is no statement that it could go on from",
-                    resolve_by_hand(name),
-                )
-                .of(name));
-            }
-        };
-        let (done, step) = (progress.done, progress.done + 1);
-        let sql = match (done, &mark) {
-            (1.., Some(mark)) => {
-                let mark = Mark { state, ..mark.clone() };
-                ledger.remark(&row.id, &mark, done)
-            }
-            _ => ledger.roll_back(
-                &row.id,
-                "resolve --retry: its first statement is said to have left nothing",
-            ),
-        };
-        let written = opened.session.rows(&sql).await;
-        written.map_err(|error| not_written(&error))?;
-        Ok(vec![format!(
-            "{name} goes on with {unit} {step}, which is said to have left nothing"
-        )])
-    })
-    .await?;
-    deploy(settings, stop, outcome).await
-}
-
-fn unfinished<'a>(history: &'a History, name: &str) -> Result<&'a Row, Failure> {
-    let mut rows = history.of(name).peekable();
-    if rows.peek().is_none() {
-        return Err(refused(
-            "P3011",
-            name,
-            "it was never begun on this database",
-            "give the whole name of its directory",
-        ));
+/// The statements that make the schema and the migrations table if they are missing.
+fn make_table(settings: &Settings, opened: &Opened, ledger: &Ledger) -> Vec<String> {
+    let mut sql = Vec::new();
+    if opened.history.is_none() {
+        let wanted = settings.target.schema.as_deref();
+        if let Some(schema) = wanted.filter(|_| opened.server.schema.is_none()) {
+            sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote::identifier(schema)));
+        }
+        sql.push(ledger.create());
     }
-    rows.find(|row| row.state == State::Unfinished).ok_or_else(|| {
-        refused(
-            "P3012",
-            name,
-            "it is not failed: it is applied, or rolled back as a whole",
-            "there is nothing to resolve; a deploy applies what is pending",
-        )
-    })
+    sql
 }
 
-/// Records the unfinished rows of a migration as rolled back, so that the next deploy runs it again.
-///
-/// # Errors
-/// It was never begun (P3011), it is applied (P3012), or the database cannot be used.
-pub async fn rolled_back(settings: &Settings, stop: &Stop, name: &str, outcome: &mut Outcome) -> Result<Exit, Failure> {
-    under_lock(settings, stop, outcome, async |opened, ledger, history| {
-        let states: Vec<State> = history.of(name).map(|row| row.state).collect();
-        if states.is_empty() {
-            return Err(refused(
-                "P3011",
-                name,
-                "it was never begun on this database",
-                "give the whole name of its directory",
-            ));
-        }
-        if !states.contains(&State::Unfinished) {
-            if states.contains(&State::Applied) {
-                return Err(refused(
-                    "P3012",
-                    name,
-                    "it is applied, not failed",
-                    "there is nothing to resolve",
-                ));
-            }
-            return Ok(vec![format!("{name} was recorded as rolled back already")]);
-        }
-        opened
-            .session
-            .rows(&ledger.roll_back_unfinished(name))
-            .await
-            .map_err(|error| not_written(&error))?;
-        Ok(vec![format!(
-            "{name} is recorded as rolled back; the next deploy runs it again"
-        )])
-    })
-    .await
+/// Where the migrations table is or will be made.
+fn place(settings: &Settings, opened: &Opened) -> Result<Ledger, Failure> {
+    opened
+        .server
+        .ledger()
+        .or_else(|| settings.target.schema.as_deref().map(Ledger::in_schema))
+        .ok_or_else(prepare::no_schema)
 }
 
 /// Makes a change to the ledger under the migration lock. What it returns is said in the outcome.
@@ -199,17 +440,7 @@ pub async fn under_lock(
     outcome.database = Some(opened.server.clone());
     let result = async {
         stop.unless(take_lock(&opened.session, settings)).await??;
-        let ledger = opened
-            .server
-            .ledger()
-            .or_else(|| settings.target.schema.as_deref().map(Ledger::in_schema))
-            .ok_or_else(|| {
-                Failure::new(
-                    Exit::Database,
-                    "no schema of the search path exists",
-                    "create the schema, or name one with ?schema= or DB_SCHEMA",
-                )
-            })?;
+        let ledger = place(settings, &opened)?;
         let history = match opened.history {
             Some(_) => open::read_history(&opened.session, &ledger).await?,
             None => History::default(),

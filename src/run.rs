@@ -154,9 +154,9 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
             Action::Deploy => deploy::deploy(&settings, stop, outcome).await,
             Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await?,
             Action::Status => stop.unless(status::status(&settings, outcome)).await?,
-            Action::ResolveApplied(names) => resolve::applied(&settings, stop, names, outcome).await,
-            Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, stop, name, outcome).await,
-            Action::ResolveRetry(name) => resolve::retry(&settings, stop, name, outcome).await,
+            Action::Resolve { resolution, dry_run } => {
+                resolve::resolve(&settings, stop, (resolution, *dry_run), outcome).await
+            }
             Action::Adopt { confirm } => adopt::adopt(&settings, stop, *confirm, outcome).await,
             Action::Drift(since) => drift::drift(&settings, stop, since, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, stop, name, outcome).await,

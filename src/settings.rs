@@ -8,7 +8,7 @@ mod source;
 use crate::artifact::{Limits, Source};
 use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs,
-    LockArgs, PlanArgs, PolicyArgs, ResolveArgs, StatusArgs, Verb, WorkArgs,
+    LockArgs, PlanArgs, PolicyArgs, StatusArgs, Verb, WorkArgs,
 };
 use crate::database::credentials::Way;
 use crate::database::open::Terms;
@@ -19,7 +19,9 @@ use crate::execute::{Access, Order};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::Watchfulness;
+use crate::history::Columns;
 use crate::plan::{Policy, Scope};
+use crate::resolve::Resolution;
 use order::order;
 pub use output::Output;
 use source::{location, no_source, source};
@@ -102,12 +104,13 @@ pub enum Action {
     },
     /// Look, and write nothing.
     Status,
-    /// Record migrations as applied.
-    ResolveApplied(Vec<String>),
-    /// Record a migration as rolled back.
-    ResolveRolledBack(String),
-    /// Run a migration on from the step at which it stopped.
-    ResolveRetry(String),
+    /// Correct the ledger by hand.
+    Resolve {
+        /// How.
+        resolution: Resolution,
+        /// Only say what would be written.
+        dry_run: bool,
+    },
     /// Record this migration and all before it as applied, in a database that is not managed yet.
     Baseline(String),
     /// Make of a ledger that others wrote what Prisma would have written, or only say what that is.
@@ -145,25 +148,19 @@ impl Settings<Way> {
             Verb::Status(StatusArgs {
                 artifact, connection, ..
             }) => Self::common(Action::Status, artifact, &connection, variable),
-            Verb::Resolve(ResolveArgs {
-                artifact,
-                applied,
-                rolled_back,
-                retry,
-                connection,
-                lock,
-                work,
-                ..
-            }) => {
-                let scope = retry.clone().map_or(Scope::All, Scope::Only);
-                let action = match (rolled_back, retry) {
-                    (Some(name), _) => Action::ResolveRolledBack(name),
-                    (None, Some(name)) => Action::ResolveRetry(name),
-                    (None, None) => Action::ResolveApplied(applied),
+            Verb::Resolve(args) => {
+                let resolution = args.resolution();
+                let scope = match &resolution {
+                    Resolution::Retry(name) => Scope::Only(name.clone()),
+                    _ => Scope::All,
                 };
-                let mut settings = Self::common(action, artifact, &connection, variable)?
-                    .locking(&lock)
-                    .working(&work);
+                let action = Action::Resolve {
+                    resolution,
+                    dry_run: args.dry_run,
+                };
+                let mut settings = Self::common(action, args.artifact, &args.connection, variable)?
+                    .locking(&args.lock)
+                    .working(&args.work);
                 settings.options.policy.scope = scope;
                 Ok(settings)
             }
@@ -253,12 +250,16 @@ impl Settings<Way> {
             _ => source(artifact.source.as_deref(), variable)?,
         };
         // Said before anything about the database: whoever starts the bare program learns first what it is given.
-        if source.is_none()
-            && !matches!(
-                action,
-                Action::ResolveRolledBack(_) | Action::Drift(_) | Action::Execute(_)
-            )
-        {
+        let needs_none = matches!(
+            action,
+            Action::Drift(_)
+                | Action::Execute(_)
+                | Action::Resolve {
+                    resolution: Resolution::RolledBack(_),
+                    ..
+                }
+        );
+        if source.is_none() && !needs_none {
             return Err(no_source());
         }
         let (target, mut notes) = database::way(variable)?;
@@ -334,7 +335,11 @@ impl Settings {
             lock_wait: self.lock_wait,
             role: self.role.as_deref(),
             allow_pooler: self.allow_pooler,
-            ledger: !matches!(self.action, Action::Execute(_)),
+            ledger: match self.action {
+                Action::Execute(_) => None,
+                Action::Status => Some(Columns::All),
+                _ => Some(Columns::Judged),
+            },
             read_only: matches!(&self.action, Action::Execute(order) if order.access != Access::Write),
         }
     }

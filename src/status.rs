@@ -1,17 +1,14 @@
 //! `status`: says what is applied, pending and failed, and what runs now. Takes no lock and writes nothing.
 
 use crate::activity::{self, Activity, Progress};
-use crate::database::lock::{self, AS_LOGIN_USER, LockSession};
-use crate::database::open::{self, Opened};
+use crate::database::lock::{AS_LOGIN_USER, LockSession};
 use crate::database::session::Session;
-use crate::deploy::{describe, read_artifact, with_traces};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::migration::Migration;
+use crate::look::look;
 use crate::outcome::Outcome;
-use crate::overview::{Attempt, State, overview};
+use crate::overview::{State, overview};
 use crate::plan;
-use crate::prepare;
 use crate::settings::Settings;
 use crate::sql::quote;
 use serde::Serialize;
@@ -41,84 +38,26 @@ pub struct Running {
 /// # Errors
 /// What would keep a deploy from running; what is pending is in the outcome all the same.
 pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, Failure> {
-    let run_id = outcome.run_id.clone();
-    let terms = settings.terms(&run_id);
-    let source = settings.source()?;
-    // An artifact that cannot be used ends the run at once, however long the database is waited for.
-    let (artifact, opened) = tokio::try_join!(read_artifact(source, settings), async { Ok(open::open(&terms).await) })?;
-    describe(&artifact, outcome);
-    let opened = opened?;
-    outcome.database = Some(opened.server.clone());
-    let result = look(settings, &artifact.migrations, &opened, outcome).await;
-    let result = match result {
-        Err(failure) => Err(with_traces(&opened.session, &artifact.migrations, failure).await),
-        exit => exit,
-    };
-    opened.session.close().await;
-    result
-}
-
-async fn look(
-    settings: &Settings,
-    migrations: &[Migration],
-    opened: &Opened,
-    outcome: &mut Outcome,
-) -> Result<Exit, Failure> {
-    let session = &opened.session;
-    let unseen = |what: &'static str| move |error| open::unusable(what, &error);
-    let attempts: Vec<Attempt> = match (&opened.history, opened.server.ledger()) {
-        (Some(_), Some(ledger)) => {
-            let rows = session.rows(&Attempt::select(ledger.table())).await;
-            let rows = rows.map_err(unseen("the migrations table cannot be read"))?;
-            rows.iter().map(|row| Attempt::of(|at| row.get(at))).collect()
+    look(settings, outcome, async |seen, outcome| {
+        let judgement = &seen.judgement;
+        outcome.migrations = overview(judgement);
+        // If a deploy would be refused, this is what is known to be pending.
+        let pending = judgement.migrations.iter().filter(|judged| judged.standing.is_pending());
+        outcome.pending = pending.map(|judged| judged.name.to_owned()).collect();
+        if let (Some(opened), Some(holder)) = (seen.opened, &seen.holder) {
+            outcome.running = Some(running(&opened.session, holder, outcome).await);
         }
-        _ => Vec::new(),
-    };
-    let holder = lock::holder(session)
-        .await
-        .map_err(unseen("the migration lock could not be looked at"))?;
-    let unfinished = attempts
-        .iter()
-        .any(|attempt| attempt.state == crate::history::State::Unfinished);
-    let under_way = holder.is_some() && unfinished;
-    outcome.migrations = overview(migrations, &attempts, under_way);
-    let listed = |name: &str| migrations.iter().any(|migration| migration.name == name);
-    outcome.pending = outcome
-        .migrations
-        .iter()
-        .filter(|overview| matches!(overview.state, State::Pending | State::RolledBack | State::Running))
-        .map(|overview| overview.name.clone())
-        .filter(|name| listed(name))
-        .collect();
-    if let Some(holder) = &holder {
-        outcome.warnings.push(format!(
-            "the migration lock is held by {holder}: a run may be under way"
-        ));
-        outcome.running = Some(running(session, holder, outcome).await);
-    }
-    if opened.history.is_none() {
-        outcome
-            .warnings
-            .push("there is no migrations table yet: Prisma does not manage this database".into());
-        if let Some(schema) = &opened.server.schema {
-            prepare::managed(session, schema).await?;
-        }
-    }
-    if !under_way {
-        let history = opened.history.clone().unwrap_or_default();
-        let plan = plan::plan(migrations, &history, &settings.policy, opened.server.strings)?;
+        seen.check_place(settings, outcome).await?;
+        let plan = plan::plan(judgement, &settings.policy)?;
+        outcome.warnings.extend(plan.announcements());
+        outcome.pending = plan.names(judgement);
         outcome.warnings.extend(plan.warnings);
-        // What an interrupted run has begun, and the next deploy goes on with, is pending too.
-        let resumed = plan.pending.iter().filter(|pending| pending.resume.is_some());
-        outcome.pending.extend(resumed.map(|pending| pending.name.to_owned()));
-        let place = |name: &String| migrations.iter().position(|migration| migration.name == *name);
-        outcome.pending.sort_by_key(place);
-    }
-    Ok(if outcome.pending.is_empty() {
-        Exit::Success
-    } else {
-        Exit::Pending
+        Ok(match outcome.pending.is_empty() {
+            true => Exit::Success,
+            false => Exit::Pending,
+        })
     })
+    .await
 }
 
 /// What the holder of the lock does. What cannot be seen of it is left out.

@@ -1,8 +1,9 @@
 //! The statement splitter and what is concluded from its statements.
 
-use prisma_migrate_task::sql::script::{Shape, is_enclosed, is_unterminated, shape, statements};
+use prisma_migrate_task::existing;
+use prisma_migrate_task::sql::script::{Shape, Strings, is_enclosed, is_unterminated, shape, statements};
 use prisma_migrate_task::sql::steps::Cut;
-use prisma_migrate_task::sql::{created, kind, local, password, steps};
+use prisma_migrate_task::sql::{kind, local, password, steps};
 
 /// The statements lie in order and leave out nothing but comments, spaces and semicolons; split again, alone or joined, they come out the same; the
 /// places that are derived from them can be cut at; nothing moves in a text whose passwords are starred out.
@@ -37,7 +38,7 @@ pub fn check(data: &[u8]) {
         );
         assert_eq!(kind::kind(text), statement.kind);
         kind::may_commit(text);
-        created::created(text);
+        existing::expected(text, Strings::Standard);
     }
     assert!(statements(&script[end..]).is_empty(), "text is left out at the end");
 

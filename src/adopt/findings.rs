@@ -1,6 +1,7 @@
 //! What is not in a ledger as Prisma would have written it, and what would be: a pure function of the migrations and the rows.
 
-use crate::history::{Ledger, State};
+use crate::history::{Ledger, State, TABLE_ONLY, WHOLE};
+use crate::judgement::is_checksum;
 use crate::migration::Migration;
 use crate::sql::password;
 use serde::Serialize;
@@ -28,9 +29,9 @@ impl Kept {
     /// Reads every row, in the order in which migrations were applied; `table` is a name as it stands in SQL.
     pub fn select(table: &str) -> String {
         format!(
-            "SELECT id, migration_name, checksum, \
+            "{WHOLE}; SELECT id, migration_name, checksum, \
              {}, \
-             started_at, pg_catalog.row_to_json(t) FROM {table} AS t ORDER BY started_at, finished_at, id",
+             started_at, pg_catalog.row_to_json(t) FROM {table} AS t {TABLE_ONLY} ORDER BY started_at, finished_at, id",
             State::SQL
         )
     }
@@ -196,11 +197,6 @@ fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Fi
             kept.checksum
         )),
     }
-}
-
-/// SHA-256 as Prisma writes it. Very old versions left out leading zeros of each byte, so shorter ones count too.
-fn is_checksum(text: &str) -> bool {
-    (32..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The statements that make the changes, all or none. Each asserts that it found its row as it was read.

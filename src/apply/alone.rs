@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::sql::kind::Alone;
 use crate::sql::quote;
 use crate::stop::Stop;
+use std::fmt;
 
 /// How a statement ended that was sent by itself.
 #[derive(Debug)]
@@ -34,10 +35,30 @@ pub enum AloneEnd {
 pub enum Evidence {
     /// It is done.
     Done,
-    /// It is not; what it left is cleaned up.
+    /// It is not.
     NotDone,
     /// Nothing can be said.
     Unknown,
+}
+
+/// What an interrupted statement left in the database that is to be removed or finished before anything else is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// INVALID indexes, by their qualified and quoted names: they are dropped.
+    Invalid(Vec<String>),
+    /// A partition that is being detached: the statement that finishes it.
+    Finalize(String),
+}
+
+/// What a deploy does about it.
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Leftover::Invalid(names) if names.len() == 1 => write!(f, "drops the INVALID index {}", names[0]),
+            Leftover::Invalid(names) => write!(f, "drops the INVALID indexes {}", names.join(", ")),
+            Leftover::Finalize(sql) => write!(f, "runs `{sql}`"),
+        }
+    }
 }
 
 /// The objects that a statement names and those that exist, read before it is sent.
@@ -162,8 +183,10 @@ async fn ended(
     before: &Before,
 ) -> Result<AloneEnd, ServerError> {
     let added = added(session, alone, before).await?;
-    if error.is_some() {
-        drop_invalid(session, &added).await?;
+    if error.is_some()
+        && let Some(leftover) = invalid(&added)
+    {
+        clean(session, &leftover).await?;
     }
     if let Alone::CreateIndex { index: Some(index), .. } = alone
         && added.is_empty()
@@ -186,25 +209,28 @@ async fn ended(
     })
 }
 
-/// What the catalogue says of a statement whose run was interrupted; INVALID indexes that it left are dropped.
+/// What the catalogue says of a statement whose run was interrupted, and what that left. Nothing is changed.
 ///
 /// # Errors
 /// The server's.
-pub async fn evidence(session: &Session, alone: &Alone, before: &Before) -> Result<Evidence, ServerError> {
+pub async fn evidence(
+    session: &Session,
+    alone: &Alone,
+    before: &Before,
+) -> Result<(Evidence, Option<Leftover>), ServerError> {
     let done = |done: bool| if done { Evidence::Done } else { Evidence::NotDone };
-    Ok(match alone {
+    let decided = match alone {
         Alone::CreateIndex { .. } | Alone::Repeatable { .. } => {
             let added = added(session, alone, before).await?;
             // Without a name, an index that another session has made meanwhile looks the same.
             if matches!(alone, Alone::CreateIndex { index: None, .. }) && !added.is_empty() {
-                match &added[..] {
-                    [only] if !only.valid => drop_invalid(session, &added).await?,
-                    _ => return Ok(Evidence::Unknown),
-                }
-                return Ok(Evidence::NotDone);
+                return Ok(match &added[..] {
+                    [only] if !only.valid => (Evidence::NotDone, invalid(&added)),
+                    _ => (Evidence::Unknown, None),
+                });
             }
-            drop_invalid(session, &added).await?;
-            match (alone, added.iter().find(|index| index.valid)) {
+            let leftover = invalid(&added);
+            let decided = match (alone, added.iter().find(|index| index.valid)) {
                 // Another session may have made one of its name meanwhile.
                 (Alone::CreateIndex { unique, columns, .. }, Some(index)) => {
                     match is_alike(session, index, *unique, columns.as_deref()).await? {
@@ -213,17 +239,18 @@ pub async fn evidence(session: &Session, alone: &Alone, before: &Before) -> Resu
                     }
                 }
                 _ => Evidence::NotDone,
-            }
+            };
+            return Ok((decided, leftover));
         }
         Alone::DropIndex(_) => {
             let [index] = before.names[..] else {
-                return Ok(Evidence::Unknown);
+                return Ok((Evidence::Unknown, None));
             };
             // With IF EXISTS there may have been none.
             let sql = format!("SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) {index}");
             done(session.rows(&sql).await?.is_empty())
         }
-        Alone::DetachPartition { .. } => detached(session, &before.names).await?,
+        Alone::DetachPartition { .. } => return detached(session, &before.names).await,
         Alone::Global { create, database, name } => {
             let now = things(session, &global(*database, name)).await?;
             // What was there before a CREATE, or was not before a DROP, the statement cannot have made or taken away.
@@ -234,7 +261,37 @@ pub async fn evidence(session: &Session, alone: &Alone, before: &Before) -> Resu
             })
         }
         Alone::Opaque { .. } => Evidence::Unknown,
-    })
+    };
+    Ok((decided, None))
+}
+
+/// The INVALID ones among the indexes that a statement added, those left out that another session is building.
+fn invalid(added: &[Thing]) -> Option<Leftover> {
+    let names: Vec<String> = added
+        .iter()
+        .filter(|index| !index.valid && !index.building)
+        .map(|index| index.name.clone())
+        .collect();
+    (!names.is_empty()).then_some(Leftover::Invalid(names))
+}
+
+/// Removes or finishes what an interrupted statement left.
+///
+/// # Errors
+/// The server's.
+pub async fn clean(session: &Session, leftover: &Leftover) -> Result<(), ServerError> {
+    match leftover {
+        Leftover::Invalid(names) => {
+            for name in names {
+                tracing::warn!("the index {name} was left INVALID: it is dropped");
+                session
+                    .aside(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+                    .await?;
+            }
+            Ok(())
+        }
+        Leftover::Finalize(sql) => session.aside(sql).await.map(drop),
+    }
 }
 
 /// An index, a database or a tablespace.
@@ -290,16 +347,6 @@ async fn is_alike(
     Ok(!session.rows(&sql).await?.is_empty())
 }
 
-async fn drop_invalid(session: &Session, added: &[Thing]) -> Result<(), ServerError> {
-    for index in added.iter().filter(|index| !index.valid && !index.building) {
-        tracing::warn!("the index {} was left INVALID: it is dropped", index.name);
-        session
-            .aside(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name))
-            .await?;
-    }
-    Ok(())
-}
-
 async fn things(session: &Session, sql: &str) -> Result<Vec<Thing>, ServerError> {
     let rows = session.rows(sql).await?;
     let thing = |row: &tokio_postgres::SimpleQueryRow| Thing {
@@ -348,10 +395,10 @@ fn global(database: bool, name: &str) -> String {
     )
 }
 
-/// A concurrent detach that was interrupted between its two transactions is finished here (PostgreSQL 14 and newer).
-async fn detached(session: &Session, names: &[u32]) -> Result<Evidence, ServerError> {
+/// A concurrent detach that was interrupted between its two transactions is to be finished (PostgreSQL 14 and newer).
+async fn detached(session: &Session, names: &[u32]) -> Result<(Evidence, Option<Leftover>), ServerError> {
     let [parent, partition] = names[..] else {
-        return Ok(Evidence::Unknown);
+        return Ok((Evidence::Unknown, None));
     };
     let rows = session
         .rows(&format!(
@@ -360,14 +407,14 @@ async fn detached(session: &Session, names: &[u32]) -> Result<Evidence, ServerEr
              WHERE i.inhparent OPERATOR(pg_catalog.=) {parent} AND i.inhrelid OPERATOR(pg_catalog.=) {partition}"
         ))
         .await?;
-    match rows.first() {
-        None => Ok(Evidence::Done),
+    Ok(match rows.first() {
+        None => (Evidence::Done, None),
         Some(row) if row.get(0) == Some("t") => {
-            session.aside(row.get(1).unwrap_or_default()).await?;
-            Ok(Evidence::Done)
+            let finalize = row.get(1).unwrap_or_default().to_owned();
+            (Evidence::Done, Some(Leftover::Finalize(finalize)))
         }
-        Some(_) => Ok(Evidence::NotDone),
-    }
+        Some(_) => (Evidence::NotDone, None),
+    })
 }
 
 /// The failure of a statement over an INVALID index of its name that is not this run's.

@@ -4,7 +4,7 @@ use crate::database::lock::KEY;
 use crate::database::open::Login;
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
-use crate::history::SessionState;
+use crate::history::{SessionMark, SessionState};
 use crate::sql::kind::Kind;
 use crate::sql::quote;
 use crate::sql::script::Statement;
@@ -232,6 +232,23 @@ pub async fn restore(
         "what it had set could not be set again: {}",
         if what.is_empty() { "other settings" } else { &what }
     )))
+}
+
+/// Makes a session like the one that an earlier run lost, by what its mark says of it.
+///
+/// # Errors
+/// It cannot be made again, or the server's error.
+pub async fn make_again(
+    session: &Session,
+    login: &Login,
+    wanted: &SessionMark,
+    skipped: (&str, &[Statement]),
+) -> Result<(), NotRestored> {
+    match wanted {
+        SessionMark::Known(state) => restore(session, login, state, skipped).await,
+        // Marks of earlier builds: what the plan has let pass is made of statements that only set something.
+        SessionMark::Absent | SessionMark::Unread => run_settings(session, skipped).await,
+    }
 }
 
 /// Makes a session again of which nothing was kept, by the skipped statements that only set something.

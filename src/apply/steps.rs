@@ -757,15 +757,7 @@ impl Applier<'_> {
     async fn cannot_be_restored(&self, run: &mut Run<'_>, wanted: &SessionMark) -> Result<Option<Failure>, Failure> {
         let pending = run.pending;
         let skipped = &run.statements[..run.statements.partition_point(|s| s.range.start < run.at)];
-        let restored = match wanted {
-            SessionMark::Known(state) => {
-                session_state::restore(self.session, self.login, state, (pending.script, skipped)).await
-            }
-            // Marks of earlier builds: what the plan has let pass is made of statements that only set something.
-            SessionMark::Absent | SessionMark::Unread => {
-                session_state::run_settings(self.session, (pending.script, skipped)).await
-            }
-        };
+        let restored = session_state::make_again(self.session, self.login, wanted, (pending.script, skipped)).await;
         let why = match restored {
             Ok(()) => {
                 run.session = session_state::read(self.session, self.login, &run.custom).await.ok();

@@ -3,6 +3,7 @@
 use super::value::{duration, size};
 use crate::artifact::Limits;
 use crate::hazard::class::Class;
+use crate::resolve::Resolution;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -111,7 +112,7 @@ pub struct StatusArgs {
 
 /// Flags of `resolve`.
 #[derive(Args, Clone, Debug)]
-#[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back", "retry"])]
+#[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back", "retry", "accept", "accept_all"])]
 pub struct ResolveArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -125,6 +126,15 @@ pub struct ResolveArgs {
     /// The failed migration was sent statement by statement, and the one that it stopped at left nothing: run it on from there
     #[arg(long, value_name = "NAME")]
     pub retry: Option<String>,
+    /// The applied migration was edited on purpose: take the new file's checksum into the ledger; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub accept: Vec<String>,
+    /// The same for every edited migration
+    #[arg(long)]
+    pub accept_all: bool,
+    /// Report what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
@@ -137,6 +147,19 @@ pub struct ResolveArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: OutputArgs,
+}
+
+impl ResolveArgs {
+    /// How the ledger is corrected: exactly one of the flags is given.
+    pub fn resolution(&self) -> Resolution {
+        match (&self.rolled_back, &self.retry) {
+            (Some(name), _) => Resolution::RolledBack(name.clone()),
+            (None, Some(name)) => Resolution::Retry(name.clone()),
+            (None, None) if self.accept_all => Resolution::AcceptAll,
+            (None, None) if !self.accept.is_empty() => Resolution::Accept(self.accept.clone()),
+            (None, None) => Resolution::Applied(self.applied.clone()),
+        }
+    }
 }
 
 /// Flags of `baseline`.

@@ -12,7 +12,7 @@ use super::session::{Began, RUN_ID_SETTING, Session};
 use super::target::Target;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{self, Backend, History, Ledger};
+use crate::history::{self, Backend, Columns, History, Ledger};
 use crate::printable::printable_name;
 use crate::sql::quote;
 use crate::sql::script::Strings;
@@ -38,8 +38,8 @@ pub struct Terms<'a> {
     pub role: Option<&'a str>,
     /// Whether a pooler in session mode may stand between.
     pub allow_pooler: bool,
-    /// Whether the ledger is read.
-    pub ledger: bool,
+    /// What is read of the ledger's rows; none if the ledger is not read.
+    pub ledger: Option<Columns>,
     /// Whether the session's transactions are READ ONLY unless they say otherwise.
     pub read_only: bool,
 }
@@ -137,7 +137,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     if terms.allow_pooler {
         pooler::prove(&session, terms.target, &startup(terms)).await?;
     }
-    let ledger = Ledger::select(history::TABLE);
+    let ledger = Ledger::select(history::TABLE, terms.ledger.unwrap_or(Columns::Judged));
     let facts = facts();
     // A backend that does not have our run's id may be the application's, lent by a pooler: nothing is set there.
     let ours = format!(
@@ -150,8 +150,8 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
         session.keep_settings(&OPTIONAL, &ours),
         async {
             match terms.ledger {
-                true => session.send(&ledger).await.map(Some),
-                false => Ok(None),
+                Some(_) => session.send(&ledger).await.map(Some),
+                None => Ok(None),
             }
         },
         session.send(&facts)
@@ -283,7 +283,7 @@ pub async fn read_history(session: &Session, ledger: &Ledger) -> Result<History,
 /// # Errors
 /// It stays locked; or the server's.
 pub async fn read_history_within(session: &Session, ledger: &Ledger, wait: Duration) -> Result<History, Failure> {
-    let sql = Ledger::select(ledger.table());
+    let sql = Ledger::select(ledger.table(), Columns::Judged);
     let rows = match session.rows(&sql).await {
         Err(error) if is_locked(&error) => match locked_ledger::read(session, &sql, error, wait).await {
             Ok(rows) => rows,

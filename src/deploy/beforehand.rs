@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard;
 use crate::history::History;
+use crate::judgement::{Evidence, Judgement};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
 use crate::prepare;
@@ -25,28 +26,41 @@ pub(super) struct Early<'a> {
 }
 
 impl<'a> Early<'a> {
-    /// Plans by this ledger; none is an empty one.
-    pub(super) fn new(
-        artifact: &'a Artifact,
-        history: Option<&Arc<History>>,
-        strings: Strings,
-        settings: &Settings,
-    ) -> Early<'a> {
-        let history = history.cloned().unwrap_or_default();
-        let plan = plan::plan(&artifact.migrations, &history, &settings.policy, strings);
-        Early { history, plan }
+    /// Plans by the ledger that was read when the session was opened.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) async fn new(artifact: &'a Artifact, opened: &Opened, settings: &Settings) -> Result<Early<'a>, Failure> {
+        let history = opened.history.clone().unwrap_or_default();
+        let plan = plan_by(artifact, &history, opened, settings).await?;
+        Ok(Early { history, plan })
+    }
+
+    /// What is wrong with the artifact for a database that does not exist yet.
+    ///
+    /// # Errors
+    /// As [`Early::check`].
+    pub(super) fn check_without_database(artifact: &'a Artifact, settings: &Settings) -> Result<(), Failure> {
+        let plan = plan::first(&artifact.migrations, &settings.policy, Strings::Standard);
+        let history = Arc::default();
+        Early { history, plan }.check(settings)
     }
 
     /// The plan by a ledger that was read later.
-    pub(super) fn plan_by(
+    ///
+    /// # Errors
+    /// The server's; within: what keeps the deploy from running.
+    pub(super) async fn plan_by(
         early: Option<Early<'a>>,
         artifact: &'a Artifact,
-        (history, strings): (&History, Strings),
+        history: &History,
+        opened: &Opened,
         settings: &Settings,
-    ) -> Result<Plan<'a>, Failure> {
+    ) -> Result<Result<Plan<'a>, Failure>, Failure> {
         match early {
-            Some(early) if *early.history == *history => early.plan,
-            _ => plan::plan(&artifact.migrations, history, &settings.policy, strings),
+            // An unfinished row is judged again: what the catalogue says of it may have changed.
+            Some(early) if *early.history == *history && history.unfinished().next().is_none() => Ok(early.plan),
+            _ => plan_by(artifact, history, opened, settings).await,
         }
     }
 
@@ -91,6 +105,19 @@ impl<'a> Early<'a> {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Judges the migrations and plans by that.
+async fn plan_by<'a>(
+    artifact: &'a Artifact,
+    history: &History,
+    opened: &Opened,
+    settings: &Settings,
+) -> Result<Result<Plan<'a>, Failure>, Failure> {
+    let evidence = Evidence::read(&opened.session, &opened.server, history, &artifact.migrations).await;
+    let evidence = evidence.map_err(|error| open::unusable("the unfinished rows could not be examined", &error))?;
+    let judgement = Judgement::new(&artifact.migrations, history, &evidence, opened.server.strings);
+    Ok(plan::plan(&judgement, &settings.policy))
 }
 
 /// The same for a plan, once for each list of pending migrations.

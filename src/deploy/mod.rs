@@ -11,6 +11,7 @@ use crate::database::lock;
 use crate::database::open::{self, Opened, Server, Terms};
 use crate::database::session::Session;
 use crate::drift;
+use crate::existing;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::History;
@@ -19,9 +20,7 @@ use crate::migration::Migration;
 use crate::outcome::{ArtifactRead, Outcome};
 use crate::seed;
 use crate::settings::Settings;
-use crate::sql::script::Strings;
 use crate::stop::Stop;
-use crate::traces;
 use beforehand::Early;
 use progress::Progress;
 use std::time::{Duration, Instant};
@@ -57,7 +56,7 @@ async fn turns(settings: &Settings, stop: &Stop, outcome: &mut Outcome, losses: 
     let seed = seed::of(settings.seed.as_deref(), &artifact)?;
     let mut opened = match opened {
         Err(failure) if open::is_missing(&failure) => {
-            Early::new(&artifact, None, Strings::Standard, settings).check(settings)?;
+            Early::check_without_database(&artifact, settings)?;
             stop.unless(open::create_and_open(&terms)).await??
         }
         opened => opened?,
@@ -192,19 +191,50 @@ pub fn describe(artifact: &Artifact, outcome: &mut Outcome) {
     });
 }
 
-/// Adds to a failure that asks a person to look what can be seen of its migration.
-pub async fn with_traces(session: &Session, migrations: &[Migration], mut failure: Failure) -> Failure {
+/// Adds to a failure that asks a person to look what the database has of its migration.
+pub async fn with_existing(opened: &Opened, migrations: &[Migration], mut failure: Failure) -> Failure {
+    if failure.prisma_code.as_deref() == Some("P3005") {
+        if let Some(name) = held_up_to(opened, migrations).await {
+            failure.next = format!(
+                "the database has what the migrations up to {name} create: record them with `prisma-migrate-task baseline --to {name}`, then deploy again"
+            );
+        }
+        return failure;
+    }
     let asks = matches!(failure.exit, Exit::FailedMigration | Exit::PartiallyCommitted);
     let migration = migrations
         .iter()
         .find(|migration| asks && failure.migration.as_ref() == Some(&migration.name));
     if let Some(script) = migration.and_then(|migration| migration.script.text().ok()) {
-        match traces::of(session, script).await {
-            Ok(traces) => failure.details.extend(traces),
-            Err(error) => tracing::debug!("what the migration left could not be looked for: {}", error.message),
-        }
+        failure.details.extend(existing_of(opened, script).await);
     }
     failure
+}
+
+/// The last migration whose end the database has, as far as the catalogue shows it: all that the migrations up to it create exists, and nothing that
+/// they remove. None if there is no such migration.
+async fn held_up_to<'m>(opened: &Opened, migrations: &'m [Migration]) -> Option<&'m str> {
+    let scripts = migrations.iter().map(|migration| migration.script.text().unwrap_or_default());
+    let ends = existing::expected_of_all(scripts, opened.server.strings);
+    for (migration, end) in migrations.iter().zip(&ends).rev() {
+        let seen = existing::look(&opened.session, end).await.ok()?;
+        if seen.iter().any(|seen| seen.exists) && seen.iter().all(existing::Seen::is_as_wanted) {
+            return Some(&migration.name);
+        }
+    }
+    None
+}
+
+/// Sentences on what of a script is in the database. They explain a failure: if they cannot be had, it stands without them.
+async fn existing_of(opened: &Opened, script: &str) -> Vec<String> {
+    let expected = existing::expected(script, opened.server.strings);
+    match existing::look(&opened.session, &expected).await {
+        Ok(seen) => existing::sentences(&expected, &seen),
+        Err(error) => {
+            tracing::debug!("what the migration left could not be looked for: {}", error.message);
+            Vec::new()
+        }
+    }
 }
 
 /// Takes the migration lock, as every verb does that writes.

@@ -1,12 +1,11 @@
 //! Applies what is pending, one migration after the other or all together.
 
 use super::turn::Turn;
-use super::warn;
+use super::{existing_of, warn};
 use crate::apply::together::{self, Together};
 use crate::apply::{Applier, End, Fitness, How};
 use crate::database::lock;
 use crate::database::open::{self, Opened};
-use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
@@ -15,7 +14,6 @@ use crate::outcome::{Applied, Outcome, millis};
 use crate::plan::{Pending, Plan};
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
-use crate::traces;
 use crate::watch::Watch;
 use std::time::Instant;
 
@@ -61,7 +59,7 @@ pub(super) async fn apply(
         tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
         let started = Instant::now();
         let end = match applier.apply(&pending).await {
-            Err(failure) => return Err(with_what_exists(session, &pending, failure).await),
+            Err(failure) => return Err(with_what_exists(opened, &pending, failure).await),
             Ok(end) => end,
         };
         match end {
@@ -165,16 +163,13 @@ fn is_in(outcome: &mut Outcome, migration: &str, how: How, duration_ms: u64) {
 
 /// Adds to a failure over something that exists already what of the migration's creations exists, and the way out where all of it does: that is for a
 /// person to say, never for this program to guess.
-async fn with_what_exists(session: &Session, pending: &Pending<'_>, mut failure: Failure) -> Failure {
+async fn with_what_exists(opened: &Opened, pending: &Pending<'_>, mut failure: Failure) -> Failure {
     // A table or index, a column, a schema, a function, anything else.
     const EXISTS: [&str; 5] = ["42P07", "42701", "42P06", "42723", "42710"];
     if failure.exit != Exit::RolledBack || !failure.sqlstate.as_deref().is_some_and(|code| EXISTS.contains(&code)) {
         return failure;
     }
-    match traces::of(session, pending.script).await {
-        Ok(traces) => failure.details.extend(traces),
-        Err(error) => tracing::debug!("what exists could not be looked for: {}", error.message),
-    }
+    failure.details.extend(existing_of(opened, pending.script).await);
     failure.next = format!(
         "if the database has everything of this migration already, record it with `prisma-migrate-task resolve --applied {}`; else fix the SQL and \
          deploy again",

@@ -3,18 +3,18 @@
 
 use super::beforehand::{Early, check_drift, examine};
 use super::pending::apply;
-use super::{take_lock, warn, with_traces, writable};
+use super::{take_lock, warn, with_existing, writable};
 use crate::artifact::Artifact;
 use crate::database::lock;
 use crate::database::open::{self, Opened};
 use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{Backend, History, Ledger, State};
+use crate::history::{History, Ledger, State};
 use crate::losses::{Attempt, Losses};
 use crate::outcome::{Applied, Outcome, millis};
 use crate::prepare;
-use crate::recover::{self, RecoverError, Recovery};
+use crate::recover::{self, Recovery};
 use crate::seed;
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
@@ -53,7 +53,7 @@ impl<'a> Turns<'a> {
     /// What needs no lock and writes nothing: what is wrong with the artifact, with the schema, with the pending migrations; or that none is pending.
     pub(super) async fn beforehand(&mut self, opened: &Opened, outcome: &mut Outcome) -> Result<Turn, Failure> {
         let artifact: &'a Artifact = self.artifact;
-        let early = Early::new(artifact, opened.history.as_ref(), opened.server.strings, self.settings);
+        let early = Early::new(artifact, opened, self.settings).await?;
         early.check(self.settings)?;
         self.stop.unless(check_drift(self.settings, opened, outcome)).await??;
         let to_seed = match (self.seed, opened.server.ledger()) {
@@ -63,7 +63,9 @@ impl<'a> Turns<'a> {
         if !to_seed && early.nothing_pending(opened, outcome) {
             return Ok(Turn::UpToDate);
         }
-        early.forewarn(opened, self.settings, outcome).await?;
+        if let Err(failure) = early.forewarn(opened, self.settings, outcome).await {
+            return Err(with_existing(opened, &artifact.migrations, failure).await);
+        }
         self.early = Some(early);
         self.forewarned = true;
         Ok(Turn::Again)
@@ -79,7 +81,7 @@ impl<'a> Turns<'a> {
             let gone = lock::until_gone(session, &lost.backend, wait, terminate);
             let gone = self.stop.unless(gone).await?;
             gone.map_err(|error| open::unusable("the backend of the lost connection could not be looked for", &error))?
-                .map_err(|alive| still_at_work(&lost.migrations.join(", "), Some(&alive)))?;
+                .map_err(|alive| recover::still_at_work(&lost.migrations.join(", "), Some(&alive)))?;
         }
         self.stop.unless(take_lock(session, self.settings)).await??;
         let ledger = prepare::prepare(opened, self.settings.target.schema.as_deref()).await?;
@@ -89,14 +91,10 @@ impl<'a> Turns<'a> {
         let history = self.settled(opened, &ledger, outcome).await?;
         self.credit(&history, outcome);
         self.losses.judged();
-        let plan = match Early::plan_by(
-            self.early.take(),
-            self.artifact,
-            (&history, opened.server.strings),
-            self.settings,
-        ) {
+        let early = self.early.take();
+        let plan = match Early::plan_by(early, self.artifact, &history, opened, self.settings).await? {
             Ok(plan) => plan,
-            Err(failure) => return Err(with_traces(session, &self.artifact.migrations, failure).await),
+            Err(failure) => return Err(with_existing(opened, &self.artifact.migrations, failure).await),
         };
         examine(&plan, opened, self.settings, outcome).await?;
         match (self.seed, &self.artifact.seed) {
@@ -131,18 +129,16 @@ impl<'a> Turns<'a> {
         // To drop an INVALID index is to wait for whoever uses its table.
         let recovery = Recovery {
             session,
-            backend: &opened.server.backend,
-            login: &opened.server.login,
+            server: &opened.server,
             ledger,
-            strings: opened.server.strings,
             wait: self.settings.lock_wait,
             terminate: self.settings.terminate_orphan,
         };
-        let settled = settle(&recovery, &history, self.artifact);
+        let settled = recovery.settle(&history, &self.artifact.migrations);
         let Some(settled) = self.stop.in_time(settled).await else {
             return Err(self.not_settled());
         };
-        let settled = settled?;
+        let settled = settled.map_err(recover::not_settled)?;
         if !settled.is_empty() {
             outcome.recovered.extend(settled);
             history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
@@ -197,35 +193,6 @@ impl<'a> Turns<'a> {
         }
         Ok(())
     }
-}
-
-async fn settle(recovery: &Recovery<'_>, history: &History, artifact: &Artifact) -> Result<Vec<String>, Failure> {
-    recovery
-        .settle(history, &artifact.migrations)
-        .await
-        .map_err(|error| match error {
-            RecoverError::Busy(migration, backend) => still_at_work(&migration, backend.as_ref()),
-            RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
-        })
-}
-
-/// The failure of a run that has waited for a backend of an earlier one in vain.
-fn still_at_work(migration: &str, backend: Option<&Backend>) -> Failure {
-    let (what, next) = match backend {
-        Some(Backend { pid, .. }) => (
-            format!("backend {pid} of an earlier session still works on it"),
-            format!(
-                "wait until backend {pid} has ended, or end it with `SELECT pg_terminate_backend({pid})`, then deploy again"
-            ),
-        ),
-        None => (
-            "another backend still works on its row".to_owned(),
-            "wait until that backend has ended, or end it with pg_terminate_backend, then deploy again".to_owned(),
-        ),
-    };
-    Failure::new(Exit::MigrationLock, what, next)
-        .of(migration)
-        .state("this run changed nothing; that backend may still commit the migration")
 }
 
 /// Whether the ledger says that an attempt was applied.

@@ -3,9 +3,8 @@
 use super::catalogue::{ColumnFacts, ConstraintFacts, Facts, Relation};
 use super::name::Name;
 use super::{Examined, Watchfulness, foresee, script};
-use crate::history::History;
 use crate::migration::{Migration, Script};
-use crate::plan::{Policy, plan};
+use crate::plan::{self, Policy};
 use crate::sql::script::Strings;
 use std::collections::HashMap;
 
@@ -72,7 +71,7 @@ fn examined(scripts: &[&str], version: u32) -> Examined {
             script: Script::read(script.as_bytes().to_vec()),
         })
         .collect();
-    let plan = plan(&migrations, &History::default(), &Policy::default(), Strings::Standard).unwrap();
+    let plan = plan::first(&migrations, &Policy::default(), Strings::Standard).unwrap();
     let scripts: Vec<_> = plan.pending.iter().map(script::read).collect();
     foresee(&scripts, &facts(version), &Watchfulness::default())
 }

@@ -61,18 +61,35 @@ impl Ledger {
         )
     }
 
-    /// Reads every row; `table` is a name as it stands in SQL. Logs can be long and are read for unfinished rows only.
+    /// Reads every row, oldest first; `table` is a name as it stands in SQL.
     ///
-    /// Where there is no ledger yet, anybody who may create in the schema can have made something of its name. A sample of all of it is taken of tables
-    /// alone, so a view's functions are not called; a policy's are not either, and that it would hide rows is an error.
-    pub fn select(table: &str) -> String {
+    /// If there is no ledger yet, anybody who may create in the schema can have made something of its name. A sample of all of it is taken of tables
+    /// alone, so a view's functions are not called. A policy's are not called either: if it would hide rows, that is an error.
+    pub fn select(table: &str, columns: Columns) -> String {
+        // to_char yields nothing for an infinite time, and its difference from another one is an error up to PostgreSQL 16.
+        let time = |column: &str| {
+            format!(
+                "CASE WHEN pg_catalog.isfinite({column}) THEN pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
+                 ELSE {column}::pg_catalog.text END"
+            )
+        };
+        let ended = "COALESCE(rolled_back_at, finished_at)";
+        let (logs, times) = match columns {
+            Columns::Judged => ("rolled_back_at IS NULL AND finished_at IS NULL", String::new()),
+            Columns::All => (
+                "rolled_back_at IS NOT NULL OR finished_at IS NULL",
+                format!(
+                    ", {}, CASE WHEN pg_catalog.isfinite({ended}) AND pg_catalog.isfinite(started_at) THEN \
+                     pg_catalog.floor(EXTRACT(epoch FROM {ended} OPERATOR(pg_catalog.-) started_at) OPERATOR(pg_catalog.*) 1000) END",
+                    time(ended)
+                ),
+            ),
+        };
         format!(
-            "SET LOCAL row_security TO off; SELECT id, migration_name, checksum, \
-             {}, \
-             pg_catalog.to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), applied_steps_count, \
-             CASE WHEN rolled_back_at IS NULL AND finished_at IS NULL THEN logs END \
-             FROM {table} TABLESAMPLE pg_catalog.system(100) ORDER BY started_at",
-            State::SQL
+            "{WHOLE}; SELECT id, migration_name, checksum, {}, {}, applied_steps_count, CASE WHEN {logs} THEN logs END{times} \
+             FROM {table} {TABLE_ONLY} ORDER BY started_at",
+            State::SQL,
+            time("started_at"),
         )
     }
 
@@ -87,6 +104,8 @@ impl Ledger {
             started_at: text(4),
             applied_steps_count: column(5).and_then(|n| n.parse().ok()).unwrap_or(0),
             logs: column(6).map(str::to_owned),
+            ended_at: column(7).map(str::to_owned),
+            duration_ms: column(8).and_then(|millis| millis.parse().ok()),
         }
     }
 
@@ -283,6 +302,19 @@ impl Ledger {
         )
     }
 
+    /// Gives an applied row the checksum of the file, asserting that it was there: `resolve --accept`.
+    pub fn accept(&self, id: &str, checksum: &str) -> String {
+        let (id, checksum) = (quote::literal(id), quote::literal(checksum));
+        self.asserted(
+            &format!(
+                "UPDATE {} SET checksum = {checksum} \
+                 WHERE id OPERATOR(pg_catalog.=) {id} AND finished_at IS NOT NULL AND rolled_back_at IS NULL",
+                self.table
+            ),
+            NOT_WRITTEN,
+        )
+    }
+
     fn update(&self, id: &str, set: &str) -> String {
         self.asserted(&self.update_statement(id, set), NOT_CLOSED)
     }
@@ -303,6 +335,20 @@ impl Ledger {
         )
     }
 }
+
+/// What of the rows is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// What decides what a deploy does.
+    Judged,
+    /// All that is shown of a row.
+    All,
+}
+
+/// Before a statement that reads the ledger: rows that row security hides are an error, never missing.
+pub const WHOLE: &str = "SET LOCAL row_security TO off";
+/// Behind the ledger's name in a statement that reads it: it fails unless the name is a table's.
+pub const TABLE_ONLY: &str = "TABLESAMPLE pg_catalog.system(100)";
 
 /// What the failed assertions say, with the number of rows behind it.
 const NOT_WRITTEN: &str = "ledger row not written, rows: ";

@@ -2,7 +2,6 @@
 
 pub mod assertion;
 pub mod command;
-pub mod created;
 pub mod kind;
 pub mod local;
 pub mod password;

@@ -7,7 +7,6 @@ use harness::until;
 use prisma_migrate_task::database::connect::{Startup, connect};
 use prisma_migrate_task::database::session::{Began, Session};
 use prisma_migrate_task::hazard::{self, Watchfulness, catalogue, script};
-use prisma_migrate_task::history::History;
 use prisma_migrate_task::migration::{Migration, Script};
 use prisma_migrate_task::plan::{self, Policy};
 use prisma_migrate_task::sql::script::Strings;
@@ -195,7 +194,7 @@ impl Foreseer {
             name: "it".to_owned(),
             script: Script::read(statement.as_bytes().to_vec()),
         }];
-        let plan = plan::plan(&migration, &History::default(), &Policy::default(), Strings::Standard).unwrap();
+        let plan = plan::first(&migration, &Policy::default(), Strings::Standard).unwrap();
         let scripts = [script::read(&plan.pending[0])];
         let question = script::question(&scripts);
         let facts = self

@@ -9,6 +9,7 @@ mod cases;
 mod cli;
 mod concurrently;
 mod connect;
+mod consistency;
 mod contract;
 mod create;
 mod credentials;

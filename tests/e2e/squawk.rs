@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use prisma_migrate_task::hazard::catalogue::{Facts, Relation};
 use prisma_migrate_task::hazard::class::Class;
 use prisma_migrate_task::hazard::{self, Watchfulness, script};
-use prisma_migrate_task::history::History;
 use prisma_migrate_task::migration::{Migration, Script};
 use prisma_migrate_task::plan::{self, Policy};
 use prisma_migrate_task::sql::script::Strings;
@@ -128,7 +127,7 @@ fn ours(statement: &str) -> BTreeSet<Class> {
         name: "it".to_owned(),
         script: Script::read(statement.as_bytes().to_vec()),
     }];
-    let plan = plan::plan(&migration, &History::default(), &Policy::default(), Strings::Standard).unwrap();
+    let plan = plan::first(&migration, &Policy::default(), Strings::Standard).unwrap();
     let scripts = [script::read(&plan.pending[0])];
     let large = Relation {
         name: "t".to_owned(),

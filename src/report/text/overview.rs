@@ -2,7 +2,8 @@
 
 use super::{BOLD, DIM, GREEN, Page, RED, YELLOW, seconds};
 use crate::outcome::Outcome;
-use crate::overview::{Overview, Remark, State};
+use crate::judgement::Remark;
+use crate::overview::{Overview, State};
 use crate::printable::printable_name;
 use crate::status::Running;
 
@@ -68,6 +69,7 @@ fn state(state: State) -> (&'static str, &'static str) {
         State::Applied => (GREEN, "applied"),
         State::Pending => (YELLOW, "pending"),
         State::Running => (YELLOW, "running"),
+        State::Interrupted => (YELLOW, "interrupted"),
         State::Failed => (RED, "failed"),
         State::RolledBack => (YELLOW, "rolled back"),
     }
@@ -83,12 +85,15 @@ fn about(overview: &Overview) -> String {
     match overview.state {
         State::Applied => about.extend(overview.duration_ms.map(|millis| format!("{:>9}", seconds(millis)))),
         State::RolledBack => about.push("pending again".into()),
-        State::Failed => about.push("began then and did not finish".into()),
-        State::Running | State::Pending => {}
+        State::Failed => about.push("did not finish".into()),
+        State::Interrupted | State::Running | State::Pending => {}
     }
+    about.extend(overview.next_deploy.as_ref().map(|does| format!("the next deploy {does}")));
     about.extend(overview.remarks.iter().map(|remark| match remark {
         Remark::Edited => "the file was edited since".into(),
+        Remark::NoChecksum => "without a checksum: written by another program".into(),
         Remark::Missing => "not in the artifact".into(),
+        Remark::FileMissing => "its migration.sql is missing".into(),
         Remark::Late => "late: a later one is applied".into(),
         Remark::NotRun => "recorded by hand, not run".into(),
     }));
