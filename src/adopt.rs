@@ -10,7 +10,8 @@ use crate::database::open::{self, Opened};
 use crate::deploy::{describe, read_artifact};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::Ledger;
+use crate::history::{History, Ledger};
+use crate::judgement::{Evidence, Judgement};
 use crate::migration::Migration;
 use crate::outcome::Outcome;
 use crate::resolve::under_lock;
@@ -29,8 +30,8 @@ pub async fn adopt(settings: &Settings, stop: &Stop, confirm: bool, outcome: &mu
         return stop.unless(look(settings, &artifact.migrations, outcome)).await?;
     }
     let mut found = Findings::default();
-    let result = under_lock(settings, stop, outcome, async |opened, ledger, _| {
-        found = read(opened, ledger, &artifact.migrations).await?;
+    let result = under_lock(settings, stop, outcome, async |opened, ledger, history| {
+        found = read(opened, ledger, history, &artifact.migrations).await?;
         if found.changes.is_empty() {
             return Ok(vec![
                 "the ledger is as Prisma would have written it: nothing was changed".into(),
@@ -57,8 +58,8 @@ async fn look(settings: &Settings, migrations: &[Migration], outcome: &mut Outco
     let run_id = outcome.run_id.clone();
     let opened = open::open(&settings.terms(&run_id)).await?;
     outcome.database = Some(opened.server.clone());
-    let found = match opened.server.ledger() {
-        Some(ledger) if opened.history.is_some() => read(&opened, &ledger, migrations).await?,
+    let found = match (opened.server.ledger(), &opened.history) {
+        (Some(ledger), Some(history)) => read(&opened, &ledger, history, migrations).await?,
         _ => Findings::default(),
     };
     opened.session.close().await;
@@ -83,11 +84,19 @@ async fn look(settings: &Settings, migrations: &[Migration], outcome: &mut Outco
     Err(failure)
 }
 
-async fn read(opened: &Opened, ledger: &Ledger, migrations: &[Migration]) -> Result<Findings, Failure> {
+async fn read(
+    opened: &Opened,
+    ledger: &Ledger,
+    history: &History,
+    migrations: &[Migration],
+) -> Result<Findings, Failure> {
     let rows = opened.session.rows(&Kept::select(ledger.table())).await;
     let rows = rows.map_err(|error| open::unusable("the migrations table cannot be read", &error))?;
     let rows: Vec<Kept> = rows.iter().map(|row| Kept::of(|at| row.get(at))).collect();
-    Ok(findings(migrations, &rows))
+    let evidence = Evidence::read(&opened.session, &opened.server, history, migrations).await;
+    let evidence = evidence.map_err(|error| open::unusable("the unfinished rows could not be examined", &error))?;
+    let judgement = Judgement::new(migrations, history, &evidence, opened.server.strings);
+    Ok(findings(&judgement, &rows))
 }
 
 fn say(outcome: &mut Outcome, found: &Findings) {

@@ -76,9 +76,15 @@ pub fn sentences(expected: &Expected, seen: &[Seen<'_>]) -> Vec<String> {
         let (present, absent): (Vec<&Seen<'_>>, Vec<&Seen<'_>>) = made.iter().partition(|seen| seen.exists);
         said.push(match (present.len(), absent.len(), made.len()) {
             (_, 0, 1) => format!("the one object that its script creates exists: {}", list(&present)),
-            (0, _, 1) => format!("the one object that its script creates does not exist: {}", list(&absent)),
+            (0, _, 1) => format!(
+                "the one object that its script creates does not exist: {}",
+                list(&absent)
+            ),
             (_, 0, total) => format!("all {total} objects that its script creates exist: {}", list(&present)),
-            (0, _, total) => format!("none of the {total} objects that its script creates exists: {}", list(&absent)),
+            (0, _, total) => format!(
+                "none of the {total} objects that its script creates exists: {}",
+                list(&absent)
+            ),
             (some, _, total) => format!(
                 "{some} of the {total} objects that its script creates exist: {}; missing: {}",
                 list(&present),
@@ -173,9 +179,10 @@ fn differs(object: &Object) -> String {
             !object.not_valid
         ),
         ObjectKind::Table(columns) if !columns.is_empty() => differing_columns(&object.name, columns),
-        ObjectKind::Column { table, of_type: Some(of_type) } => {
-            differing_columns(table, &[(object.name.name.clone(), of_type.clone())])
-        }
+        ObjectKind::Column {
+            table,
+            of_type: Some(of_type),
+        } => differing_columns(table, &[(object.name.name.clone(), of_type.clone())]),
         _ => "NULL::pg_catalog.text".to_owned(),
     }
 }

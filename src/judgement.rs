@@ -281,7 +281,11 @@ fn judge<'a, 'h>(
     evidence: &Evidence,
     strings: Strings,
 ) -> Judged<'a, 'h> {
-    let unfinished: Vec<&Row> = rows.iter().copied().filter(|row| row.state == State::Unfinished).collect();
+    let unfinished: Vec<&Row> = rows
+        .iter()
+        .copied()
+        .filter(|row| row.state == State::Unfinished)
+        .collect();
     let applied = rows.iter().rfind(|row| row.state == State::Applied);
     let standing = match (&unfinished[..], applied) {
         ([_, ..], _) if evidence.under_way => Standing::Running,
@@ -293,7 +297,7 @@ fn judge<'a, 'h>(
             None => Standing::FailedByPrisma,
         },
         (several, applied) if several.iter().any(|row| row.mark().is_some()) => {
-            Standing::Blocked(Box::new(several_rows(several, applied.is_some())))
+            Standing::Blocked(Box::new(several_rows(several, applied.is_some(), file)))
         }
         _ => Standing::FailedByPrisma,
     };
@@ -340,7 +344,7 @@ fn failed_migrations(judged: &[&Judged<'_, '_>]) -> Failure {
         .is_some_and(|judged| judged.rows.iter().any(|row| row.state == State::Applied));
     let next = match also_applied {
         true => closes_the_other_row(first),
-        false => resolve_by_hand(first),
+        false => by_hand(first, judged.first().and_then(|judged| judged.file)),
     };
     let mut failure = Failure::new(
         Exit::FailedMigration,
@@ -363,6 +367,17 @@ fn failed_migrations(judged: &[&Judged<'_, '_>]) -> Failure {
     failure
 }
 
+/// The commands that get out of a migration that only a person can interpret. One that the artifact does not have cannot be recorded as applied.
+fn by_hand(name: &str, file: Option<&Migration>) -> String {
+    match file {
+        Some(_) => resolve_by_hand(name),
+        None => format!(
+            "the artifact does not have this migration: put it back, then deploy again; or, if nothing of it is in the database, run \
+             `prisma-migrate-task resolve --rolled-back {name}`"
+        ),
+    }
+}
+
 /// What to do about an unfinished row of a migration that another row says is applied.
 fn closes_the_other_row(name: &str) -> String {
     format!(
@@ -372,33 +387,34 @@ fn closes_the_other_row(name: &str) -> String {
 }
 
 /// More than one row speaks of a migration that did not finish.
-fn several_rows(rows: &[&Row], applied: bool) -> Failure {
+fn several_rows(rows: &[&Row], applied: bool, file: Option<&Migration>) -> Failure {
     let name = rows.first().map(|row| row.migration.as_str()).unwrap_or_default();
     let count = rows.len();
     let next = match applied {
         true => closes_the_other_row(name),
-        false => resolve_by_hand(name),
+        false => by_hand(name, file),
     };
     let what = match (count, applied) {
         (1, _) => "one of its rows did not finish, and another one says that it is applied".to_owned(),
         (_, true) => format!("{count} of its rows did not finish, and another one says that it is applied"),
-        (_, false) => format!("{count} of its rows did not finish: it is not known which of them describes the database"),
+        (_, false) => {
+            format!("{count} of its rows did not finish: it is not known which of them describes the database")
+        }
     };
-    blocked(rows.last().copied(), name, what, Some(next))
+    blocked(rows.last().copied(), name, what, next)
 }
 
 /// The failure of a row that no run can go on with.
-fn blocked(row: Option<&Row>, name: &str, what: String, next: Option<String>) -> Failure {
-    let mut failure = Failure::new(
-        Exit::PartiallyCommitted,
-        what,
-        next.unwrap_or_else(|| resolve_by_hand(name)),
-    )
-    .prisma(Some("P3009"))
-    .of(name)
-    .state("nothing was changed by this run; what the earlier one committed of this migration is still there");
+fn blocked(row: Option<&Row>, name: &str, what: String, next: String) -> Failure {
+    let mut failure = Failure::new(Exit::PartiallyCommitted, what, next)
+        .prisma(Some("P3009"))
+        .of(name)
+        .state("nothing was changed by this run; what the earlier one committed of this migration is still there");
     if let Some(row) = row {
-        let by = row.mark().map(|mark| format!(" by run {}", mark.run_id)).unwrap_or_default();
+        let by = row
+            .mark()
+            .map(|mark| format!(" by run {}", mark.run_id))
+            .unwrap_or_default();
         failure.details.push(format!("started at {}{by}", row.started_at));
         let error = error_below_mark(row).map(shortened).unwrap_or_default();
         failure.details.extend(error.lines().map(str::to_owned));
@@ -419,6 +435,9 @@ fn of_row(row: &Row, mark: &Mark, file: Option<&Migration>, found: &Found, strin
     }
     let text = file.and_then(|migration| migration.script.text().ok());
     let blocks = |what: String, next: Option<String>| {
+        let next = next
+            .filter(|_| file.is_some())
+            .unwrap_or_else(|| by_hand(&row.migration, file));
         Standing::Blocked(Box::new(blocked(Some(row), &row.migration, what, next)))
     };
     let failed = error_below_mark(row).is_some();
@@ -559,6 +578,7 @@ fn resume(
 ) -> Standing {
     let done = progress.done;
     let blocks = |what: String, next: Option<String>| {
+        let next = next.unwrap_or_else(|| by_hand(&row.migration, file));
         Standing::Blocked(Box::new(blocked(Some(row), &row.migration, what, next)))
     };
     let unit = match cut_into {
@@ -568,11 +588,10 @@ fn resume(
     let committed = counted(done, unit);
     let Some(file) = file else {
         return blocks(
-            format!("an earlier run committed its first {committed}, and the artifact does not have the migration any more"),
-            Some(format!(
-                "put the migration back into the artifact and deploy again, or {}",
-                resolve_by_hand(&row.migration)
-            )),
+            format!(
+                "an earlier run committed its first {committed}, and the artifact does not have the migration any more"
+            ),
+            None,
         );
     };
     let script = file.script.text().unwrap_or_default();
@@ -588,21 +607,29 @@ fn resume(
     };
     if !steps::can_begin_at(&statements, at) {
         return blocks(
-            format!("an earlier run committed its first {committed}, and the next transaction belongs to them (AND CHAIN)"),
+            format!(
+                "an earlier run committed its first {committed}, and the next transaction belongs to them (AND CHAIN)"
+            ),
             None,
         );
     }
     let lost = lost_with_its_session(script, &statements, at, &progress.session);
     if let Some(why) = lost.or_else(|| found.not_restorable.clone()) {
         return blocks(
-            format!("an earlier run committed its first {committed}, and what they made of its session cannot be made again: {why}"),
+            format!(
+                "an earlier run committed its first {committed}, and what they made of its session cannot be made again: {why}"
+            ),
             None,
         );
     }
-    let of = done + steps::steps(script, &statements, at, cut_into).iter().map(|step| match cut_into {
-        Cut::Transactions => step.notes.len(),
-        Cut::Statements => 1,
-    }).sum::<usize>();
+    let of = done
+        + steps::steps(script, &statements, at, cut_into)
+            .iter()
+            .map(|step| match cut_into {
+                Cut::Transactions => step.notes.len(),
+                Cut::Statements => 1,
+            })
+            .sum::<usize>();
     Standing::Resumes(Box::new(Resume {
         id: row.id.clone(),
         done,
@@ -694,7 +721,10 @@ impl Judgement<'_, '_> {
         let has = |judged: &&Judged<'_, '_>, remark| judged.remarks.contains(&remark);
         for late in self.migrations.iter().filter(|judged| has(judged, Remark::Late)) {
             let newest = newest.map(|judged| judged.name).unwrap_or_default();
-            found.push(format!("migration {} is late: {newest} was applied before it", late.name));
+            found.push(format!(
+                "migration {} is late: {newest} was applied before it",
+                late.name
+            ));
         }
         let missing: Vec<&str> = self
             .absent
@@ -702,9 +732,12 @@ impl Judgement<'_, '_> {
             .filter(|judged| judged.standing == Standing::Applied)
             .map(|judged| judged.name)
             .collect();
-        found.extend(missing.iter().take(NAMED).map(|name| {
-            format!("migration {name} was applied and is missing from the artifact")
-        }));
+        found.extend(
+            missing
+                .iter()
+                .take(NAMED)
+                .map(|name| format!("migration {name} was applied and is missing from the artifact")),
+        );
         if let Some(more @ 1..) = missing.len().checked_sub(NAMED) {
             found.push(format!(
                 "{} applied and missing from the artifact",
@@ -755,5 +788,7 @@ impl Judgement<'_, '_> {
 /// The backend that still works on a migration, if it can be seen.
 pub fn backend_at_work<'e>(judged: &Judged<'_, '_>, evidence: &'e Evidence) -> Option<&'e Backend> {
     let unfinished = judged.rows.iter().filter(|row| row.state == State::Unfinished);
-    unfinished.filter_map(|row| evidence.found(&row.id).alive.as_ref()).next()
+    unfinished
+        .filter_map(|row| evidence.found(&row.id).alive.as_ref())
+        .next()
 }

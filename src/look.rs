@@ -7,7 +7,7 @@ use crate::deploy::{describe, read_artifact, with_existing};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::History;
-use crate::judgement::{Evidence, Judgement};
+use crate::judgement::{Evidence, Judgement, backend_at_work};
 use crate::outcome::Outcome;
 use crate::prepare;
 use crate::settings::Settings;
@@ -95,10 +95,19 @@ async fn seen(
             "the migration lock is held by {holder}: a run may be under way, and this may be done by the time that it ends"
         ));
     }
+    let judgement = Judgement::new(&artifact.migrations, &history, &evidence, strings);
+    for judged in judgement.all() {
+        if let Some(backend) = backend_at_work(judged, &evidence) {
+            outcome.warnings.push(format!(
+                "backend {} of an earlier run still works on migration {}: a deploy waits for its end",
+                backend.pid, judged.name
+            ));
+        }
+    }
     let seen = Seen {
         artifact,
         opened,
-        judgement: Judgement::new(&artifact.migrations, &history, &evidence, strings),
+        judgement,
         holder,
     };
     then(&seen, outcome).await
@@ -122,9 +131,10 @@ impl Seen<'_> {
                 .push(format!("the schema {schema} does not exist: deploy creates it")),
             (None, None) => return Err(prepare::no_schema()),
         }
-        outcome
-            .warnings
-            .push("there is no migrations table yet: Prisma does not manage this database, and deploy creates the table".into());
+        outcome.warnings.push(
+            "there is no migrations table yet: Prisma does not manage this database, and deploy creates the table"
+                .into(),
+        );
         Ok(())
     }
 }

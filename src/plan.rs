@@ -65,7 +65,9 @@ pub fn no_such_migration<'n>(name: &str, names: impl Iterator<Item = &'n str>) -
 /// The migration that somebody means who gives a path to it, its `migration.sql`, a part of its name, or its name with a typing error.
 pub fn meant<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let names: Vec<&str> = names.collect();
-    let mut parts = given.split(['/', '\\']).filter(|part| !part.is_empty() && *part != "migration.sql");
+    let mut parts = given
+        .split(['/', '\\'])
+        .filter(|part| !part.is_empty() && *part != "migration.sql");
     let last = parts.next_back().unwrap_or(given);
     let only = |is: &dyn Fn(&str) -> bool| {
         let mut found = names.iter().copied().filter(|name| is(name));
@@ -77,7 +79,11 @@ pub fn meant<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'
         .or_else(|| only(&|name| !lower.is_empty() && name.to_lowercase().contains(&lower)))
         .or_else(|| {
             let distance = |name: &str| strsim::damerau_levenshtein(name, last);
-            names.iter().copied().filter(|name| distance(name) <= 3).min_by_key(|name| distance(name))
+            names
+                .iter()
+                .copied()
+                .filter(|name| distance(name) <= 3)
+                .min_by_key(|name| distance(name))
         })
 }
 
@@ -151,7 +157,9 @@ pub fn plan<'a>(judgement: &Judgement<'a, '_>, policy: &Policy) -> Result<Plan<'
     }
     let mut warnings = judgement.warnings();
     if policy.strict && !warnings.is_empty() {
-        let file_missing = judgement.all().any(|judged| judged.remarks.contains(&Remark::FileMissing));
+        let file_missing = judgement
+            .all()
+            .any(|judged| judged.remarks.contains(&Remark::FileMissing));
         let mut failure = Failure::new(
             Exit::History,
             "--strict refuses this history",
@@ -253,7 +261,11 @@ fn order_warning(migrations: &[Judged<'_, '_>]) -> Option<String> {
     if migrations.iter().all(Judged::is_applied) {
         return None;
     }
-    let applied: HashSet<&str> = migrations.iter().filter(|judged| judged.is_applied()).map(|judged| judged.name).collect();
+    let applied: HashSet<&str> = migrations
+        .iter()
+        .filter(|judged| judged.is_applied())
+        .map(|judged| judged.name)
+        .collect();
     let contested = order::contested(migrations.iter().map(|judged| judged.name));
     contested.iter().any(|name| !applied.contains(name)).then(|| {
         format!(

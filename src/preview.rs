@@ -25,7 +25,10 @@ pub async fn preview(settings: &Settings, check: bool, outcome: &mut Outcome) ->
             together::check(&plan.pending)?;
         }
         let wanted = settings.target.schema.as_deref();
-        let schema = seen.opened.and_then(|opened| opened.server.schema.as_deref()).or(wanted);
+        let schema = seen
+            .opened
+            .and_then(|opened| opened.server.schema.as_deref())
+            .or(wanted);
         let session = seen.opened.map(|opened| &opened.session);
         let examined = hazard::examine(session, schema, &plan.pending, settings)
             .await

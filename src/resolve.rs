@@ -55,7 +55,10 @@ pub async fn resolve(
     if let Some(artifact) = &artifact {
         describe(artifact, outcome);
     }
-    let migrations = artifact.as_ref().map(|artifact| &artifact.migrations[..]).unwrap_or_default();
+    let migrations = artifact
+        .as_ref()
+        .map(|artifact| &artifact.migrations[..])
+        .unwrap_or_default();
     if dry_run {
         return stop.unless(look(settings, resolution, migrations, outcome)).await?;
     }
@@ -118,7 +121,10 @@ async fn look(
     opened.session.close().await;
     let change = looked?;
     warn(change.warnings, outcome);
-    let said = change.said.into_iter().map(|said| format!("dry run, nothing was written: {said}"));
+    let said = change
+        .said
+        .into_iter()
+        .map(|said| format!("dry run, nothing was written: {said}"));
     outcome.resolved.extend(said);
     Ok(Exit::Success)
 }
@@ -150,7 +156,10 @@ async fn change(
         Resolution::Retry(name) => retry(name, &judgement, ledger),
         Resolution::Accept(names) => accept(names, &judgement, ledger),
         Resolution::AcceptAll => {
-            let edited = judgement.migrations.iter().filter(|judged| judged.remarks.contains(&Remark::Edited));
+            let edited = judgement
+                .migrations
+                .iter()
+                .filter(|judged| judged.remarks.contains(&Remark::Edited));
             let names: Vec<String> = edited.map(|judged| judged.name.to_owned()).collect();
             accept(&names, &judgement, ledger)
         }
@@ -207,8 +216,12 @@ async fn applied(
             .of(name));
         };
         change.sql.push(ledger.roll_back_unfinished(name));
-        change.sql.push(ledger.record_applied(&Uuid::new_v4().to_string(), name, checksum));
-        change.said.push(format!("{name} is recorded as applied; it was not run"));
+        change
+            .sql
+            .push(ledger.record_applied(&Uuid::new_v4().to_string(), name, checksum));
+        change
+            .said
+            .push(format!("{name} is recorded as applied; it was not run"));
         change.warnings.extend(contradictions(opened, name, file).await);
     }
     Ok(change)
@@ -216,7 +229,9 @@ async fn applied(
 
 /// What in the database contradicts that a migration is applied.
 async fn contradictions(opened: &Opened, name: &str, file: &Migration) -> Vec<String> {
-    let Ok(script) = file.script.text() else { return Vec::new() };
+    let Ok(script) = file.script.text() else {
+        return Vec::new();
+    };
     let expected = existing::expected(script, opened.server.strings);
     let seen = match existing::look(&opened.session, &expected).await {
         Ok(seen) => seen,
@@ -227,7 +242,10 @@ async fn contradictions(opened: &Opened, name: &str, file: &Migration) -> Vec<St
     };
     let wrong: Vec<existing::Seen<'_>> = seen.into_iter().filter(|seen| !seen.is_as_wanted()).collect();
     let sentences = existing::sentences(&existing::Expected::default(), &wrong);
-    sentences.into_iter().map(|sentence| format!("migration {name}: {sentence}")).collect()
+    sentences
+        .into_iter()
+        .map(|sentence| format!("migration {name}: {sentence}"))
+        .collect()
 }
 
 fn rolled_back(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<Change, Failure> {
@@ -239,14 +257,23 @@ fn rolled_back(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Re
         (true, applied, _) => Ok(Change {
             sql: vec![ledger.roll_back_unfinished(name)],
             said: vec![match applied {
-                true => format!("the unfinished row of {name} is recorded as rolled back; another row says that it is applied, so it stays applied"),
+                true => format!(
+                    "the unfinished row of {name} is recorded as rolled back; another row says that it is applied, so it stays applied"
+                ),
                 false => format!("{name} is recorded as rolled back; the next deploy runs it again from the start"),
             }],
             ..Change::default()
         }),
-        (false, true, _) => Err(refused("P3012", name, "it is applied, not failed", "there is nothing to resolve")),
+        (false, true, _) => Err(refused(
+            "P3012",
+            name,
+            "it is applied, not failed",
+            "there is nothing to resolve",
+        )),
         (false, false, true) => Ok(Change {
-            said: vec![format!("{name} was recorded as rolled back already; the next deploy runs it again from the start")],
+            said: vec![format!(
+                "{name} was recorded as rolled back already; the next deploy runs it again from the start"
+            )],
             ..Change::default()
         }),
         (false, false, false) => Err(never_begun(name, judgement)),
@@ -254,7 +281,10 @@ fn rolled_back(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Re
 }
 
 fn never_begun(name: &str, judgement: &Judgement<'_, '_>) -> Failure {
-    let begun = judgement.all().filter(|judged| !judged.rows.is_empty()).map(|judged| judged.name);
+    let begun = judgement
+        .all()
+        .filter(|judged| !judged.rows.is_empty())
+        .map(|judged| judged.name);
     let next = match meant(name, begun).filter(|meant| *meant != name) {
         Some(meant) => format!("did you mean {meant}?"),
         None => "give the whole name of its directory".to_owned(),
@@ -265,7 +295,12 @@ fn never_begun(name: &str, judgement: &Judgement<'_, '_>) -> Failure {
 fn retry(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<Change, Failure> {
     let judged = judgement.of(name).filter(|judged| !judged.rows.is_empty());
     let judged = judged.ok_or_else(|| never_begun(name, judgement))?;
-    let unfinished: Vec<&Row> = judged.rows.iter().copied().filter(|row| row.state == State::Unfinished).collect();
+    let unfinished: Vec<&Row> = judged
+        .rows
+        .iter()
+        .copied()
+        .filter(|row| row.state == State::Unfinished)
+        .collect();
     let row = match unfinished[..] {
         [] => {
             return Err(refused(
@@ -281,7 +316,9 @@ fn retry(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<C
     if judged.standing.recovers() {
         let does = judged.standing.next_deploy().unwrap_or_default();
         return Ok(Change {
-            said: vec![format!("{name} needs no --retry, because the next deploy recovers it: it {does}")],
+            said: vec![format!(
+                "{name} needs no --retry, because the next deploy recovers it: it {does}"
+            )],
             ..Change::default()
         });
     }
@@ -312,7 +349,9 @@ fn retry(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<C
     };
     Ok(Change {
         sql: vec![sql],
-        said: vec![format!("{name} goes on with {unit} {step}, which is said to have left nothing")],
+        said: vec![format!(
+            "{name} goes on with {unit} {step}, which is said to have left nothing"
+        )],
         ..Change::default()
     })
 }
@@ -350,16 +389,24 @@ fn accept(names: &[String], judgement: &Judgement<'_, '_>, ledger: &Ledger) -> R
             .prisma(Some("P3015"))
             .of(name)
         })?;
-        let differs = |row: &&&&Row| judged.file.is_some_and(|file| file.script.matches(&row.checksum) == Some(false));
+        let differs = |row: &&&&Row| {
+            judged
+                .file
+                .is_some_and(|file| file.script.matches(&row.checksum) == Some(false))
+        };
         let edited: Vec<_> = rows.iter().filter(differs).collect();
         change.said.push(match edited.len() {
             0 => format!("{name} was not edited: its checksum is the file's already"),
             _ => format!("the checksum of {name} is the file's now; the database was not changed otherwise"),
         });
-        change.sql.extend(edited.iter().map(|row| ledger.accept(&row.id, checksum)));
+        change
+            .sql
+            .extend(edited.iter().map(|row| ledger.accept(&row.id, checksum)));
     }
     if names.is_empty() {
-        change.said.push("no applied migration was edited: nothing was written".to_owned());
+        change
+            .said
+            .push("no applied migration was edited: nothing was written".to_owned());
     }
     Ok(change)
 }
@@ -377,7 +424,10 @@ async fn until_free(
         wait: settings.lock_wait,
         terminate: settings.terminate_orphan,
     };
-    for row in history.unfinished().filter(|row| resolution.names().contains(&row.migration)) {
+    for row in history
+        .unfinished()
+        .filter(|row| resolution.names().contains(&row.migration))
+    {
         recovery.until_free(row).await.map_err(recover::not_settled)?;
     }
     Ok(())

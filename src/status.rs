@@ -42,7 +42,10 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
         let judgement = &seen.judgement;
         outcome.migrations = overview(judgement);
         // If a deploy would be refused, this is what is known to be pending.
-        let pending = judgement.migrations.iter().filter(|judged| judged.standing.is_pending());
+        let pending = judgement
+            .migrations
+            .iter()
+            .filter(|judged| judged.standing.is_pending());
         outcome.pending = pending.map(|judged| judged.name.to_owned()).collect();
         if let (Some(opened), Some(holder)) = (seen.opened, &seen.holder) {
             outcome.running = Some(running(&opened.session, holder, outcome).await);

@@ -1,8 +1,7 @@
 //! What is not in a ledger as Prisma would have written it, and what would be: a pure function of the migrations and the rows.
 
 use crate::history::{Ledger, State, TABLE_ONLY, WHOLE};
-use crate::judgement::is_checksum;
-use crate::migration::Migration;
+use crate::judgement::{Judged, Judgement, Standing, is_checksum};
 use crate::sql::password;
 use serde::Serialize;
 use serde_json::Value;
@@ -120,24 +119,23 @@ pub struct Findings {
     pub left: Vec<String>,
 }
 
-/// Judges the rows. `rows` are in the order in which they were begun.
-pub fn findings(migrations: &[Migration], rows: &[Kept]) -> Findings {
-    let files: BTreeMap<&str, Option<&str>> = migrations
-        .iter()
-        .map(|migration| (migration.name.as_str(), migration.script.checksum()))
-        .collect();
+/// Says what is to be changed. `rows` are in the order in which they were begun.
+pub fn findings(judgement: &Judgement<'_, '_>, rows: &[Kept]) -> Findings {
     let mut by_migration: BTreeMap<&str, Vec<&Kept>> = BTreeMap::new();
     for row in rows {
         by_migration.entry(&row.migration).or_default().push(row);
     }
     let mut found = Findings::default();
     for (name, rows) in by_migration {
-        judge(name, &rows, files.get(name), &mut found);
+        if let Some(judged) = judgement.of(name) {
+            judge(judged, &rows, &mut found);
+        }
     }
     found
 }
 
-fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Findings) {
+fn judge(judged: &Judged<'_, '_>, rows: &[&Kept], found: &mut Findings) {
+    let name = judged.name;
     let change = |row: &Kept, action, reason: &str| Change {
         migration: name.to_owned(),
         action,
@@ -152,17 +150,21 @@ fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Fi
         .filter(is_applied)
         .find(|row| is_checksum(&row.checksum))
         .or_else(|| rows.iter().find(is_applied));
-    if file.is_none() {
+    if judged.file.is_none() {
         found.left.push(format!(
             "{name}: it has rows and no directory in the artifact; Prisma does not mind, and nothing is made of it"
         ));
     }
     let Some(kept) = kept else {
-        if rows.iter().any(|row| row.state == State::Unfinished) {
-            found.left.push(format!(
-                "{name}: it did not finish and blocks every deploy; whether it is in the database is for `resolve` to say"
-            ));
-        }
+        let standing = &judged.standing;
+        found.left.extend(match (standing, standing.next_deploy()) {
+            (Standing::Running, _) => Some(format!("{name}: a run may be at work on it")),
+            (_, Some(does)) => Some(format!("{name}: it did not finish; the next deploy {does}")),
+            (standing, None) if standing.blocks() => Some(format!(
+                "{name}: it did not finish and blocks every deploy; `prisma-migrate-task status` shows what to do"
+            )),
+            _ => None,
+        });
         return;
     };
     for row in rows.iter().filter(|row| row.id != kept.id) {
@@ -172,6 +174,9 @@ fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Fi
                 Action::Remove,
                 "another row says that the migration is applied",
             )),
+            State::Unfinished if judged.standing == Standing::Running => found
+                .left
+                .push(format!("{name}: a run may be at work on its unfinished row")),
             State::Unfinished => found.changes.push(change(
                 row,
                 Action::Remove,
@@ -183,9 +188,9 @@ fn judge(name: &str, rows: &[&Kept], file: Option<&Option<&str>>, found: &mut Fi
     if is_checksum(&kept.checksum) {
         return;
     }
-    match file {
-        Some(Some(checksum)) => {
-            let checksum = (*checksum).to_owned();
+    match judged.file.and_then(|file| file.script.checksum()) {
+        Some(checksum) => {
+            let checksum = checksum.to_owned();
             let reason = format!(
                 "its checksum is {:?}, which is none: it becomes the file's",
                 kept.checksum
@@ -213,7 +218,10 @@ pub fn statements(ledger: &Ledger, changes: &[Change]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migration::Script;
+    use crate::history::{History, Row};
+    use crate::judgement::Evidence;
+    use crate::migration::{Migration, Script};
+    use crate::sql::script::Strings;
 
     fn row(id: &str, migration: &str, checksum: &str, state: State) -> Kept {
         Kept {
@@ -223,6 +231,21 @@ mod tests {
             state,
             started_at: String::new(),
             row: Value::Null,
+        }
+    }
+
+    /// The same row as the judgement reads it.
+    fn of_history(kept: &Kept) -> Row {
+        Row {
+            id: kept.id.clone(),
+            migration: kept.migration.clone(),
+            checksum: kept.checksum.clone(),
+            state: kept.state,
+            started_at: String::new(),
+            ended_at: None,
+            duration_ms: None,
+            applied_steps_count: 1,
+            logs: None,
         }
     }
 
@@ -273,7 +296,11 @@ mod tests {
             ),
         ];
         for (rows, changes, left) in cases {
-            let found = findings(&files, rows);
+            let history = History {
+                rows: rows.iter().map(of_history).collect(),
+            };
+            let judgement = Judgement::new(&files, &history, &Evidence::default(), Strings::Standard);
+            let found = findings(&judgement, rows);
             assert_eq!(
                 (shown(&found), found.left.len()),
                 (changes.iter().map(|c| (*c).to_owned()).collect(), *left),

@@ -30,7 +30,11 @@ impl<'a> Early<'a> {
     ///
     /// # Errors
     /// The server's.
-    pub(super) async fn new(artifact: &'a Artifact, opened: &Opened, settings: &Settings) -> Result<Early<'a>, Failure> {
+    pub(super) async fn new(
+        artifact: &'a Artifact,
+        opened: &Opened,
+        settings: &Settings,
+    ) -> Result<Early<'a>, Failure> {
         let history = opened.history.clone().unwrap_or_default();
         let plan = plan_by(artifact, &history, opened, settings).await?;
         Ok(Early { history, plan })

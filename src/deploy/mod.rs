@@ -214,7 +214,9 @@ pub async fn with_existing(opened: &Opened, migrations: &[Migration], mut failur
 /// The last migration whose end the database has, as far as the catalogue shows it: all that the migrations up to it create exists, and nothing that
 /// they remove. None if there is no such migration.
 async fn held_up_to<'m>(opened: &Opened, migrations: &'m [Migration]) -> Option<&'m str> {
-    let scripts = migrations.iter().map(|migration| migration.script.text().unwrap_or_default());
+    let scripts = migrations
+        .iter()
+        .map(|migration| migration.script.text().unwrap_or_default());
     let ends = existing::expected_of_all(scripts, opened.server.strings);
     for (migration, end) in migrations.iter().zip(&ends).rev() {
         let seen = existing::look(&opened.session, end).await.ok()?;

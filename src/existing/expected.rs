@@ -4,8 +4,8 @@ use crate::hazard::name::Name;
 use crate::hazard::statement::first_word;
 use crate::hazard::tree::{last_name, name_in, text};
 use crate::sql::script::{self, Statement, Strings};
-use squawk_syntax::ast::{self, AlterTableAction, AstNode, Constraint, Stmt, TableArg};
 use squawk_syntax::SourceFile;
+use squawk_syntax::ast::{self, AlterTableAction, AstNode, Constraint, Stmt, TableArg};
 use std::fmt;
 
 /// Longer statements, in bytes, are not parsed.
@@ -106,7 +106,10 @@ impl Expected {
         }
         match self.unseen.len() {
             0 => None,
-            1 => Some(format!("1 statement was not looked at, because the catalogue cannot show what it did (line {})", lines[0])),
+            1 => Some(format!(
+                "1 statement was not looked at, because the catalogue cannot show what it did (line {})",
+                lines[0]
+            )),
             count => Some(format!(
                 "{count} statements were not looked at, because the catalogue cannot show what they did (lines {})",
                 lines.join(", ")
@@ -136,7 +139,11 @@ impl Expected {
     fn of(&mut self, statement: Stmt) -> bool {
         let node = statement.syntax().clone();
         let words = text(&node).to_ascii_lowercase();
-        let temporary = words.split_whitespace().skip(1).take(2).any(|word| word == "temp" || word == "temporary");
+        let temporary = words
+            .split_whitespace()
+            .skip(1)
+            .take(2)
+            .any(|word| word == "temp" || word == "temporary");
         if temporary {
             return true;
         }
@@ -170,15 +177,18 @@ impl Expected {
             Stmt::CreateMaterializedView(create) => {
                 self.named(ObjectKind::View, create.view().and_then(|name| name_in(name.syntax())))
             }
-            Stmt::CreateSequence(create) => {
-                self.named(ObjectKind::Sequence, create.sequence().and_then(|name| name_in(name.syntax())))
-            }
-            Stmt::CreateType(create) => {
-                self.named(ObjectKind::Type, create.type_name().and_then(|name| name_in(name.syntax())))
-            }
-            Stmt::CreateDomain(create) => {
-                self.named(ObjectKind::Type, create.domain().and_then(|name| name_in(name.syntax())))
-            }
+            Stmt::CreateSequence(create) => self.named(
+                ObjectKind::Sequence,
+                create.sequence().and_then(|name| name_in(name.syntax())),
+            ),
+            Stmt::CreateType(create) => self.named(
+                ObjectKind::Type,
+                create.type_name().and_then(|name| name_in(name.syntax())),
+            ),
+            Stmt::CreateDomain(create) => self.named(
+                ObjectKind::Type,
+                create.domain().and_then(|name| name_in(name.syntax())),
+            ),
             Stmt::CreateSchema(create) if create.schema_elements().next().is_none() => {
                 let target = create.create_schema_target();
                 let named = target.filter(|target| !text(target.syntax()).to_lowercase().starts_with("authorization"));
@@ -297,11 +307,14 @@ impl Expected {
         match alter.action() {
             Some(ast::AlterTypeAction::AddValue(add)) => {
                 let value = add.literal().map(|literal| text(literal.syntax()));
-                let value = value.and_then(|value| Some(value.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'")));
+                let value =
+                    value.and_then(|value| Some(value.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'")));
                 let value = value.map(|name| Name { schema: None, name });
                 self.named(ObjectKind::EnumValue(name), value)
             }
-            Some(ast::AlterTypeAction::TypeRenameTo(to)) => self.rename(&ObjectKind::Type, &name, &last_name(to.syntax())),
+            Some(ast::AlterTypeAction::TypeRenameTo(to)) => {
+                self.rename(&ObjectKind::Type, &name, &last_name(to.syntax()))
+            }
             _ => false,
         }
     }
@@ -321,7 +334,9 @@ impl Expected {
     /// The last statement about an object counts. What is made and removed within the script leaves no trace.
     fn set(&mut self, kind: ObjectKind, name: Name, wanted: Wanted) -> bool {
         let known = self.objects.iter().position(|object| object.is(&kind, &name));
-        let made_here = known.map(|at| self.objects.remove(at)).is_some_and(|object| object.wanted == Wanted::Exists);
+        let made_here = known
+            .map(|at| self.objects.remove(at))
+            .is_some_and(|object| object.wanted == Wanted::Exists);
         if wanted == Wanted::Gone && matches!(kind, ObjectKind::Table(_)) {
             self.objects.retain(|object| object.table() != Some(&name));
         }
@@ -341,7 +356,10 @@ impl Expected {
             schema: from.schema.clone(),
             name: to.to_owned(),
         };
-        let known = self.objects.iter().position(|object| object.is(kind, from) && object.wanted == Wanted::Exists);
+        let known = self
+            .objects
+            .iter()
+            .position(|object| object.is(kind, from) && object.wanted == Wanted::Exists);
         let kind = known.map_or_else(|| kind.clone(), |at| self.objects[at].kind.clone());
         for object in &mut self.objects {
             object.move_to(from, &new);
@@ -366,7 +384,9 @@ impl Object {
         use ObjectKind as K;
         self.name == *name
             && match (&self.kind, kind) {
-                (K::Table(_) | K::View | K::Index | K::Sequence, K::Table(_) | K::View | K::Index | K::Sequence) => true,
+                (K::Table(_) | K::View | K::Index | K::Sequence, K::Table(_) | K::View | K::Index | K::Sequence) => {
+                    true
+                }
                 (K::Column { table: a, .. }, K::Column { table: b, .. }) => a == b,
                 (a, b) => a == b,
             }
@@ -432,11 +452,28 @@ fn read_into(expected: &mut Expected, script: &str, strings: Strings) {
 fn is_of_session(statement: &str) -> bool {
     let first = first_word(statement);
     const NOTHING: [&str; 16] = [
-        "abort", "analyze", "begin", "commit", "comment", "discard", "end", "listen", "notify", "release", "reset", "rollback",
-        "savepoint", "set", "show", "start",
+        "abort",
+        "analyze",
+        "begin",
+        "commit",
+        "comment",
+        "discard",
+        "end",
+        "listen",
+        "notify",
+        "release",
+        "reset",
+        "rollback",
+        "savepoint",
+        "set",
+        "show",
+        "start",
     ];
     NOTHING.contains(&first.as_str())
-        || statement.trim_start().to_ascii_lowercase().starts_with("select pg_catalog.set_config(")
+        || statement
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("select pg_catalog.set_config(")
 }
 
 fn columns(list: &ast::TableArgList) -> Vec<(String, String)> {

@@ -75,7 +75,10 @@ impl Ledger {
         };
         let ended = "COALESCE(rolled_back_at, finished_at)";
         let (logs, times) = match columns {
-            Columns::Judged => ("rolled_back_at IS NULL AND finished_at IS NULL", String::new()),
+            Columns::Judged => (
+                "rolled_back_at IS NULL AND finished_at IS NULL",
+                ", NULL, NULL".to_owned(),
+            ),
             Columns::All => (
                 "rolled_back_at IS NOT NULL OR finished_at IS NULL",
                 format!(

@@ -1,8 +1,8 @@
 //! The table of `status`.
 
 use super::{BOLD, DIM, GREEN, Page, RED, YELLOW, seconds};
-use crate::outcome::Outcome;
 use crate::judgement::Remark;
+use crate::outcome::Outcome;
 use crate::overview::{Overview, State};
 use crate::printable::printable_name;
 use crate::status::Running;
@@ -88,7 +88,12 @@ fn about(overview: &Overview) -> String {
         State::Failed => about.push("did not finish".into()),
         State::Interrupted | State::Running | State::Pending => {}
     }
-    about.extend(overview.next_deploy.as_ref().map(|does| format!("the next deploy {does}")));
+    about.extend(
+        overview
+            .next_deploy
+            .as_ref()
+            .map(|does| format!("the next deploy {does}")),
+    );
     about.extend(overview.remarks.iter().map(|remark| match remark {
         Remark::Edited => "the file was edited since".into(),
         Remark::NoChecksum => "without a checksum: written by another program".into(),

@@ -23,24 +23,34 @@ fn what_is_applied_and_what_is_not() {
             empty(History::new().migration(NAME, "CREATE TABLE b (id int);"))
         }),
         ("all is applied", Deploy::Nothing, applied),
-        ("one is pending", Deploy::Applies, || pending("CREATE TABLE b (id int);")),
-        ("two are pending", Deploy::Applies, || pending("CREATE TABLE b (id int);").later()),
-        ("it was rolled back and is still broken", Deploy::FailsRunning(20), || {
-            pending("SELECT 1/0;").deployed(20)
+        ("one is pending", Deploy::Applies, || {
+            pending("CREATE TABLE b (id int);")
         }),
+        ("two are pending", Deploy::Applies, || {
+            pending("CREATE TABLE b (id int);").later()
+        }),
+        (
+            "it was rolled back and is still broken",
+            Deploy::FailsRunning(20),
+            || pending("SELECT 1/0;").deployed(20),
+        ),
         ("it was rolled back and is mended", Deploy::Applies, || {
             pending("SELECT 1/0;").deployed(20).script("CREATE TABLE b (id int);")
         }),
         ("it was rolled back twice", Deploy::FailsRunning(20), || {
             pending("SELECT 1/0;").deployed(20).deployed(20)
         }),
-        ("it was rolled back and a later one is pending", Deploy::FailsRunning(20), || {
-            pending("SELECT 1/0;").deployed(20).later()
-        }),
+        (
+            "it was rolled back and a later one is pending",
+            Deploy::FailsRunning(20),
+            || pending("SELECT 1/0;").deployed(20).later(),
+        ),
         ("a late one", Deploy::Applies, || {
             let state = applied();
             State {
-                history: state.history.migration("20230601000000_late", "CREATE TABLE late (id int);"),
+                history: state
+                    .history
+                    .migration("20230601000000_late", "CREATE TABLE late (id int);"),
                 ..state
             }
         }),
@@ -50,7 +60,9 @@ fn what_is_applied_and_what_is_not() {
 #[test]
 fn files_that_changed_after_they_were_applied() {
     each(&[
-        ("an edited one", Deploy::Nothing, || applied().script("CREATE TABLE b (id bigint);")),
+        ("an edited one", Deploy::Nothing, || {
+            applied().script("CREATE TABLE b (id bigint);")
+        }),
         ("an edited one, and one pending", Deploy::Applies, || {
             applied().script("CREATE TABLE b (id bigint);").later()
         }),
@@ -68,11 +80,15 @@ fn files_that_changed_after_they_were_applied() {
                 ..state
             }
         }),
-        ("its migration.sql is gone and its directory is there", Deploy::Nothing, || {
-            let state = applied();
-            std::fs::remove_file(state.history.migrations().join(NAME).join("migration.sql")).unwrap();
-            state
-        }),
+        (
+            "its migration.sql is gone and its directory is there",
+            Deploy::Nothing,
+            || {
+                let state = applied();
+                std::fs::remove_file(state.history.migrations().join(NAME).join("migration.sql")).unwrap();
+                state
+            },
+        ),
         ("a renamed one", Deploy::FailsRunning(20), || {
             let state = applied();
             State {
@@ -97,9 +113,10 @@ fn scripts_that_no_run_can_send() {
         ("UTF-16", Deploy::Refused(40), || {
             let state = pending("SELECT 1;");
             let text: Vec<u8> = "SELECT 1;".encode_utf16().flat_map(u16::to_le_bytes).collect();
-            state
-                .history
-                .write(format!("migrations/{NAME}/migration.sql"), [&[0xff, 0xfe], &text[..]].concat());
+            state.history.write(
+                format!("migrations/{NAME}/migration.sql"),
+                [&[0xff, 0xfe], &text[..]].concat(),
+            );
             state
         }),
         ("COPY FROM STDIN", Deploy::Refused(20), || pending("COPY t FROM STDIN;")),
@@ -137,12 +154,16 @@ fn rows_that_were_written_by_hand() {
             state.call("baseline", &["--to", BEFORE]).run().expect(0);
             state
         }),
-        ("baseline after a first deploy that was rolled back", Deploy::Nothing, || {
-            let state = empty(History::new().migration(BEFORE, TABLE)).deployed(0);
-            let state = state.sql("UPDATE _prisma_migrations SET rolled_back_at = now(), finished_at = NULL");
-            state.call("baseline", &["--to", BEFORE]).run().expect(0);
-            state
-        }),
+        (
+            "baseline after a first deploy that was rolled back",
+            Deploy::Nothing,
+            || {
+                let state = empty(History::new().migration(BEFORE, TABLE)).deployed(0);
+                let state = state.sql("UPDATE _prisma_migrations SET rolled_back_at = now(), finished_at = NULL");
+                state.call("baseline", &["--to", BEFORE]).run().expect(0);
+                state
+            },
+        ),
         ("a program wrote it without a checksum", Deploy::Nothing, || {
             applied().sql("UPDATE _prisma_migrations SET checksum = 'remote-migration'")
         }),

@@ -7,7 +7,9 @@ const SCRIPT: &str = "CREATE TABLE b (id int);\nCREATE INDEX b_i ON b (id);\nINS
 #[test]
 fn rows_that_prisma_did_not_finish() {
     each(&[
-        ("nothing of it is there", Deploy::Refused(22), || pending(SCRIPT).failed_of_prisma()),
+        ("nothing of it is there", Deploy::Refused(22), || {
+            pending(SCRIPT).failed_of_prisma()
+        }),
         ("a part of it is there", Deploy::Refused(22), || {
             pending(SCRIPT).failed_of_prisma().sql("CREATE TABLE b (id int)")
         }),
@@ -51,7 +53,9 @@ fn rows_that_prisma_did_not_finish() {
                 .failed_of_prisma()
                 .sql("UPDATE _prisma_migrations SET started_at = 'infinity' WHERE finished_at IS NULL")
         }),
-        ("a later one is pending", Deploy::Refused(22), || pending(SCRIPT).failed_of_prisma().later()),
+        ("a later one is pending", Deploy::Refused(22), || {
+            pending(SCRIPT).failed_of_prisma().later()
+        }),
     ]);
 }
 
@@ -77,5 +81,8 @@ fn the_help_of_a_failed_row_names_what_is_there_and_what_was_not_looked_at() {
     // Whoever records it nevertheless is told the same.
     let run = state.call("resolve", &["--applied", NAME]).run().expect(0);
     let warnings = super::report(&run)["warnings"].to_string();
-    assert!(warnings.contains("index i is INVALID") && warnings.contains("missing: type mood"), "{run}");
+    assert!(
+        warnings.contains("index i is INVALID") && warnings.contains("missing: type mood"),
+        "{run}"
+    );
 }

@@ -6,7 +6,9 @@ const BUILDING: &str = "SELECT count(*) > 0 FROM pg_index WHERE indexrelid = to_
 
 /// Step by step, with a statement in the third step that waits at the gate.
 fn steps(first: &str, rest: &str) -> String {
-    format!("{first};\nCREATE INDEX CONCURRENTLY i ON t (id);\nBEGIN; INSERT INTO ran VALUES (2); {GATE} COMMIT;\n{rest}")
+    format!(
+        "{first};\nCREATE INDEX CONCURRENTLY i ON t (id);\nBEGIN; INSERT INTO ran VALUES (2); {GATE} COMMIT;\n{rest}"
+    )
 }
 
 fn killed_in_step_3(first: &str, rest: &str) -> State {
@@ -30,13 +32,16 @@ fn scripts_that_go_statement_by_statement() {
                 .script("INSERT INTO ran VALUES (7);\nCREATE INDEX CONCURRENTLY i ON t (id);\nSELECT 1;")
         }),
         ("it failed and is not in the artifact", Deploy::Refused(21), || {
-            let state = pending("INSERT INTO ran VALUES (1);\nCREATE INDEX CONCURRENTLY i ON t (id);\nSELECT 1/0;").deployed(21);
+            let state = pending("INSERT INTO ran VALUES (1);\nCREATE INDEX CONCURRENTLY i ON t (id);\nSELECT 1/0;")
+                .deployed(21);
             State {
                 history: state.history.remove(NAME),
                 ..state
             }
         }),
-        ("it was killed", Deploy::Applies, || killed_in_step_3("INSERT INTO ran VALUES (1)", "")),
+        ("it was killed", Deploy::Applies, || {
+            killed_in_step_3("INSERT INTO ran VALUES (1)", "")
+        }),
         ("it was killed, and a later one is pending", Deploy::Applies, || {
             killed_in_step_3("INSERT INTO ran VALUES (1)", "SELECT 1;").later()
         }),
@@ -44,7 +49,10 @@ fn scripts_that_go_statement_by_statement() {
             killed_in_step_3("SET search_path = public, pg_catalog", "INSERT INTO ran VALUES (3);")
         }),
         ("it had set a setting of its own", Deploy::Applies, || {
-            killed_in_step_3("SET app.tenant = 'x'", "INSERT INTO ran SELECT length(current_setting('app.tenant'));")
+            killed_in_step_3(
+                "SET app.tenant = 'x'",
+                "INSERT INTO ran SELECT length(current_setting('app.tenant'));",
+            )
         }),
         ("it had set a setting in a DO block", Deploy::Refused(21), || {
             killed_in_step_3(
@@ -53,21 +61,30 @@ fn scripts_that_go_statement_by_statement() {
             )
         }),
         ("it had a temporary table", Deploy::Refused(21), || {
-            killed_in_step_3("CREATE TEMPORARY TABLE kept (id int)", "INSERT INTO ran SELECT id FROM kept;")
+            killed_in_step_3(
+                "CREATE TEMPORARY TABLE kept (id int)",
+                "INSERT INTO ran SELECT id FROM kept;",
+            )
         }),
         ("it had a prepared statement", Deploy::Refused(21), || {
             killed_in_step_3("PREPARE p AS SELECT 1", "EXECUTE p;")
         }),
         ("it had a role that is gone", Deploy::Refused(21), || {
             let state = pending("SELECT 1;");
-            let (user, role) = (state.database.user().to_owned(), format!("{}_gone", state.database.user()));
+            let (user, role) = (
+                state.database.user().to_owned(),
+                format!("{}_gone", state.database.user()),
+            );
             let state = state.superuser(&format!(
                 "CREATE ROLE {role}; GRANT {role} TO {user}; GRANT ALL ON SCHEMA public TO {role}; GRANT ALL ON ran TO {role}"
             ));
             let state = state.script(&format!(
                 "CREATE INDEX CONCURRENTLY i ON t (id);\nSET ROLE {role};\nBEGIN; INSERT INTO ran VALUES (2); {GATE} COMMIT;\nSELECT 1;"
             ));
-            state.gate().killed_when(AT_GATE).superuser(&format!("REVOKE {role} FROM {user}"))
+            state
+                .gate()
+                .killed_when(AT_GATE)
+                .superuser(&format!("REVOKE {role} FROM {user}"))
         }),
         ("the rest calls currval", Deploy::Refused(21), || {
             killed_in_step_3(
@@ -88,47 +105,69 @@ fn scripts_that_go_statement_by_statement() {
 fn statements_that_run_by_themselves() {
     each(&[
         ("killed while an index was built", Deploy::Applies, || {
-            pending("CREATE INDEX CONCURRENTLY i ON t (id);").writer().killed_when(BUILDING)
-        }),
-        ("killed while the second of three statements built an index", Deploy::Applies, || {
-            pending("INSERT INTO ran VALUES (1);\nCREATE INDEX CONCURRENTLY i ON t (id);\nINSERT INTO ran VALUES (2);")
+            pending("CREATE INDEX CONCURRENTLY i ON t (id);")
                 .writer()
                 .killed_when(BUILDING)
         }),
+        (
+            "killed while the second of three statements built an index",
+            Deploy::Applies,
+            || {
+                pending(
+                    "INSERT INTO ran VALUES (1);\nCREATE INDEX CONCURRENTLY i ON t (id);\nINSERT INTO ran VALUES (2);",
+                )
+                .writer()
+                .killed_when(BUILDING)
+            },
+        ),
         ("the index was built by hand meanwhile", Deploy::Applies, || {
             pending("CREATE INDEX CONCURRENTLY i ON t (id);")
                 .writer()
                 .killed_when(BUILDING)
                 .sql("DROP INDEX i; CREATE INDEX i ON t (id)")
         }),
-        ("the index was built by hand meanwhile, and more follows", Deploy::Applies, || {
-            pending("CREATE INDEX CONCURRENTLY i ON t (id);\nINSERT INTO ran VALUES (2);")
-                .writer()
-                .killed_when(BUILDING)
-                .sql("DROP INDEX i; CREATE INDEX i ON t (id)")
-        }),
-        ("another index of the name was built by hand", Deploy::Refused(21), || {
-            pending("CREATE INDEX CONCURRENTLY i ON t (id);")
-                .writer()
-                .killed_when(BUILDING)
-                .sql("DROP INDEX i; CREATE INDEX i ON t (note)")
-        }),
+        (
+            "the index was built by hand meanwhile, and more follows",
+            Deploy::Applies,
+            || {
+                pending("CREATE INDEX CONCURRENTLY i ON t (id);\nINSERT INTO ran VALUES (2);")
+                    .writer()
+                    .killed_when(BUILDING)
+                    .sql("DROP INDEX i; CREATE INDEX i ON t (id)")
+            },
+        ),
+        (
+            "another index of the name was built by hand",
+            Deploy::Refused(21),
+            || {
+                pending("CREATE INDEX CONCURRENTLY i ON t (id);")
+                    .writer()
+                    .killed_when(BUILDING)
+                    .sql("DROP INDEX i; CREATE INDEX i ON t (note)")
+            },
+        ),
         ("the INVALID index was dropped by hand", Deploy::Applies, || {
             pending("CREATE INDEX CONCURRENTLY i ON t (id);")
                 .writer()
                 .killed_when(BUILDING)
                 .sql("DROP INDEX i")
         }),
-        ("an index without a name, and another session made one", Deploy::Refused(21), || {
+        (
+            "an index without a name, and another session made one",
+            Deploy::Refused(21),
+            || {
+                let building = "SELECT count(*) > 0 FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid";
+                pending("CREATE INDEX CONCURRENTLY ON t (id);")
+                    .writer()
+                    .killed_when(building)
+                    .sql("CREATE INDEX other ON t (note)")
+            },
+        ),
+        ("an index without a name", Deploy::Applies, || {
             let building = "SELECT count(*) > 0 FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid";
             pending("CREATE INDEX CONCURRENTLY ON t (id);")
                 .writer()
                 .killed_when(building)
-                .sql("CREATE INDEX other ON t (note)")
-        }),
-        ("an index without a name", Deploy::Applies, || {
-            let building = "SELECT count(*) > 0 FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid";
-            pending("CREATE INDEX CONCURRENTLY ON t (id);").writer().killed_when(building)
         }),
         ("the rows cannot be unique", Deploy::FailsRunning(20), || {
             pending("CREATE UNIQUE INDEX CONCURRENTLY i ON t (id);")
@@ -188,14 +227,18 @@ fn scripts_with_several_transactions() {
             .gate()
             .killed_when(AT_GATE)
         }),
-        ("the second one was killed, and its beginning was edited", Deploy::Refused(21), || {
-            pending(&format!(
-                "BEGIN; INSERT INTO ran VALUES (1); COMMIT;\nBEGIN; INSERT INTO ran VALUES (2); {GATE} COMMIT;"
-            ))
-            .gate()
-            .killed_when(AT_GATE)
-            .script("BEGIN; INSERT INTO ran VALUES (7); COMMIT;\nBEGIN; INSERT INTO ran VALUES (2); COMMIT;")
-        }),
+        (
+            "the second one was killed, and its beginning was edited",
+            Deploy::Refused(21),
+            || {
+                pending(&format!(
+                    "BEGIN; INSERT INTO ran VALUES (1); COMMIT;\nBEGIN; INSERT INTO ran VALUES (2); {GATE} COMMIT;"
+                ))
+                .gate()
+                .killed_when(AT_GATE)
+                .script("BEGIN; INSERT INTO ran VALUES (7); COMMIT;\nBEGIN; INSERT INTO ran VALUES (2); COMMIT;")
+            },
+        ),
         ("a chain with modes was killed", Deploy::Refused(21), || {
             pending(&format!(
                 "BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO ran VALUES (1); COMMIT AND CHAIN; INSERT INTO ran VALUES (2); {GATE} COMMIT;"
@@ -209,12 +252,20 @@ fn scripts_with_several_transactions() {
         }),
         ("an earlier build had committed a part", Deploy::Refused(21), || {
             let script = "INSERT INTO ran VALUES (1); COMMIT; INSERT INTO ran VALUES (2);";
-            pending(script).sql("INSERT INTO ran VALUES (1)").marked(script, "partial")
+            pending(script)
+                .sql("INSERT INTO ran VALUES (1)")
+                .marked(script, "partial")
         }),
-        ("an earlier build had committed all of it, and the file was edited", Deploy::Refused(21), || {
-            let script = "BEGIN; INSERT INTO ran VALUES (1); COMMIT;";
-            pending("BEGIN; INSERT INTO ran VALUES (7); COMMIT;").sql(script).marked(script, "partial")
-        }),
+        (
+            "an earlier build had committed all of it, and the file was edited",
+            Deploy::Refused(21),
+            || {
+                let script = "BEGIN; INSERT INTO ran VALUES (1); COMMIT;";
+                pending("BEGIN; INSERT INTO ran VALUES (7); COMMIT;")
+                    .sql(script)
+                    .marked(script, "partial")
+            },
+        ),
         ("undecidable", Deploy::Refused(21), || {
             let script = "BEGIN; INSERT INTO ran VALUES (1); PREPARE TRANSACTION 'x';";
             pending(script).marked(script, "undecidable")
@@ -227,10 +278,14 @@ fn scripts_with_several_transactions() {
             let script = "BEGIN; INSERT INTO ran VALUES (1); COMMIT;";
             pending(script).marked(script, "partial").failed_of_prisma()
         }),
-        ("a row of ours, and one that says it is applied", Deploy::Refused(21), || {
-            let script = "BEGIN; INSERT INTO ran VALUES (1); COMMIT;";
-            pending(script).deployed(0).marked(script, "partial")
-        }),
+        (
+            "a row of ours, and one that says it is applied",
+            Deploy::Refused(21),
+            || {
+                let script = "BEGIN; INSERT INTO ran VALUES (1); COMMIT;";
+                pending(script).deployed(0).marked(script, "partial")
+            },
+        ),
     ]);
 }
 
@@ -258,7 +313,10 @@ fn sessions_that_still_work() {
                 .get(0);
             state.held.push(client);
             let text = state.sha256("BEGIN; INSERT INTO ran VALUES (1); COMMIT");
-            state.marked(script, &format!("partial step=1 text={text} session={{}} backend={backend}"))
+            state.marked(
+                script,
+                &format!("partial step=1 text={text} session={{}} backend={backend}"),
+            )
         }),
     ]);
 }

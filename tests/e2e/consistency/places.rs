@@ -7,7 +7,9 @@ use harness::postgres::Server;
 fn without_ledger(before: &str) -> State {
     let state = State {
         database: Server::shared().database(),
-        history: History::new().migration(BEFORE, TABLE).migration(LATER, "ALTER TABLE t ADD COLUMN more int;"),
+        history: History::new()
+            .migration(BEFORE, TABLE)
+            .migration(LATER, "ALTER TABLE t ADD COLUMN more int;"),
         held: Vec::new(),
     };
     state.sql(before)
@@ -17,14 +19,20 @@ fn without_ledger(before: &str) -> State {
 fn databases_without_a_ledger() {
     each(&[
         ("nothing is there", Deploy::Applies, || without_ledger("SELECT 1")),
-        ("the tables of the first migration are there", Deploy::Refused(23), || without_ledger(TABLE)),
+        (
+            "the tables of the first migration are there",
+            Deploy::Refused(23),
+            || without_ledger(TABLE),
+        ),
         ("the tables of both migrations are there", Deploy::Refused(23), || {
             without_ledger(&format!("{TABLE}; ALTER TABLE t ADD COLUMN more int"))
         }),
         ("tables that no migration makes are there", Deploy::Refused(23), || {
             without_ledger("CREATE TABLE of_others (id int)")
         }),
-        ("a view is there", Deploy::Applies, || without_ledger("CREATE VIEW v AS SELECT 1")),
+        ("a view is there", Deploy::Applies, || {
+            without_ledger("CREATE VIEW v AS SELECT 1")
+        }),
         ("no schema of the search path is there", Deploy::Refused(50), || {
             let state = without_ledger("SELECT 1");
             let sql = format!("ALTER DATABASE \"{}\" SET search_path = nowhere", state.database.name());
@@ -96,11 +104,23 @@ fn a_database_that_does_not_exist() {
     let status = call("status", &[]).expect(10);
     let plan = call("plan", &["--check"]).expect(10);
     for run in [&status, &plan] {
-        assert_eq!(super::names(run, "pending"), [BEFORE.to_owned(), NAME.to_owned()].into());
-        assert!(super::report(run)["warnings"].to_string().contains("does not exist: deploy creates it"), "{run}");
+        assert_eq!(
+            super::names(run, "pending"),
+            [BEFORE.to_owned(), NAME.to_owned()].into()
+        );
+        assert!(
+            super::report(run)["warnings"]
+                .to_string()
+                .contains("does not exist: deploy creates it"),
+            "{run}"
+        );
     }
     let deploy = call("deploy", &[]).expect(0);
-    assert_eq!(super::names(&deploy, "applied"), super::names(&status, "pending"), "{deploy}");
+    assert_eq!(
+        super::names(&deploy, "applied"),
+        super::names(&status, "pending"),
+        "{deploy}"
+    );
     let drop = format!("DROP DATABASE \"{}_missing\"", state.database.name());
     state.superuser(&drop);
 }
