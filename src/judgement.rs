@@ -740,11 +740,12 @@ impl Judgement<'_, '_> {
         );
         if let Some(more @ 1..) = missing.len().checked_sub(NAMED) {
             found.push(format!(
-                "{} applied and missing from the artifact",
+                "{} applied and {} missing from the artifact",
                 match more {
                     1 => "1 more migration was".to_owned(),
                     _ => format!("{more} more migrations were"),
-                }
+                },
+                if more == 1 { "is" } else { "are" }
             ));
         }
         for judged in self.migrations.iter().filter(|judged| has(judged, Remark::FileMissing)) {

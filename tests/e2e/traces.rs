@@ -22,14 +22,14 @@ fn a_failed_row_of_prismas_comes_with_which_of_its_creations_exist() {
         "INSERT INTO _prisma_migrations (id, checksum, migration_name, started_at) VALUES ('x', 'y', '2_lost', now())",
     );
     for (then, said) in [
-        ("SELECT 1", "none of the 3 things that its script creates exists"),
+        ("SELECT 1", "none of the 3 objects that its script creates exists"),
         (
             "CREATE TABLE \"A\" (id int)",
-            "1 of the 3 things that its script creates exist",
+            "1 of the 3 objects that its script creates exist",
         ),
         (
             "CREATE TYPE e AS ENUM ('x'); CREATE TABLE b (id int)",
-            "all of the 3 things that its script creates exist",
+            "all 3 objects that its script creates exist",
         ),
     ] {
         database.execute(then);

@@ -117,9 +117,8 @@ fn what_exists_already_is_compared_and_the_way_out_is_named() {
     let run = deploy(&history, &database).run().expect(20);
     let (details, next) = (failure(&run)["details"].to_string(), failure(&run)["next"].to_string());
     for said in [
-        "2 of the 3 things that its script creates exist (\\\"User\\\", other), the others do not (third)",
-        "and their types: \\\"User\\\"\"",
-        "other exists and differs: id is integer, not bigint, note is missing",
+        "2 of the 3 objects that its script creates exist: table \\\"User\\\", table other; missing: table third",
+        "table other differs: id is integer, not bigint, note is missing",
     ] {
         assert!(details.contains(said), "{said}\n{details}");
     }

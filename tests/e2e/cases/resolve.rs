@@ -244,7 +244,7 @@ fn retry_refuses_what_did_not_stop_at_a_statement() {
         failure(&run)["what"]
             .as_str()
             .unwrap()
-            .contains("not sent statement by statement"),
+            .contains("does not say how far it came"),
         "{run}"
     );
     for (name, code) in [("2_next", "P3011"), ("9_none", "P3011")] {
