@@ -4,6 +4,7 @@ use crate::database::open;
 use crate::deploy::{describe, read_artifact};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::invocation::command;
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
 use crate::resolve::{record_applied, under_lock};
@@ -32,7 +33,10 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
             return Err(Failure::new(
                 Exit::History,
                 format!("{} holds rows already ({}): the database is managed", ledger.table(), history.rows.len()),
-                "deploy applies what is pending; `prisma-migrate-task resolve --applied NAME` records a single migration",
+                format!(
+                    "deploy applies what is pending; `{}` records a single migration",
+                    command(&["resolve", "--applied", "NAME"])
+                ),
             ));
         }
         let rows = opened.session.rows(RELATIONS).await;

@@ -7,7 +7,7 @@ mod ledger;
 mod mark;
 mod session_state;
 
-pub use ledger::{Ledger, is_assertion};
+pub use ledger::Ledger;
 pub use mark::{Backend, Mark, Marked, Prefix, Progress, SessionMark};
 pub use session_state::SessionState;
 

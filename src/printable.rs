@@ -1,6 +1,7 @@
 //! Texts of others (names from an archive, messages of the server) before they reach a terminal or a log.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// The text with what could steer a terminal or disguise a line made visible: control characters (newline and tab excepted) and the characters that
 /// change the direction of writing or begin a line.
@@ -24,6 +25,24 @@ pub fn printable_name(name: &str) -> String {
     printable(name).replace('\n', "\\n").replace('\t', "\\t")
 }
 
+/// A number and what it counts: `1 table`, `2 tables`.
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {many}"),
+    }
+}
+
+/// How long something took, as every line says it: `0.021 s`, `12.345 s`, `3 min 5 s`, `2 h 0 min 5 s`.
+pub fn duration(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}.{:03} s", took.subsec_millis()),
+        (0, min, s) => format!("{min} min {s} s"),
+        (h, min, s) => format!("{h} h {min} min {s} s"),
+    }
+}
+
 /// Whether a character could steer a terminal or disguise a line.
 pub fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
@@ -33,6 +52,20 @@ pub fn steers(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_and_durations() {
+        assert_eq!(count(1, "index", "indexes"), "1 index");
+        assert_eq!(count(0, "index", "indexes"), "0 indexes");
+        for (millis, shown) in [
+            (21, "0.021 s"),
+            (59_999, "59.999 s"),
+            (60_000, "1 min 0 s"),
+            (3_605_000, "1 h 0 min 5 s"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), shown);
+        }
+    }
 
     #[test]
     fn what_steers_a_terminal_is_made_visible() {

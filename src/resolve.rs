@@ -217,6 +217,10 @@ pub async fn under_lock(
         change(&opened, &ledger, &history).await
     }
     .await;
+    let result = match result {
+        Err(failure) if stop.reason().is_none() => Err(open::advised(&opened.session, failure).await),
+        result => result,
+    };
     lock::release_and_close(opened.session, stop).await;
     outcome.resolved.extend(result?);
     Ok(Exit::Success)

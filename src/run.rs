@@ -8,6 +8,7 @@ use crate::drift;
 use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::invocation::{self, command};
 use crate::log;
 use crate::outcome::Outcome;
 use crate::preview;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub fn run(cli: Cli, output: &Output, signals: &io::Result<Signals>) -> Outcome {
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
     outcome.event_id.clone_from(&output.event_id);
+    invocation::start(&cli, &settings::variable, output.task_metadata.is_some());
     finish(&mut outcome, output, signals, |runtime, stop, outcome| {
         if let Some(failure) = &output.refused {
             return Err(failure.clone());
@@ -170,7 +172,10 @@ fn bug(what: &str) -> Failure {
     Failure::new(
         Exit::Unexpected,
         what,
-        "run `prisma-migrate-task status` to see where the database is, and report this as a bug",
+        format!(
+            "run `{}` to see where the database is, and report this as a bug",
+            command(&["status"])
+        ),
     )
     .state("not known to this run; the ledger knows")
 }

@@ -99,6 +99,10 @@ async fn turns(settings: &Settings, stop: &Stop, outcome: &mut Outcome, losses: 
                 turns.losses.count(failure, &opened.ended)
             }
             ended => {
+                let ended = match ended {
+                    Err(failure) if stop.reason().is_none() => Err(open::advised(&opened.session, failure).await),
+                    ended => ended,
+                };
                 if ended.is_ok() {
                     describe_schema(settings, &opened, stop, outcome).await;
                 }

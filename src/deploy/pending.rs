@@ -10,6 +10,7 @@ use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
+use crate::invocation::command;
 use crate::losses::Attempt;
 use crate::outcome::{Applied, Outcome, millis};
 use crate::plan::{Pending, Plan};
@@ -176,9 +177,8 @@ async fn with_what_exists(session: &Session, pending: &Pending<'_>, mut failure:
         Err(error) => tracing::debug!("what exists could not be looked for: {}", error.message),
     }
     failure.next = format!(
-        "if the database has everything of this migration already, record it with `prisma-migrate-task resolve --applied {}`; else fix the SQL and \
-         deploy again",
-        pending.name
+        "if the database has everything of this migration already, record it with `{}`; else fix the SQL and deploy again",
+        command(&["resolve", "--applied", pending.name])
     );
     failure
 }
