@@ -45,7 +45,7 @@ const ADMINISTRATOR: &str = "have an administrator run it (on Amazon RDS: a memb
 const STORAGE: &str = "free space on the server's disk or make it larger (on Amazon RDS: raise the allocated storage)";
 
 /// The first row that fits counts. What no row names is the SQL's.
-const TABLE: &[Row] = &[
+static TABLE: &[Row] = &[
     row("08", &[], Do("make the other server reachable that the statement connects to")),
     row(
         "0A000",

@@ -50,15 +50,7 @@ fn excerpt(file: &str, line: usize, text: &str, column: usize) -> String {
         .take_while(|c| c.is_alphanumeric() || **c == '_' || invisible(**c).is_some())
         .count()
         .max(1);
-    // What cannot be seen is shown by its number, which takes more room than the character.
-    let visible = |range: &[char]| -> String {
-        let shown = |c: &char| match c {
-            c if invisible(*c).is_some() => format!("<U+{:04X}>", u32::from(*c)),
-            c if c.is_control() => ' '.to_string(),
-            c => c.to_string(),
-        };
-        range.iter().map(shown).collect()
-    };
+    let visible = |range: &[char]| visible(&range.iter().collect::<String>());
     let (before, under) = (around.len().min(at), around.len().min(at + word));
     let start = visible(&around[..before]).len();
     let caret = start..start + visible(&around[before..under]).len();
@@ -88,6 +80,16 @@ pub fn invisible(c: char) -> Option<&'static str> {
         '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{205f}' | '\u{3000}' => "a Unicode space",
         _ => return None,
     })
+}
+
+/// A text of one line with what cannot be seen by its number: `<U+00A0>`.
+pub fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        c if invisible(c).is_some() => format!("<U+{:04X}>", u32::from(c)),
+        c if c.is_control() => ' '.to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// What is shown of a text that somebody else has written and that may be of any length, such as the `logs` of a row.

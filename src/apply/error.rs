@@ -209,16 +209,10 @@ pub fn hint(error: &ServerError, script: &str, at: usize) -> Option<String> {
         let character = rest(at).next().filter(|_| untranslatable(error, script) == Some(at))?;
         return Some(format!("the character is {character} (U+{:04X})", u32::from(character)));
     }
-    // An invisible character is a letter to the server, and so part of a name.
-    let word = rest(at).take_while(|c| !c.is_ascii_whitespace() && !"(),;".contains(*c));
-    let invisible = word.clone().find(|c| excerpt::invisible(*c).is_some());
     if error.is(&["42601", "42703", "42P01", "42704", "42883", "42P02", "3F000"])
-        && let Some((character, name)) = invisible.and_then(|c| Some((c, excerpt::invisible(c)?)))
+        && let Some(hint) = invisible(script, at)
     {
-        return Some(format!(
-            "there is {name} (U+{:04X}) here, which cannot be seen and is no space to PostgreSQL: replace it by a space, or take it out",
-            u32::from(character)
-        ));
+        return Some(hint);
     }
     if !error.is(&["42601"]) || rest(at).next() != Some('\\') {
         return None;
@@ -232,6 +226,31 @@ pub fn hint(error: &ServerError, script: &str, at: usize) -> Option<String> {
         }
     }
     .to_owned())
+}
+
+/// The word at this place that holds a character which cannot be seen, or one of the two before it: to the server that is a letter, and a word that is
+/// longer than it looks, or a name too many, is often noticed only behind it.
+fn invisible(script: &str, at: usize) -> Option<String> {
+    let ends_word = |c: char| c.is_ascii_whitespace() || "(),;".contains(c);
+    let place = script.char_indices().nth(at).map_or(script.len(), |(byte, _)| byte);
+    let end = script[place..].find(ends_word).map_or(script.len(), |end| place + end);
+    let word_before = |at: usize| {
+        let before = script[..at].trim_end_matches(ends_word);
+        before.rfind(ends_word).map_or(0, |found| found + 1)
+    };
+    let start = word_before(word_before(place));
+    let is_hidden = |c: char| excerpt::invisible(c).is_some();
+    let at = start + script[start..end].rfind(is_hidden)?;
+    let character = script[at..].chars().next()?;
+    let name = excerpt::invisible(character)?;
+    let from = script[..at].rfind(ends_word).map_or(0, |found| found + 1);
+    let to = script[at..].find(ends_word).map_or(script.len(), |found| at + found);
+    Some(format!(
+        "line {}: {} holds {name} (U+{:04X}), which cannot be seen and is no space to PostgreSQL: replace it by a space, or take it out",
+        script[..at].matches('\n').count() + 1,
+        excerpt::visible(&script[from..to]),
+        u32::from(character)
+    ))
 }
 
 /// Whether what is behind a backslash is a command of psql. Most stand at the beginning of a line; some end a statement.
