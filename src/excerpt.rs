@@ -102,7 +102,7 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     Cow::Owned(format!(
-        "{}\n… {} bytes more; the whole is in the column logs of the migration's row",
+        "{}\n… {} bytes more, which --report FILE has whole",
         text[..shown].trim_end(),
         text.len() - shown
     ))
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(shortened("ERROR: a\nb\n"), "ERROR: a\nb\n");
         let long = "é".repeat(1_500_000);
         let shown = shortened(&long);
-        assert!(shown.len() < 4_200 && shown.ends_with("2996000 bytes more; the whole is in the column logs of the migration's row"), "{shown}");
+        assert!(shown.len() < 4_200 && shown.ends_with("2996000 bytes more, which --report FILE has whole"), "{shown}");
         let lines = "a\n".repeat(100);
         assert!(shortened(&lines).starts_with(&"a\n".repeat(39)) && shortened(&lines).contains("120 bytes more"));
     }

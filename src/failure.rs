@@ -119,23 +119,31 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What happened, to what, where.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        if let Some(code) = &self.prisma_code {
+            text.push_str(&format!("{code}: "));
+        }
+        if let Some(migration) = &self.migration {
+            text.push_str(&format!("migration {migration}: "));
+        }
+        text.push_str(&self.what);
+        if let Some(place) = &self.place {
+            text.push_str(&format!(" ({}:{}:{})", place.file, place.line, place.column));
+        }
+        if let Some(sqlstate) = &self.sqlstate {
+            text.push_str(&format!(" [SQLSTATE {sqlstate}]"));
+        }
+        text
+    }
+}
+
 /// The failure in one line, as a log line or a reason has it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(code) = &self.prisma_code {
-            write!(f, "{code}: ")?;
-        }
-        if let Some(migration) = &self.migration {
-            write!(f, "migration {migration}: ")?;
-        }
-        write!(f, "{}", self.what)?;
-        if let Some(place) = &self.place {
-            write!(f, " ({}:{}:{})", place.file, place.line, place.column)?;
-        }
-        if let Some(sqlstate) = &self.sqlstate {
-            write!(f, " [SQLSTATE {sqlstate}]")?;
-        }
-        write!(f, "; {}; {}", self.state, self.next)
+        write!(f, "{}; {}; {}", self.summary(), self.state, self.next)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::{LogFormat, LogLevel};
 use crate::live;
 use crate::printable::{printable, printable_name};
+use crate::settings;
 use crate::stderr;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -28,12 +29,12 @@ pub fn start(format: Option<LogFormat>, level: LogLevel) {
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
     };
-    if terminal && format == LogFormat::Text {
+    if format == LogFormat::Text && settings::may_redraw(terminal) {
         live::start();
     }
     let look = Look {
         format,
-        colour: terminal && format == LogFormat::Text,
+        colour: format == LogFormat::Text && settings::may_colour(terminal),
     };
     let _ = SHOWN.set((look, level));
     stderr::start(dropped);
@@ -61,6 +62,11 @@ impl Write for Lines {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether lines are JSON.
+pub fn is_json() -> bool {
+    SHOWN.get().is_some_and(|(look, _)| look.format == LogFormat::Json)
 }
 
 /// What is said of lines that nobody has read in time.

@@ -40,10 +40,11 @@ pub fn run(cli: Cli, output: &Output, signals: &io::Result<Signals>) -> Outcome 
     outcome
 }
 
-/// Answers those who wait for a run whose command line cannot be read; nothing where nobody does. The text of the error is on standard error already.
-pub fn refuse(usage: &clap::Error, output: Output, signals: &io::Result<Signals>) {
-    if output.answers.is_empty() {
-        return;
+/// Answers those who wait for a run whose command line cannot be read, and gives the outcome that its log ends with; none where nobody does either. The text of
+/// the error is on standard error already.
+pub fn refuse(usage: &clap::Error, output: &Output, signals: &io::Result<Signals>) -> Option<Outcome> {
+    if output.answers.is_empty() && output.task_metadata.is_none() {
+        return None;
     }
     log::start(output.format, output.level);
     let text = usage.to_string();
@@ -54,8 +55,9 @@ pub fn refuse(usage: &clap::Error, output: Output, signals: &io::Result<Signals>
         "correct the task's command, and the variables of its flags",
     );
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
-    finish(&mut outcome, &output, signals, |_, _, _| Err(failure));
+    finish(&mut outcome, output, signals, |_, _, _| Err(failure));
     stderr::flush();
+    Some(outcome)
 }
 
 /// Does the work, closes the outcome and delivers it.
@@ -103,6 +105,8 @@ fn finish(
     if dropped > 0 {
         outcome.warnings.push(log::missing(dropped));
     }
+    let in_log = output.task_metadata.is_some();
+    report::log(outcome, report::deliver::waits(output), in_log);
     write_file(outcome, output);
     let delivery = AssertUnwindSafe(|| runtime.block_on(report::deliver::deliver(outcome, output, &stop)));
     if catch_unwind(delivery).is_err() {

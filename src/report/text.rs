@@ -5,6 +5,7 @@ mod overview;
 use crate::apply::How;
 use crate::database::open::Server;
 use crate::drift::{Change, Difference};
+use crate::excerpt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard;
@@ -217,7 +218,7 @@ impl Page {
             self.line("", "", &place.excerpt);
         }
         for detail in &failure.details {
-            self.line("", "", detail);
+            self.line("", "", &excerpt::shortened(detail));
         }
         self.blank();
         self.line("database:   ", BOLD, &failure.state);
