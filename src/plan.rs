@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::failure::{resolve_by_hand, resolve_or_retry};
 use crate::history::{History, Mark, Marked, Prefix, Progress, Row, SessionMark, State};
 use crate::migration::{Migration, order};
+use crate::printable::first;
 use crate::sql::kind::Kind;
 use crate::sql::local::{self, Obstacle};
 use crate::sql::script::{self, Shape, Statement, Strings};
@@ -289,7 +290,8 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: String
             let done = progress.done;
             return Err(blocked(
                 format!(
-                    "an earlier run committed the first {done} transactions of this migration, and the next one failed"
+                    "an earlier run committed the {} of this migration, and the next one failed",
+                    first(progress.done, "transaction", "transactions")
                 ),
                 Some(resolve_or_retry(&row.migration, done + 1)),
             ));
@@ -298,6 +300,7 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: String
         Marked::Steps(progress) => (progress, Cut::Statements),
     };
     let done = progress.done;
+    let steps_done = first(done, "step", "steps");
     let script = migration
         .and_then(|migration| migration.script.text().ok())
         .unwrap_or_default();
@@ -305,10 +308,10 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: String
     let Some(at) = behind(script, &statements, progress) else {
         return Err(blocked(
             format!(
-                "an earlier run committed its first {done} steps, and the text of those has changed since (or the migration is gone)"
+                "an earlier run committed its {steps_done}, and the text of those has changed since (or the migration is gone)"
             ),
             Some(format!(
-                "restore the text of the first {done} steps and deploy again, or {}",
+                "restore the text of the {steps_done} and deploy again, or {}",
                 resolve_by_hand(&row.migration)
             )),
         ));
@@ -316,7 +319,8 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: String
     if !steps::can_begin_at(&statements, at) {
         return Err(blocked(
             format!(
-                "an earlier run committed the first {done} transactions of this migration, and the next one belongs to them (AND CHAIN)"
+                "an earlier run committed the {} of this migration, and the next one belongs to them (AND CHAIN)",
+                first(done, "transaction", "transactions")
             ),
             None,
         ));
@@ -324,7 +328,7 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: String
     if let Some(why) = lost_with_its_session(script, &statements, at, &progress.session) {
         return Err(blocked(
             format!(
-                "an earlier run committed its first {done} steps, and what they made of its session cannot be made again: {why}"
+                "an earlier run committed its {steps_done}, and what they made of its session cannot be made again: {why}"
             ),
             None,
         ));

@@ -33,6 +33,14 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
     }
 }
 
+/// The first ones of several: `first step`, `first 2 steps`.
+pub fn first(number: usize, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("first {one}"),
+        _ => format!("first {number} {many}"),
+    }
+}
+
 /// How long something took, as every line says it: `0.021 s`, `12.345 s`, `3 min 5 s`, `2 h 0 min 5 s`.
 pub fn duration(took: Duration) -> String {
     let seconds = took.as_secs();
@@ -57,6 +65,8 @@ mod tests {
     fn counts_and_durations() {
         assert_eq!(count(1, "index", "indexes"), "1 index");
         assert_eq!(count(0, "index", "indexes"), "0 indexes");
+        assert_eq!(first(1, "step", "steps"), "first step");
+        assert_eq!(first(2, "step", "steps"), "first 2 steps");
         for (millis, shown) in [
             (21, "0.021 s"),
             (59_999, "59.999 s"),

@@ -9,6 +9,7 @@ use crate::failure::{Failure, resolve_by_hand};
 use crate::history::{History, Ledger, Mark, Marked, Row, State};
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
+use crate::printable::first;
 use crate::settings::Settings;
 use crate::sql::quote;
 use crate::stop::Stop;
@@ -92,7 +93,7 @@ pub async fn retry(settings: &Settings, stop: &Stop, name: &str, outcome: &mut O
         let mark = row.mark();
         let (unit, progress, state) = match mark.as_ref().map(|mark| &mark.state) {
             Some(Marked::Steps(progress)) => {
-                return Ok(vec![format!("{name} goes on after its first {} steps", progress.done)]);
+                return Ok(vec![format!("{name} goes on after its {}", first(progress.done, "step", "steps"))]);
             }
             Some(Marked::Alone { progress, .. }) => ("statement", progress, Marked::Steps(progress.clone())),
             Some(Marked::Partial(Some(progress))) => ("transaction", progress, Marked::Partial(Some(progress.clone()))),

@@ -54,6 +54,18 @@ pub enum How {
     Together,
 }
 
+impl How {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            How::Atomic => "in one transaction",
+            How::Alone => "by itself, outside a transaction",
+            How::StepByStep => "statement by statement",
+            How::Together => "in one transaction with the others",
+        }
+    }
+}
+
 impl From<Shape> for How {
     fn from(shape: Shape) -> How {
         match shape {

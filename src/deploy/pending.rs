@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
 use crate::invocation::command;
+use crate::live;
 use crate::losses::Attempt;
 use crate::outcome::{Applied, Outcome, millis};
 use crate::plan::{Pending, Plan};
@@ -59,7 +60,10 @@ pub(super) async fn apply(
                 "no migration was running; the pending ones were not begun",
             ));
         }
-        tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        // On a terminal a line of its own says what runs.
+        if !live::is_shown() {
+            tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        }
         let started = Instant::now();
         let end = match applier.apply(&pending).await {
             Err(failure) => return Err(with_what_exists(session, &pending, failure).await),
@@ -68,7 +72,10 @@ pub(super) async fn apply(
         match end {
             End::Applied { how, session: fitness } => {
                 let duration_ms = millis(started.elapsed());
-                tracing::info!(migration = pending.name, duration_ms, "applied");
+                match how {
+                    How::Atomic => tracing::info!(migration = pending.name, duration_ms, "applied"),
+                    how => tracing::info!(migration = pending.name, duration_ms, "applied {}", how.words()),
+                }
                 is_in(outcome, pending.name, how, duration_ms);
                 match fitness {
                     Fitness::Ready => {}
@@ -125,8 +132,8 @@ async fn apply_together(
     let Together { end, durations } = applier.apply_together(pending).await?;
     match end {
         End::Applied { how, session } => {
-            tracing::info!("all {} are applied", pending.len());
             for (migration, duration) in pending.iter().zip(durations) {
+                tracing::info!(migration = migration.name, duration_ms = millis(duration), "applied {}", how.words());
                 is_in(outcome, migration.name, how, millis(duration));
             }
             Ok(match session {

@@ -31,7 +31,7 @@ pub fn print(outcome: &Outcome, format: Option<LogFormat>, in_log: bool, deploy:
         _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
     };
     let text = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
-        LogFormat::Text => text::render(outcome, settings::may_colour(terminal), deploy),
+        LogFormat::Text => text::render(outcome, settings::may_colour(terminal), terminal && log::is_told_on_a_terminal(), deploy),
         LogFormat::Json if in_log => log_line::line(outcome),
         LogFormat::Json => {
             let mut document = document(outcome);
