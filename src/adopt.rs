@@ -14,6 +14,7 @@ use crate::history::{History, Ledger};
 use crate::judgement::{Evidence, Judgement};
 use crate::migration::Migration;
 use crate::outcome::Outcome;
+use crate::printable::count;
 use crate::resolve::under_lock;
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -70,8 +71,8 @@ async fn look(settings: &Settings, migrations: &[Migration], outcome: &mut Outco
     let mut failure = Failure::new(
         Exit::Refused,
         format!(
-            "{} rows are not as Prisma would have written them, and --confirm was not given",
-            found.changes.len()
+            "{} not as Prisma would have written it, and --confirm was not given",
+            count(found.changes.len(), "row is", "rows are")
         ),
         "give --confirm to make these changes; every row that they touch is kept in the outcome",
     );

@@ -5,6 +5,7 @@ use crate::deploy::{describe, read_artifact};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::State;
+use crate::invocation::command;
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
 use crate::resolve::{record_applied, under_lock};
@@ -49,7 +50,10 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
                     },
                     if held.len() > 1 { ", …" } else { "" }
                 ),
-                "deploy applies what is pending; `prisma-migrate-task resolve --applied NAME` records a single migration",
+                format!(
+                    "deploy applies what is pending; `{}` records a single migration",
+                    command(&["resolve", "--applied", "NAME"])
+                ),
             ));
         }
         let rows = opened.session.rows(RELATIONS).await;

@@ -1,6 +1,9 @@
 //! What went wrong, once, for every reader: a person, a log, a pipeline.
 
+use crate::advice::{self, Around};
+use crate::database::server_error::ServerError;
 use crate::exit::Exit;
+use crate::invocation::command;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt;
@@ -32,6 +35,12 @@ pub struct Failure {
     /// Whether the session is gone: a new one may go on.
     #[serde(skip)]
     pub connection_lost: bool,
+    /// The server's error that it is made of.
+    #[serde(skip)]
+    pub error: Option<Box<ServerError>>,
+    /// What to do about that error if the SQL is not at fault: [`advice::of`].
+    #[serde(skip)]
+    pub advice: Option<String>,
 }
 
 /// A place in a migration's script.
@@ -71,7 +80,18 @@ impl Failure {
             state: UNCHANGED.to_owned(),
             next: next.into(),
             connection_lost: false,
+            error: None,
+            advice: None,
         }
+    }
+
+    /// With the server's error that it is made of, and what is to be done about that as far as the error itself tells.
+    pub fn caused_by(mut self, error: &ServerError) -> Failure {
+        self.sqlstate.clone_from(&error.sqlstate);
+        self.details.clone_from(&error.details);
+        self.advice = advice::of(error, &Around::default());
+        self.error = Some(Box::new(error.clone()));
+        self
     }
 
     /// With Prisma's code.
@@ -99,23 +119,31 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What happened, to what, where.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        if let Some(code) = &self.prisma_code {
+            text.push_str(&format!("{code}: "));
+        }
+        if let Some(migration) = &self.migration {
+            text.push_str(&format!("migration {migration}: "));
+        }
+        text.push_str(&self.what);
+        if let Some(place) = &self.place {
+            text.push_str(&format!(" ({}:{}:{})", place.file, place.line, place.column));
+        }
+        if let Some(sqlstate) = &self.sqlstate {
+            text.push_str(&format!(" [SQLSTATE {sqlstate}]"));
+        }
+        text
+    }
+}
+
 /// The failure in one line, as a log line or a reason has it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(code) = &self.prisma_code {
-            write!(f, "{code}: ")?;
-        }
-        if let Some(migration) = &self.migration {
-            write!(f, "migration {migration}: ")?;
-        }
-        write!(f, "{}", self.what)?;
-        if let Some(place) = &self.place {
-            write!(f, " ({}:{}:{})", place.file, place.line, place.column)?;
-        }
-        if let Some(sqlstate) = &self.sqlstate {
-            write!(f, " [SQLSTATE {sqlstate}]")?;
-        }
-        write!(f, "; {}; {}", self.state, self.next)
+        write!(f, "{}; {}; {}", self.summary(), self.state, self.next)
     }
 }
 
@@ -124,16 +152,17 @@ impl std::error::Error for Failure {}
 /// The same where it is a single statement that is not known to have run.
 pub fn resolve_or_retry(migration: &str, statement: usize) -> String {
     format!(
-        "{}; or, if statement {statement} left nothing in the database, fix what stopped it and run \
-         `prisma-migrate-task resolve --retry {migration}`, which goes on with it",
-        resolve_by_hand(migration)
+        "{}; or, if statement {statement} left nothing in the database, fix what stopped it and run `{}`, which goes on with it",
+        resolve_by_hand(migration),
+        command(&["resolve", "--retry", migration])
     )
 }
 
 /// The two commands that get out of a partially committed migration.
 pub fn resolve_by_hand(migration: &str) -> String {
     format!(
-        "look at the database, then either complete the migration by hand and run `prisma-migrate-task resolve --applied {migration}`, \
-         or undo it by hand and run `prisma-migrate-task resolve --rolled-back {migration}`"
+        "look at the database, then either complete the migration by hand and run `{}`, or undo it by hand and run `{}`",
+        command(&["resolve", "--applied", migration]),
+        command(&["resolve", "--rolled-back", migration])
     )
 }

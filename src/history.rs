@@ -7,7 +7,7 @@ mod ledger;
 mod mark;
 mod session_state;
 
-pub use ledger::{Columns, Ledger, TABLE_ONLY, WHOLE, is_assertion};
+pub use ledger::{Columns, Ledger, TABLE_ONLY, WHOLE};
 pub use mark::{Backend, Mark, Marked, Prefix, Progress, SessionMark};
 pub use session_state::SessionState;
 

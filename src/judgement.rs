@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
 use crate::history::{Backend, History, Mark, Marked, Prefix, Progress, Row, SessionMark, State};
 use crate::migration::Migration;
-use crate::printable::shortened;
+use crate::invocation::command;
 use crate::sql::kind::{Alone, Kind};
 use crate::sql::script::{self, Statement, Strings};
 use crate::sql::steps::{self, Cut};
@@ -356,8 +356,8 @@ fn failed_migrations(judged: &[&Judged<'_, '_>]) -> Failure {
     let rows = judged.iter().flat_map(|judged| &judged.rows);
     for row in rows.filter(|row| row.state == State::Unfinished) {
         let why = match row.logs.as_deref().unwrap_or("") {
-            "" => "without a log: the run was killed or lost its connection".into(),
-            logs => shortened(logs),
+            "" => "without a log: the run was killed or lost its connection",
+            logs => logs,
         };
         failure.details.push(format!(
             "{} started at {} and did not finish; {why}",
@@ -372,8 +372,8 @@ fn by_hand(name: &str, file: Option<&Migration>) -> String {
     match file {
         Some(_) => resolve_by_hand(name),
         None => format!(
-            "the artifact does not have this migration: put it back, then deploy again; or, if nothing of it is in the database, run \
-             `prisma-migrate-task resolve --rolled-back {name}`"
+            "the artifact does not have this migration: put it back, then deploy again; or, if nothing of it is in the database, run `{}`",
+            command(&["resolve", "--rolled-back", name])
         ),
     }
 }
@@ -381,8 +381,8 @@ fn by_hand(name: &str, file: Option<&Migration>) -> String {
 /// What to do about an unfinished row of a migration that another row says is applied.
 fn closes_the_other_row(name: &str) -> String {
     format!(
-        "another row says that it is applied; if that is true, run `prisma-migrate-task resolve --rolled-back {name}`, which closes the unfinished row \
-         and leaves the migration applied"
+        "another row says that it is applied; if that is true, run `{}`, which closes the unfinished row and leaves the migration applied",
+        command(&["resolve", "--rolled-back", name])
     )
 }
 
@@ -416,7 +416,7 @@ fn blocked(row: Option<&Row>, name: &str, what: String, next: String) -> Failure
             .map(|mark| format!(" by run {}", mark.run_id))
             .unwrap_or_default();
         failure.details.push(format!("started at {}{by}", row.started_at));
-        let error = error_below_mark(row).map(shortened).unwrap_or_default();
+        let error = error_below_mark(row).unwrap_or_default();
         failure.details.extend(error.lines().map(str::to_owned));
     }
     failure
@@ -756,8 +756,9 @@ impl Judgement<'_, '_> {
         }
         for judged in self.migrations.iter().filter(|judged| has(judged, Remark::Edited)) {
             found.push(format!(
-                "migration {} was edited after it was applied; to accept the new text, run `prisma-migrate-task resolve --accept {}`",
-                judged.name, judged.name
+                "migration {} was edited after it was applied; to accept the new text, run `{}`",
+                judged.name,
+                command(&["resolve", "--accept", judged.name])
             ));
         }
         found.extend(self.without_checksum());
@@ -774,7 +775,7 @@ impl Judgement<'_, '_> {
             .collect();
         let first = self.migrations.iter().find(|judged| names.contains(judged.name))?;
         Some(format!(
-            "{} in the ledger without a checksum ({}{}): another program wrote {}; `prisma-migrate-task adopt` shows what Prisma would have written",
+            "{} in the ledger without a checksum ({}{}): another program wrote {}; `{}` shows what Prisma would have written",
             match names.len() {
                 1 => "1 migration is".to_owned(),
                 count => format!("{count} migrations are"),
@@ -782,6 +783,7 @@ impl Judgement<'_, '_> {
             first.name,
             if names.len() > 1 { ", …" } else { "" },
             if names.len() > 1 { "those rows" } else { "that row" },
+            command(&["adopt"]),
         ))
     }
 }

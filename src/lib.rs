@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod adopt;
+pub mod advice;
 pub mod apply;
 pub mod artifact;
 mod aws;
@@ -18,6 +19,7 @@ pub mod failure;
 pub mod hazard;
 pub mod history;
 mod http;
+pub mod invocation;
 pub mod judgement;
 pub mod live;
 pub mod log;

@@ -2,13 +2,14 @@
 
 use crate::cli::{LogFormat, LogLevel};
 use crate::live;
-use crate::printable::{printable, printable_name};
+use crate::printable::{duration, printable, printable_name};
+use crate::settings;
 use crate::stderr;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -28,12 +29,13 @@ pub fn start(format: Option<LogFormat>, level: LogLevel) {
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
     };
-    if terminal && format == LogFormat::Text {
+    if format == LogFormat::Text && settings::may_redraw(terminal) {
         live::start();
     }
     let look = Look {
         format,
-        colour: terminal && format == LogFormat::Text,
+        terminal,
+        colour: format == LogFormat::Text && settings::may_colour(terminal),
     };
     let _ = SHOWN.set((look, level));
     stderr::start(dropped);
@@ -61,6 +63,18 @@ impl Write for Lines {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether lines are JSON.
+pub fn is_json() -> bool {
+    SHOWN.get().is_some_and(|(look, _)| look.format == LogFormat::Json)
+}
+
+/// Whether a person has seen the lines of level info on a terminal.
+pub fn is_told_on_a_terminal() -> bool {
+    SHOWN
+        .get()
+        .is_some_and(|(look, level)| look.terminal && look.format == LogFormat::Text && *level >= Level::INFO)
 }
 
 /// What is said of lines that nobody has read in time.
@@ -108,6 +122,7 @@ pub fn relay(line: &str) {
 #[derive(Clone, Copy, Debug)]
 struct Look {
     format: LogFormat,
+    terminal: bool,
     colour: bool,
 }
 
@@ -165,6 +180,11 @@ impl Fields {
             Level::WARN => format!("{} {migration}{message}", paint("warning:", "33;1", colour)),
             _ => format!("{migration}{message}"),
         };
+        if let Some(millis) = self.0.remove("duration_ms").and_then(|millis| millis.as_u64()) {
+            line.push_str(&format!(" in {}", duration(Duration::from_millis(millis))));
+        }
+        // The message of a long wait says both.
+        self.0.retain(|name, _| !matches!(name.as_str(), "seconds" | "percent"));
         for (name, value) in &self.0 {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             line.push_str(&paint(&format!(" {name}={value}"), "2", colour));

@@ -1,6 +1,7 @@
 //! The program: reads the command line, runs, says what came of it, exits with its code.
 
 use prisma_migrate_task::cli::{Asked, LogFormat};
+use prisma_migrate_task::invocation::command;
 #[cfg(feature = "client")]
 use prisma_migrate_task::pipeline;
 use prisma_migrate_task::settings::{self, Output};
@@ -28,7 +29,10 @@ fn main() -> ExitCode {
                 return ExitCode::from(Exit::Success.code());
             }
             let signals = signals.unwrap_or_else(Signals::catch);
-            run::refuse(&usage, Output::without_command(&settings::variable), &signals);
+            let output = Output::without_command(&settings::variable);
+            if let Some(outcome) = run::refuse(&usage, &output, &signals) {
+                report::print(&outcome, output.format, true, "");
+            }
             return ExitCode::from(Exit::Usage.code());
         }
     };
@@ -41,7 +45,8 @@ fn main() -> ExitCode {
     }
     let code = outcome.exit_code.code();
     let format = output.json.then_some(LogFormat::Json).or(output.format);
-    let print = move || report::print(&outcome, format, "prisma-migrate-task deploy");
+    let in_log = output.task_metadata.is_some();
+    let print = move || report::print(&outcome, format, in_log, &command(&["deploy"]));
     match signals {
         Ok(signals) => signals.outlast(output.stop_within, print),
         Err(_) => print(),

@@ -85,6 +85,9 @@ impl Script {
         if size > MAX_SCRIPT_BYTES {
             return Self::absent(Defect::TooLong { size });
         }
+        if is_utf16(&bytes) {
+            return Script::from(Content::Refused(bytes, Defect::Utf16));
+        }
         Script::from(match String::from_utf8(bytes) {
             Ok(text) => match text.find('\0') {
                 Some(offset) => Content::Refused(text.into_bytes(), Defect::Nul { offset }),
@@ -205,6 +208,9 @@ pub enum Defect {
         /// Of the first byte that is not UTF-8.
         offset: usize,
     },
+    /// UTF-16, as Windows PowerShell writes it: by `>` and by Out-File.
+    #[error("migration.sql is UTF-16, which PowerShell's > and Out-File write, and not UTF-8")]
+    Utf16,
     /// PostgreSQL ends a message's text at a NUL.
     #[error("migration.sql contains a NUL byte at offset {offset}")]
     Nul {
@@ -250,6 +256,7 @@ impl Defect {
             }
             Defect::Unreadable { .. } => "make the file readable for the user that runs this program",
             Defect::NotUtf8 { .. } => "save the file as UTF-8 and upload again",
+            Defect::Utf16 => UTF16_TO_UTF8,
             Defect::Nul { .. } => "remove the NUL byte and upload again",
             Defect::TooLong { .. } => "split the migration into several, or load the bulk of its data by other means",
             Defect::Case { .. } => {
@@ -258,6 +265,21 @@ impl Defect {
             Defect::NameTooLong { .. } => "give the migration's directory a shorter name and upload again",
         }
     }
+}
+
+/// How a file in UTF-16 becomes one in UTF-8.
+pub const UTF16_TO_UTF8: &str = "convert it in PowerShell with `(Get-Content migration.sql) | Set-Content -Encoding utf8 migration.sql`, or elsewhere with \
+     `iconv -f UTF-16 -t UTF-8 migration.sql > utf8.sql`, and upload again";
+
+/// Whether a text is UTF-16: it begins with its byte order mark, or every other of its first bytes is NUL, as in ASCII.
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(64)];
+    let all_nul = |from: usize| start.len() >= 4 && start.iter().skip(from).step_by(2).all(|byte| *byte == 0);
+    let is_text = |from: usize| start.iter().skip(from).step_by(2).all(|byte| *byte != 0);
+    bytes.starts_with(b"\xff\xfe")
+        || bytes.starts_with(b"\xfe\xff")
+        || (all_nul(1) && is_text(0))
+        || (all_nul(0) && is_text(1))
 }
 
 /// Lower-case hexadecimal SHA-256.

@@ -9,10 +9,12 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard::{Hazard, Planned};
 use crate::overview::Overview;
+use crate::printable::count;
 use crate::status::Running;
 use crate::task::Task;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 /// The version of the JSON document: raised when a field changes its meaning or goes away, not when one is added.
@@ -80,6 +82,10 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// How many items the last line of a task's log leaves out, by the list's path; read there, and empty everywhere else.
+    #[serde(skip_serializing)]
+    #[cfg_attr(feature = "client", serde(default))]
+    pub omitted: BTreeMap<String, u64>,
 }
 
 /// What was read.
@@ -177,6 +183,7 @@ impl Outcome {
             written: None,
             warnings: Vec::new(),
             failure: None,
+            omitted: BTreeMap::new(),
         }
     }
 
@@ -212,6 +219,27 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// What it came to, in one sentence on one line.
+    pub fn sentence(&self) -> String {
+        let verb = &self.verb;
+        if let Some(failure) = &self.failure {
+            let what = failure.summary();
+            let what: Vec<&str> = what.split_whitespace().collect();
+            return format!("{verb} failed: {}", what.join(" "));
+        }
+        let migrations = |number: usize| count(number, "migration", "migrations");
+        let said = match &*self.result {
+            "applied" if self.applied.is_empty() => "the seed was run".to_owned(),
+            "applied" => format!("{} applied", migrations(self.applied.len())),
+            "pending" | "planned" => format!("{} pending", migrations(self.pending.len())),
+            "drift" => count(self.drift.len(), "difference", "differences"),
+            word => word.replace('_', " "),
+        };
+        format!("{verb}: {said}")
+    }
+}
+
 /// Whole milliseconds.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -232,6 +260,13 @@ pub fn read(json: &[u8]) -> Result<Outcome, serde_json::Error> {
     }
     if let Some(failure) = &mut outcome.failure {
         failure.exit = outcome.exit_code;
+    }
+    if !outcome.omitted.is_empty() {
+        let lists = outcome.omitted.iter().map(|(path, more)| format!("{more} of {path}"));
+        outcome.warnings.push(format!(
+            "the task's log leaves out {}: its report has them",
+            lists.collect::<Vec<_>>().join(", ")
+        ));
     }
     Ok(outcome)
 }

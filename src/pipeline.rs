@@ -48,7 +48,7 @@ pub fn run(verb: ClientVerb) -> Exit {
         }
     };
     let format = output.json.then_some(LogFormat::Json).or(output.log_format);
-    report::print(&outcome, format, "prisma-migrate-task run --confirm");
+    report::print(&outcome, format, false, "prisma-migrate-task run --confirm");
     outcome.exit_code
 }
 

@@ -248,7 +248,7 @@ pub fn cannot_go_in_steps(migration: &str, script: &str, obstacle: &Obstacle) ->
     let mut failure = Failure::new(
         Exit::RolledBack,
         format!("line {line}: {} … {}", words.join(" "), obstacle.why),
-        "put what belongs together into a BEGIN … COMMIT of its own, or into a migration of its own, then deploy again",
+        obstacle.next_step(line),
     )
     .prisma(Some("P3018"))
     .of(migration);

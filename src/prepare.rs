@@ -6,6 +6,8 @@ use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
+use crate::invocation::command;
+use crate::printable::count;
 use crate::sql::quote;
 
 /// Makes the schema and the migrations table where they are missing. Under the lock, so that no two runs do it at once.
@@ -76,8 +78,14 @@ pub async fn managed(session: &Session, schema: &str) -> Result<bool, Failure> {
         let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
         return Err(Failure::new(
             Exit::History,
-            format!("the schema {schema} is not empty ({} tables: {shown}), and Prisma does not manage it yet", names.len()),
-            "record the migrations that it holds with `prisma-migrate-task baseline --to NAME`, the last of them, then deploy again",
+            format!(
+                "the schema {schema} is not empty ({}: {shown}), and Prisma does not manage it yet",
+                count(names.len(), "table", "tables")
+            ),
+            format!(
+                "record the migrations that it holds with `{}`, the last of them, then deploy again",
+                command(&["baseline", "--to", "NAME"])
+            ),
         )
         .prisma(Some("P3005")));
     }

@@ -1,6 +1,7 @@
 //! Texts of others (names from an archive, messages of the server) before they reach a terminal or a log.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// The text with what could steer a terminal or disguise a line made visible: control characters (newline and tab excepted) and the characters that
 /// change the direction of writing or begin a line.
@@ -24,18 +25,29 @@ pub fn printable_name(name: &str) -> String {
     printable(name).replace('\n', "\\n").replace('\t', "\\t")
 }
 
-/// Texts of others are shown up to this length, in characters: a log of a failed statement may quote megabytes.
-const SHOWN: usize = 4_000;
+/// A number and what it counts: `1 table`, `2 tables`.
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {many}"),
+    }
+}
 
-/// The beginning of a text that may be very long, and how much of it was left out.
-pub fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        None => text.to_owned(),
-        Some((end, _)) => format!(
-            "{}… ({} more characters; the whole text is in the `logs` column of _prisma_migrations)",
-            &text[..end],
-            text[end..].chars().count()
-        ),
+/// The first ones of several: `first step`, `first 2 steps`.
+pub fn first(number: usize, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("first {one}"),
+        _ => format!("first {number} {many}"),
+    }
+}
+
+/// How long something took, as every line says it: `0.021 s`, `12.345 s`, `3 min 5 s`, `2 h 0 min 5 s`.
+pub fn duration(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}.{:03} s", took.subsec_millis()),
+        (0, min, s) => format!("{min} min {s} s"),
+        (h, min, s) => format!("{h} h {min} min {s} s"),
     }
 }
 
@@ -48,6 +60,22 @@ pub fn steers(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_and_durations() {
+        assert_eq!(count(1, "index", "indexes"), "1 index");
+        assert_eq!(count(0, "index", "indexes"), "0 indexes");
+        assert_eq!(first(1, "step", "steps"), "first step");
+        assert_eq!(first(2, "step", "steps"), "first 2 steps");
+        for (millis, shown) in [
+            (21, "0.021 s"),
+            (59_999, "59.999 s"),
+            (60_000, "1 min 0 s"),
+            (3_605_000, "1 h 0 min 5 s"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), shown);
+        }
+    }
 
     #[test]
     fn what_steers_a_terminal_is_made_visible() {

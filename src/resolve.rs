@@ -10,6 +10,7 @@ use crate::existing;
 use crate::exit::Exit;
 use crate::failure::{Failure, resolve_by_hand};
 use crate::history::{History, Ledger, Mark, Marked, Row, State};
+use crate::invocation::command;
 use crate::judgement::{Evidence, Judged, Judgement, Remark, Standing, backend_at_work};
 use crate::migration::Migration;
 use crate::outcome::Outcome;
@@ -201,7 +202,8 @@ async fn applied(
             let next = match judged.standing {
                 Standing::Applied => "there is nothing to resolve".to_owned(),
                 _ => format!(
-                    "another row of it did not finish: `prisma-migrate-task resolve --rolled-back {name}` closes that one and leaves the migration applied"
+                    "another row of it did not finish: `{}` closes that one and leaves the migration applied",
+                    command(&["resolve", "--rolled-back", name])
                 ),
             };
             return Err(refused("P3008", name, "it is recorded as applied already", &next));
@@ -498,6 +500,10 @@ pub async fn under_lock(
         change(&opened, &ledger, &history).await
     }
     .await;
+    let result = match result {
+        Err(failure) if stop.reason().is_none() => Err(open::advised(&opened.session, failure).await),
+        result => result,
+    };
     lock::release_and_close(opened.session, stop).await;
     outcome.resolved.extend(result?);
     Ok(Exit::Success)

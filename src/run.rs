@@ -8,6 +8,7 @@ use crate::drift;
 use crate::execute;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::invocation::{self, command};
 use crate::log;
 use crate::outcome::Outcome;
 use crate::preview;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub fn run(cli: Cli, output: &Output, signals: &io::Result<Signals>) -> Outcome {
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
     outcome.event_id.clone_from(&output.event_id);
+    invocation::start(&cli, &settings::variable, output.task_metadata.is_some());
     finish(&mut outcome, output, signals, |runtime, stop, outcome| {
         if let Some(failure) = &output.refused {
             return Err(failure.clone());
@@ -38,10 +40,11 @@ pub fn run(cli: Cli, output: &Output, signals: &io::Result<Signals>) -> Outcome 
     outcome
 }
 
-/// Answers those who wait for a run whose command line cannot be read; nothing where nobody does. The text of the error is on standard error already.
-pub fn refuse(usage: &clap::Error, output: Output, signals: &io::Result<Signals>) {
-    if output.answers.is_empty() {
-        return;
+/// Answers those who wait for a run whose command line cannot be read, and gives the outcome that its log ends with; none where nobody does either. The text of
+/// the error is on standard error already.
+pub fn refuse(usage: &clap::Error, output: &Output, signals: &io::Result<Signals>) -> Option<Outcome> {
+    if output.answers.is_empty() && output.task_metadata.is_none() {
+        return None;
     }
     log::start(output.format, output.level);
     let text = usage.to_string();
@@ -52,8 +55,9 @@ pub fn refuse(usage: &clap::Error, output: Output, signals: &io::Result<Signals>
         "correct the task's command, and the variables of its flags",
     );
     let mut outcome = Outcome::new(output.verb, Uuid::new_v4().to_string());
-    finish(&mut outcome, &output, signals, |_, _, _| Err(failure));
+    finish(&mut outcome, output, signals, |_, _, _| Err(failure));
     stderr::flush();
+    Some(outcome)
 }
 
 /// Does the work, closes the outcome and delivers it.
@@ -101,6 +105,8 @@ fn finish(
     if dropped > 0 {
         outcome.warnings.push(log::missing(dropped));
     }
+    let in_log = output.task_metadata.is_some();
+    report::log(outcome, report::deliver::waits(output), in_log);
     write_file(outcome, output);
     let delivery = AssertUnwindSafe(|| runtime.block_on(report::deliver::deliver(outcome, output, &stop)));
     if catch_unwind(delivery).is_err() {
@@ -170,7 +176,10 @@ fn bug(what: &str) -> Failure {
     Failure::new(
         Exit::Unexpected,
         what,
-        "run `prisma-migrate-task status` to see where the database is, and report this as a bug",
+        format!(
+            "run `{}` to see where the database is, and report this as a bug",
+            command(&["status"])
+        ),
     )
     .state("not known to this run; the ledger knows")
 }

@@ -124,6 +124,16 @@ pub enum Action {
     Execute(Order),
 }
 
+/// Whether a stream is coloured: it is a terminal that can be, and nobody asked for no colour. <https://no-color.org>
+pub fn may_colour(terminal: bool) -> bool {
+    may_redraw(terminal) && variable("NO_COLOR").is_none()
+}
+
+/// Whether a line of a stream can be drawn again: it is a terminal that can move its cursor.
+pub fn may_redraw(terminal: bool) -> bool {
+    terminal && variable("TERM").as_deref() != Some("dumb")
+}
+
 /// Reads a variable; an empty one counts as unset.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -5,6 +5,7 @@
 use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::invocation::command;
 use crate::stderr;
 use std::fmt;
 use std::future::Future;
@@ -274,8 +275,12 @@ impl Stop {
 }
 
 /// What to do if no later run can know what became of something.
-pub const LOOK_FIRST: &str =
-    "run `prisma-migrate-task status` and look at the database; the next deploy names the commands to resolve it";
+pub fn look_first() -> String {
+    format!(
+        "run `{}` and look at the database; the next deploy names the commands to resolve it",
+        command(&["status"])
+    )
+}
 
 /// The failure of a run that was stopped, after which the next run begins again or goes on by itself.
 pub fn interrupted(reason: Reason, state: &str) -> Failure {
@@ -291,7 +296,7 @@ pub fn interrupted(reason: Reason, state: &str) -> Failure {
 pub fn interrupted_partially(reason: Reason, state: &str) -> Failure {
     Failure {
         exit: Exit::InterruptedPartially,
-        next: LOOK_FIRST.to_owned(),
+        next: look_first(),
         ..interrupted(reason, state)
     }
 }

@@ -1,6 +1,7 @@
 //! What is not in a ledger as Prisma would have written it, and what would be: a pure function of the migrations and the rows.
 
 use crate::history::{Ledger, State, TABLE_ONLY, WHOLE};
+use crate::invocation::command;
 use crate::judgement::{Judged, Judgement, Standing, is_checksum};
 use crate::sql::password;
 use serde::Serialize;
@@ -161,7 +162,8 @@ fn judge(judged: &Judged<'_, '_>, rows: &[&Kept], found: &mut Findings) {
             (Standing::Running, _) => Some(format!("{name}: a run may be at work on it")),
             (_, Some(does)) => Some(format!("{name}: it did not finish; the next deploy {does}")),
             (standing, None) if standing.blocks() => Some(format!(
-                "{name}: it did not finish and blocks every deploy; `prisma-migrate-task status` shows what to do"
+                "{name}: it did not finish and blocks every deploy; `{}` shows what to do",
+                command(&["status"])
             )),
             _ => None,
         });
@@ -219,7 +221,8 @@ pub fn statements(ledger: &Ledger, changes: &[Change]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::history::{History, Row};
-    use crate::judgement::Evidence;
+    use crate::invocation::command;
+use crate::judgement::Evidence;
     use crate::migration::{Migration, Script};
     use crate::sql::script::Strings;
 

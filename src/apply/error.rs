@@ -1,12 +1,14 @@
 //! What an error of a script means: a refusal, a busy lock, or a failure with its place.
 
-use super::message::{self, Failed, Message, Place};
+use super::message::{Failed, Message, Place};
+use crate::advice::{self, Around};
 use crate::database::pooler;
 use crate::database::server_error::ServerError;
 use crate::excerpt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history;
+use crate::sql::assertion::Assertion;
 use crate::sql::script::Statement;
 use std::borrow::Cow;
 
@@ -40,20 +42,7 @@ pub fn is_refusal(error: &ServerError) -> bool {
 /// The server raises these in many places, and all of them count. What a script raises itself does not: no other session caused it, and nothing changes
 /// when it is run again.
 pub fn is_contention(error: &ServerError) -> bool {
-    error.is(&["55P03", "40P01", "40001"]) && !is_raised(error)
-}
-
-/// Whether code in a procedural language raised this, and chose its SQLSTATE. PL/Perl and PL/Tcl cannot choose one.
-fn is_raised(error: &ServerError) -> bool {
-    match error.routine.as_deref() {
-        // PL/pgSQL's RAISE. An error that it catches and raises again (`RAISE;`) keeps its routine.
-        Some("exec_stmt_raise") => true,
-        // PL/Python. An error of the server that passes through Python is named like this.
-        Some("PLy_elog_impl") => !error.message.starts_with("spiexceptions."),
-        // PL/v8 (plv8.cc), which does not tell the two apart.
-        Some("rethrow") => true,
-        _ => false,
-    }
+    error.is(&["55P03", "40P01", "40001"]) && !error.is_raised()
 }
 
 /// Why a connection was lost: the script's error where the server ended the session by it (57P01 and its text), else what the verdict that follows met, which
@@ -117,57 +106,172 @@ impl Context<'_> {
     }
 
     fn script_failure(&self, error: &ServerError, at: Option<usize>) -> Failure {
+        let at = at.or_else(|| untranslatable(error, self.script));
         let mut failure = Failure::new(Exit::RolledBack, error.message.clone(), "")
             .prisma(Some("P3018"))
-            .of(self.migration);
-        failure.sqlstate.clone_from(&error.sqlstate);
-        failure.details.clone_from(&error.details);
+            .of(self.migration)
+            .caused_by(error);
         failure.place = at.map(|at| excerpt::place(self.migration, self.script, at));
-        let hint = at.and_then(|at| hint(error, self.script, at));
-        failure.details.extend(hint.map(str::to_owned));
+        failure
+            .details
+            .extend(at.and_then(|at| hint(error, self.script, at)));
         failure
     }
 
     /// The head failed: the script has not begun.
     fn unwritable(&self, error: &ServerError) -> Failure {
-        if error.message.contains(message::OTHER_BACKEND) {
-            let what = "its connection led to another session of the server than the one that was opened: a pooler in transaction mode stands between";
-            let failure = Failure::new(Exit::Database, what, pooler::USE_INSTEAD);
-            return self.of_the_ledger(failure, error);
+        match error.assertion {
+            Some(Assertion::OurBackend) => {
+                let what = "its connection led to another session of the server than the one that was opened: a pooler in transaction mode stands between";
+                Failure::new(Exit::Database, what, pooler::USE_INSTEAD)
+                    .of(self.migration)
+                    .caused_by(error)
+            }
+            Some(Assertion::OurLock) => lock_taken(self.migration, error, "deploy again"),
+            _ => not_written(&format!("the migration's row in {}", history::TABLE), self.migration, error),
         }
-        let what = format!(
-            "the migration's row in {} could not be written: {}",
-            history::TABLE,
-            error.message
-        );
-        let next = "look for missing privileges, a rule, a trigger or row security on the table, then deploy again";
-        self.of_the_ledger(Failure::new(Exit::Database, what, next), error)
     }
 
     /// The tail failed: the script has run.
     fn takes_its_row(&self, error: &ServerError) -> Failure {
-        let what = format!(
-            "the script, or a trigger, keeps its row in {} from being closed: {}",
-            history::TABLE,
-            error.message
-        );
-        let next = "take out what removes, moves or changes the migrations table or its rows, then deploy again";
-        self.of_the_ledger(Failure::new(Exit::RolledBack, what, next), error)
-    }
-
-    fn of_the_ledger(&self, failure: Failure, error: &ServerError) -> Failure {
-        let mut failure = failure.of(self.migration);
-        failure.sqlstate.clone_from(&error.sqlstate);
-        failure.details.clone_from(&error.details);
-        failure
+        match error.assertion {
+            Some(Assertion::OurLock) => lock_taken(
+                self.migration,
+                error,
+                "take out what releases the lock in the script (pg_advisory_unlock_all, DISCARD ALL), then deploy again",
+            ),
+            Some(_) => {
+                let what = format!(
+                    "the script, or a rule, a trigger or row security on the table, keeps its row in {} from being closed",
+                    history::TABLE
+                );
+                let next = "take out what removes, moves or changes the migrations table or its rows, then deploy again";
+                Failure::new(Exit::RolledBack, what, next).of(self.migration).caused_by(error)
+            }
+            // The server's own words: a constraint, a privilege, the script's SET TRANSACTION. Whose fault it is they tell, and not this program.
+            None => {
+                let what = format!("the migration's row in {} could not be closed: {}", history::TABLE, error.message);
+                let failure = Failure::new(Exit::RolledBack, what, "").of(self.migration).caused_by(error);
+                let next = advice::then(failure.advice.as_deref(), "deploy again").unwrap_or_else(|| TABLE_OR_SCRIPT.to_owned());
+                Failure { next, ..failure }
+            }
+        }
     }
 }
 
+const TABLE_OR_SCRIPT: &str =
+    "look at the table's columns, constraints, triggers, rules and privileges, and at what the script does with it, then deploy again";
+
+/// A row of the ledger that could not be written: `what` is the row.
+pub fn not_written(what: &str, migration: &str, error: &ServerError) -> Failure {
+    let (what, next) = match error.assertion {
+        Some(_) => (
+            format!("{what} was not written: a rule, a trigger or row security on the table prevents it"),
+            "take the rule, the trigger or the row security off the table, or run as its owner, then deploy again".to_owned(),
+        ),
+        None => (
+            format!("{what} could not be written: {}", error.message),
+            advice::then(advice::of(error, &Around::default()).as_deref(), "deploy again").unwrap_or_else(|| {
+                "look at the table's columns, constraints, triggers, rules and privileges, then deploy again".to_owned()
+            }),
+        ),
+    };
+    let mut failure = Failure::new(Exit::Database, what, next).of(migration).caused_by(error);
+    failure.connection_lost = error.closed;
+    failure
+}
+
+fn lock_taken(migration: &str, error: &ServerError, next: &str) -> Failure {
+    let what = "another session has taken the migration lock from this run";
+    Failure::new(Exit::MigrationLock, what, next).of(migration).caused_by(error)
+}
+
+/// Where the character is, in characters from 0, that the database's encoding does not have. The server converts a message before it reads it, and so
+/// it has no place for the error: only the bytes of the first such character.
+fn untranslatable(error: &ServerError, script: &str) -> Option<usize> {
+    if !error.is(&["22P05"]) {
+        return None;
+    }
+    let bytes: Vec<u8> = error
+        .message
+        .split_whitespace()
+        .filter_map(|word| u8::from_str_radix(word.strip_prefix("0x")?, 16).ok())
+        .collect();
+    let character = std::str::from_utf8(&bytes).ok().filter(|text| !text.is_empty())?;
+    let byte = script.find(character)?;
+    Some(script[..byte].chars().count())
+}
+
 /// What may help with a script's error at this place, in characters.
-pub fn hint(error: &ServerError, script: &str, at: usize) -> Option<&'static str> {
-    (error.is(&["42601"]) && script.chars().nth(at) == Some('\\')).then_some(
-        "this is a command of psql, which only psql understands: take it out (a dump made with `pg_dump --inserts` holds plain SQL)",
-    )
+pub fn hint(error: &ServerError, script: &str, at: usize) -> Option<String> {
+    let rest = |at: usize| script.chars().skip(at);
+    if error.is(&["22P05"]) {
+        let character = rest(at).next().filter(|_| untranslatable(error, script) == Some(at))?;
+        return Some(format!("the character is {character} (U+{:04X})", u32::from(character)));
+    }
+    if error.is(&["42601", "42703", "42P01", "42704", "42883", "42P02", "3F000"])
+        && let Some(hint) = invisible(script, at)
+    {
+        return Some(hint);
+    }
+    if !error.is(&["42601"]) || rest(at).next() != Some('\\') {
+        return None;
+    }
+    let before: String = script.chars().take(at).collect();
+    let begins_line = before.rsplit('\n').next().unwrap_or_default().trim().is_empty();
+    Some(match psql_command(&rest(at + 1).take(20).collect::<String>(), begins_line) {
+        true => "this is a command of psql, which only psql understands: take it out (a dump made with `pg_dump --inserts` holds plain SQL)",
+        false => {
+            "a backslash stands outside of a string here, where SQL has none: in a string write '' for a quote, or E'…' for a string with backslashes"
+        }
+    }
+    .to_owned())
+}
+
+/// The word at this place that holds a character which cannot be seen, or one of the two before it: to the server that is a letter, and a word that is
+/// longer than it looks, or a name too many, is often noticed only behind it.
+fn invisible(script: &str, at: usize) -> Option<String> {
+    let ends_word = |c: char| c.is_ascii_whitespace() || "(),;".contains(c);
+    let place = script.char_indices().nth(at).map_or(script.len(), |(byte, _)| byte);
+    let end = script[place..].find(ends_word).map_or(script.len(), |end| place + end);
+    let word_before = |at: usize| {
+        let before = script[..at].trim_end_matches(ends_word);
+        before.rfind(ends_word).map_or(0, |found| found + 1)
+    };
+    let start = word_before(word_before(place));
+    let is_hidden = |c: char| excerpt::invisible(c).is_some();
+    let at = start + script[start..end].rfind(is_hidden)?;
+    let character = script[at..].chars().next()?;
+    let name = excerpt::invisible(character)?;
+    let from = script[..at].rfind(ends_word).map_or(0, |found| found + 1);
+    let to = script[at..].find(ends_word).map_or(script.len(), |found| at + found);
+    Some(format!(
+        "line {}: {} holds {name} (U+{:04X}), which cannot be seen and is no space to PostgreSQL: replace it by a space, or take it out",
+        script[..at].matches('\n').count() + 1,
+        excerpt::visible(&script[from..to]),
+        u32::from(character)
+    ))
+}
+
+/// Whether what is behind a backslash is a command of psql. Most stand at the beginning of a line; some end a statement.
+///
+/// Source: PostgreSQL's documentation, psql, "Meta-Commands".
+fn psql_command(behind: &str, begins_line: bool) -> bool {
+    const IN_A_LINE: &[&str] = &["g", "gx", "gdesc", "gexec", "gset", "watch", "crosstabview", "bind"];
+    const AT_ITS_BEGINNING: &[&str] = &[
+        "a", "c", "connect", "C", "cd", "conninfo", "copy", "copyright", "e", "edit", "echo", "ef", "elif", "else", "encoding", "endif", "errverbose",
+        "ev", "f", "getenv", "h", "help", "H", "html", "i", "if", "include", "include_relative", "ir", "l", "list", "o", "out", "p", "print",
+        "password", "prompt", "pset", "q", "quit", "qecho", "r", "reset", "restrict", "s", "set", "unset", "t", "timing", "unrestrict",
+    ];
+    let word: String = behind.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    if IN_A_LINE.contains(&word.as_str()) {
+        return true;
+    }
+    begins_line
+        && (AT_ITS_BEGINNING.contains(&word.as_str())
+            || word.starts_with('d')
+            || matches!(word.as_str(), "sf" | "sv" | "w" | "warn" | "write" | "x" | "z" | "setenv")
+            || behind.starts_with(['.', '!', '?']))
 }
 
 #[cfg(test)]
@@ -179,9 +283,7 @@ mod tests {
             sqlstate: Some(sqlstate.into()),
             routine: Some(routine.into()).filter(|routine: &String| !routine.is_empty()),
             message: message.into(),
-            details: Vec::new(),
-            position: None,
-            closed: false,
+            ..ServerError::default()
         }
     }
 

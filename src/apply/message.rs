@@ -6,7 +6,7 @@
 use crate::database::lock;
 use crate::database::session::{RUN_ID_SETTING, Session};
 use crate::history::Ledger;
-use crate::sql::assertion::raise;
+use crate::sql::assertion::Assertion;
 use crate::sql::quote;
 use crate::sql::script::Statement;
 use std::ops::Range;
@@ -215,12 +215,9 @@ pub fn opening(migration: &str, first: &str) -> String {
 pub fn at_backend(pid: u32) -> String {
     format!(
         "SELECT {} WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {pid}",
-        raise(OTHER_BACKEND, "pg_catalog.pg_backend_pid()")
+        Assertion::OurBackend.raise("pg_catalog.pg_backend_pid()")
     )
 }
-
-/// What [`at_backend`] says where it fails, with the backend's number behind it.
-pub const OTHER_BACKEND: &str = "another session answers, its backend is ";
 
 /// What brings a session back to how it began once its role is reset. `settings` makes that again which is not in the startup options. Never
 /// DISCARD ALL, which would drop the migration lock.

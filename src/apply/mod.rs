@@ -21,8 +21,9 @@ use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{self, Backend, Ledger, Mark, Marked};
+use crate::history::{Backend, Ledger, Mark, Marked};
 use crate::plan::Pending;
+use crate::sql::assertion::Assertion;
 use crate::sql::script::{self, Shape};
 use crate::sql::steps::Cut;
 use crate::stop::{self, Reason, Stop};
@@ -51,6 +52,18 @@ pub enum How {
     StepByStep,
     /// In one transaction with all other migrations of the run.
     Together,
+}
+
+impl How {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            How::Atomic => "in one transaction",
+            How::Alone => "by itself, outside a transaction",
+            How::StepByStep => "statement by statement",
+            How::Together => "in one transaction with the others",
+        }
+    }
 }
 
 impl From<Shape> for How {
@@ -480,7 +493,7 @@ fn raised(sent: &Sent, left_open: bool) -> Raised {
     match &sent.error {
         None if left_open => Raised::LeftOpen,
         None => Raised::Nothing,
-        Some(error) if history::is_assertion(&error.message) => Raised::Ours,
+        Some(error) if matches!(error.assertion, Some(Assertion::Written | Assertion::Changed)) => Raised::Ours,
         Some(_) => Raised::Script,
     }
 }
@@ -503,12 +516,5 @@ fn context<'a>(pending: &'a Pending<'_>) -> Context<'a> {
 }
 
 fn strange(message: &str) -> ServerError {
-    ServerError {
-        sqlstate: None,
-        routine: None,
-        message: message.to_owned(),
-        details: Vec::new(),
-        position: None,
-        closed: false,
-    }
+    ServerError::ours(message)
 }

@@ -3,12 +3,14 @@
 use super::message::Message;
 use super::steps::Run;
 use super::verdict::{Row, Verdict};
-use super::{Applier, context};
+use super::{Applier, context, error};
+use crate::advice::{self, Around};
 use crate::database::server_error::ServerError;
 use crate::database::session::Sent;
 use crate::exit::Exit;
 use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
 use crate::history::Marked;
+use crate::invocation::command;
 use crate::plan::{self, Pending};
 use crate::sql::local;
 use crate::sql::steps::Cut;
@@ -60,19 +62,8 @@ impl Applier<'_> {
     }
 
     pub(super) fn not_written(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
-        let mut failure = Failure::new(
-            Exit::Database,
-            format!(
-                "the migration's row in {} could not be written: {}",
-                self.ledger.table(),
-                error.message
-            ),
-            "look for missing privileges, rules, triggers or row security on the table, then deploy again",
-        )
-        .of(pending.name);
-        failure.connection_lost = error.closed;
-        failure.sqlstate.clone_from(&error.sqlstate);
-        failure
+        let row = format!("the migration's row in {}", self.ledger.table());
+        error::not_written(&row, pending.name, error)
     }
 
     pub(super) fn still_locked(&self, pending: &Pending<'_>, error: &ServerError) -> Failure {
@@ -88,7 +79,7 @@ impl Applier<'_> {
 
     /// Records a failure that left nothing behind as Prisma keeps a migration that was rolled back: nothing blocks, the next deploy tries again.
     pub(super) async fn rolled_back(&self, pending: &Pending<'_>, started: Instant, failure: Failure) -> Failure {
-        let failure = rolled_back(failure);
+        let failure = rolled_back(self.advised(pending, failure).await);
         let id = Uuid::new_v4().to_string();
         let seconds = started.elapsed().as_secs_f64();
         let text = logs(&failure);
@@ -103,10 +94,11 @@ impl Applier<'_> {
 
     /// Ends a script that stopped at a place that is known: with nothing committed as one that was rolled back, else with its row as a later run can go
     /// on from.
-    pub(super) async fn stopped(&self, run: &Run<'_>, mut failure: Failure) -> Failure {
-        if let Some(reason) = self.cancelled_by(failure.sqlstate.as_deref()) {
-            failure = stop::interrupted(reason, "").of(run.pending.name);
-        }
+    pub(super) async fn stopped(&self, run: &Run<'_>, failure: Failure) -> Failure {
+        let mut failure = match self.cancelled_by(failure.sqlstate.as_deref()) {
+            Some(reason) => stop::interrupted(reason, "").of(run.pending.name),
+            None => self.advised(run.pending, failure).await,
+        };
         let interrupted = failure.exit == Exit::Interrupted;
         let left = Left::of(run);
         let sql = if run.done == 0 {
@@ -115,15 +107,22 @@ impl Applier<'_> {
         } else {
             failure.state = left.sentence();
             if !interrupted {
-                failure.next = match run.cut {
+                let line = left.line;
+                let by_hand = resolve_by_hand(run.pending.name);
+                failure.next = match (run.cut, &failure.advice) {
                     // Nothing is wrong with the script.
                     _ if failure.exit == Exit::TableLock => failure.next,
-                    Cut::Statements => format!(
-                        "fix the statement after line {line} and deploy again: it goes on there if the lines up to {line} are unchanged; or {}",
-                        resolve_by_hand(run.pending.name),
-                        line = left.line
+                    (Cut::Statements, None) => format!(
+                        "fix the statement after line {line} and deploy again: it goes on there if the lines up to {line} are unchanged; or {by_hand}"
                     ),
-                    Cut::Transactions => resolve_or_retry(run.pending.name, run.done + 1),
+                    (Cut::Statements, Some(advice)) => format!(
+                        "{advice}, then deploy again: it goes on after line {line} if the lines up to {line} are unchanged; or {by_hand}"
+                    ),
+                    (Cut::Transactions, None) => resolve_or_retry(run.pending.name, run.done + 1),
+                    (Cut::Transactions, Some(advice)) => format!(
+                        "{}; as to what stopped it: {advice}",
+                        resolve_or_retry(run.pending.name, run.done + 1)
+                    ),
                 };
                 if failure.exit != Exit::TableLock {
                     failure.exit = Exit::PartiallyCommitted;
@@ -214,6 +213,24 @@ impl Applier<'_> {
         failure
     }
 
+    /// The failure with what the catalogue knows of its error: who owns what, whose event trigger it is. The script's transaction is over.
+    async fn advised(&self, pending: &Pending<'_>, mut failure: Failure) -> Failure {
+        if let Some(error) = failure.error.as_deref()
+            && self.stop.reason().is_none()
+        {
+            let mut around = advice::look(self.session, error).await;
+            if pending.sets_role {
+                // It may have failed as another role than the run's.
+                around = Around {
+                    event_trigger: around.event_trigger,
+                    ..Around::default()
+                };
+            }
+            failure.advice = advice::of(error, &around);
+        }
+        failure
+    }
+
     /// Writes to the ledger what explains a failure. If that fails, the failure itself is still told.
     async fn record(&self, pending: &Pending<'_>, sql: &str) {
         if let Err(error) = self.session.rows(sql).await {
@@ -260,7 +277,9 @@ pub(super) fn logs(failure: &Failure) -> String {
 pub(super) fn rolled_back(mut failure: Failure) -> Failure {
     failure.state = "everything of this migration was rolled back: the database is as it was before it".into();
     if failure.next.is_empty() {
-        failure.next = "fix the SQL and deploy again; there is nothing to resolve".into();
+        let next = advice::then(failure.advice.as_deref(), "deploy again");
+        let next = next.unwrap_or_else(|| "fix the SQL and deploy again".to_owned());
+        failure.next = format!("{next}; there is nothing to resolve");
     }
     failure
 }
@@ -288,7 +307,7 @@ pub(super) fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure 
             "what became of the migration could not be read from the ledger: {}",
             error.message
         ),
-        "run `prisma-migrate-task status`, then deploy again: the migration's row decides",
+        format!("run `{}`, then deploy again: the migration's row decides", command(&["status"])),
     )
     .of(pending.name)
     .state("this migration may be applied, in part or as a whole; its row tells the next run");

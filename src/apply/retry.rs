@@ -1,6 +1,7 @@
 //! Trying again what other sessions kept from its locks.
 
 use crate::database::server_error::ServerError;
+use crate::printable;
 use std::time::{Duration, Instant};
 
 /// A growing pause with jitter between two tries, within a budget.
@@ -31,9 +32,9 @@ impl Retry {
         tracing::warn!(
             migration,
             sqlstate = error.sqlstate,
-            "rolled back, because other sessions hold its locks ({}): again in {:.1} s",
+            "rolled back, because other sessions hold its locks ({}): again in {}",
             error.message,
-            pause.as_secs_f64()
+            printable::duration(pause)
         );
         tokio::time::sleep(pause).await;
         true

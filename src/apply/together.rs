@@ -15,6 +15,7 @@ use crate::database::server_error::ServerError;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Marked;
+use crate::live;
 use crate::plan::Pending;
 use crate::sql::kind::Kind;
 use crate::sql::script::Statement;
@@ -133,12 +134,14 @@ impl Applier<'_> {
             }
             self.session.set_subject(Some(migration.name));
             self.watch.begin(Some(migration.name));
-            tracing::info!(
-                migration = migration.name,
-                "applying ({} of {}, all in one transaction)",
-                at + 1,
-                pending.len()
-            );
+            if !live::is_shown() {
+                tracing::info!(
+                    migration = migration.name,
+                    "applying ({} of {}, all in one transaction)",
+                    at + 1,
+                    pending.len()
+                );
+            }
             let started = Instant::now();
             let mut message = self.one_of_them(migration, id, at == 0);
             let script = self.session.script(std::mem::take(&mut message.text));

@@ -9,7 +9,7 @@ use super::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Backend;
-use crate::sql::assertion::raise;
+use crate::sql::assertion::Assertion;
 use crate::sql::{password, quote};
 use crate::stop::Stop;
 use std::fmt;
@@ -210,12 +210,9 @@ pub fn keep() -> String {
 }
 
 fn or_fail(function: &str) -> String {
-    let fails = raise(NOT_OURS, "pg_catalog.pg_backend_pid()");
+    let fails = Assertion::OurLock.raise("pg_catalog.pg_backend_pid()");
     format!("SELECT {fails} WHERE NOT pg_catalog.{function}({KEY})")
 }
-
-/// What [`guard`] and [`keep`] say where they fail, with the number of this backend behind it.
-const NOT_OURS: &str = "the migration lock is held by another session than that of backend ";
 
 /// Whether the server says that this session does not hold the lock.
 pub async fn is_lost(session: &Session) -> bool {

@@ -10,6 +10,7 @@ use super::pooler;
 use super::server_error::ServerError;
 use super::session::{Began, RUN_ID_SETTING, Session};
 use super::target::Target;
+use crate::advice;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::{self, Backend, Columns, History, Ledger};
@@ -222,7 +223,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let history = match rows {
         Ok(rows) => rows.as_deref().map(read).map(Arc::new),
         Err(error) if error.is(&["42P01"]) => None,
-        Err(error) => return Err(unreadable(&error)),
+        Err(error) => return Err(advised(&session, unreadable(&error)).await),
     };
     Ok(Opened {
         session,
@@ -389,19 +390,40 @@ fn unreachable(error: ConnectError) -> Failure {
 
 /// A failure of one of our own statements.
 pub fn unusable(what: &str, error: &ServerError) -> Failure {
-    let mut failure = Failure::new(
-        Exit::Database,
-        format!("{what}: {}", error.message),
-        if error.closed {
-            "deploy again once the server is back"
-        } else {
-            "check the user's privileges, and the server's log"
-        },
-    )
-    .prisma(error.closed.then_some("P1017"));
-    failure.sqlstate.clone_from(&error.sqlstate);
-    failure.details.clone_from(&error.details);
+    let code = match error.sqlstate.as_deref() {
+        _ if error.closed => Some("P1017"),
+        // Prisma: "User was denied access on the database".
+        Some("42501") => Some("P1010"),
+        _ => None,
+    };
+    let mut failure = Failure::new(Exit::Database, format!("{what}: {}", error.message), "")
+        .prisma(code)
+        .caused_by(error);
     failure.connection_lost = error.closed;
+    failure.next = next_step(error, failure.advice.as_deref());
+    failure
+}
+
+/// What to do about an error of one of our own statements.
+fn next_step(error: &ServerError, advice: Option<&str>) -> String {
+    if error.closed {
+        return "deploy again once the server is back".to_owned();
+    }
+    let again = advice::then(advice, "start it again");
+    again.unwrap_or_else(|| "see the server's message and its log, then start it again".to_owned())
+}
+
+/// The same failure, with what the catalogue knows of it: the owner and the user, if a privilege is missing.
+pub async fn advised(session: &Session, mut failure: Failure) -> Failure {
+    let Some(error) = failure.error.clone() else {
+        return failure;
+    };
+    // What became of a script has its own next step.
+    if failure.exit == Exit::Database && !failure.connection_lost && error.is(&["42501"]) {
+        let around = advice::look(session, &error).await;
+        failure.advice = advice::of(&error, &around);
+        failure.next = next_step(&error, failure.advice.as_deref());
+    }
     failure
 }
 
@@ -416,6 +438,7 @@ fn unreadable(error: &ServerError) -> Failure {
     // insufficient_privilege, from check_enable_rls.
     if error.is(&["42501"]) && error.routine.as_deref() == Some("check_enable_rls") {
         failure.next = "row security hides rows of the table from this user: run as the table's owner, or turn row security off for it".into();
+        failure.error = None;
     }
     // feature_not_supported: a view, or a foreign table.
     if error.is(&["0A000"]) {

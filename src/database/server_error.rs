@@ -1,10 +1,11 @@
 //! A server's error, read once.
 
+use crate::sql::assertion::Assertion;
 use crate::sql::password;
-use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::error::{DbError, ErrorPosition};
 
 /// What the server said, or the driver where the server said nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerError {
     /// SQLSTATE; none where the error is not the server's (a lost connection).
     pub sqlstate: Option<String>,
@@ -18,24 +19,45 @@ pub struct ServerError {
     pub position: Option<u32>,
     /// Whether the connection is gone.
     pub closed: bool,
+    /// The assertion of ours that failed. Its message is what that means, and it has no SQLSTATE: the server's own are those of the expression that
+    /// fails.
+    pub assertion: Option<Assertion>,
 }
 
 impl ServerError {
     /// The connection is gone.
     pub fn closed(message: String) -> ServerError {
         ServerError {
-            sqlstate: None,
-            routine: None,
             message,
-            details: Vec::new(),
-            position: None,
             closed: true,
+            ..ServerError::default()
+        }
+    }
+
+    /// This program's own finding about what the server answered.
+    pub fn ours(message: impl Into<String>) -> ServerError {
+        ServerError {
+            message: message.into(),
+            ..ServerError::default()
         }
     }
 
     /// Whether its SQLSTATE is one of these.
     pub fn is(&self, sqlstates: &[&str]) -> bool {
         self.sqlstate.as_deref().is_some_and(|code| sqlstates.contains(&code))
+    }
+
+    /// Whether code in a procedural language raised this, and chose its SQLSTATE. PL/Perl and PL/Tcl cannot choose one.
+    pub fn is_raised(&self) -> bool {
+        match self.routine.as_deref() {
+            // PL/pgSQL's RAISE. An error that it catches and raises again (`RAISE;`) keeps its routine.
+            Some("exec_stmt_raise") => true,
+            // PL/Python. An error of the server that passes through Python is named like this.
+            Some("PLy_elog_impl") => !self.message.starts_with("spiexceptions."),
+            // PL/v8 (plv8.cc), which does not tell the two apart.
+            Some("rethrow") => true,
+            _ => false,
+        }
     }
 
     /// Everything that it says, as the ledger keeps it.
@@ -65,6 +87,16 @@ impl From<&tokio_postgres::Error> for ServerError {
             return ServerError::closed(message);
         };
         let code = db.code().code();
+        // The input function of a number raises it, and nothing else of ours has this code.
+        let assertion = (code == "22P02").then(|| Assertion::failed(db.message())).flatten();
+        if let Some(assertion) = assertion {
+            return ServerError {
+                message: assertion.meaning(),
+                assertion: Some(assertion),
+                position: position(db),
+                ..ServerError::default()
+            };
+        }
         let details = [("DETAIL", db.detail()), ("HINT", db.hint()), ("CONTEXT", db.where_())]
             .into_iter()
             .filter_map(|(label, text)| text.map(|text| format!("{label}: {}", password::starred(text))))
@@ -74,13 +106,18 @@ impl From<&tokio_postgres::Error> for ServerError {
             routine: db.routine().map(str::to_owned),
             message: password::starred(db.message()),
             details,
-            position: match db.position() {
-                Some(ErrorPosition::Original(position)) => Some(*position),
-                _ => None,
-            },
+            position: position(db),
             // Class 57P: the server ends the session (admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout).
             closed: code.starts_with("57P") || error.is_closed(),
+            assertion: None,
         }
+    }
+}
+
+fn position(error: &DbError) -> Option<u32> {
+    match error.position() {
+        Some(ErrorPosition::Original(position)) => Some(*position),
+        _ => None,
     }
 }
 

@@ -512,18 +512,11 @@ fn role_lost(before: &Option<[String; 2]>, after: &Option<[String; 2]>) -> Serve
             .as_ref()
             .map_or_else(String::new, |[user, _]| printable_name(user))
     };
-    ServerError {
-        sqlstate: None,
-        routine: None,
-        message: format!(
-            "the server lost the role of the script: it ran as {} and would go on as {}; PostgreSQL 13.17, 14.14, 15.9, 16.5 and 17.1 keep it",
-            user(before),
-            user(after)
-        ),
-        details: Vec::new(),
-        position: None,
-        closed: false,
-    }
+    ServerError::ours(format!(
+        "the server lost the role of the script: it ran as {} and would go on as {}; PostgreSQL 13.17, 14.14, 15.9, 16.5 and 17.1 keep it",
+        user(before),
+        user(after)
+    ))
 }
 
 /// One statement that makes these settings, whose values no other setting changes the meaning of; empty where there are none.

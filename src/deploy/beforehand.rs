@@ -13,6 +13,7 @@ use crate::history::History;
 use crate::judgement::{Evidence, Judgement};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
+use crate::printable::count;
 use crate::prepare;
 use crate::settings::Settings;
 use crate::sql::script::Strings;
@@ -182,19 +183,22 @@ pub(super) async fn check_drift(settings: &Settings, opened: &Opened, outcome: &
         return Ok(());
     }
     let said = outcome.drift.iter().map(ToString::to_string);
+    let differs = format!(
+        "the schema differs in {} from that of the report",
+        count(outcome.drift.len(), "place", "places")
+    );
     match action {
         CheckDrift::Warn => {
-            let warnings = said.map(|difference| format!("drift: {difference}")).collect();
-            warn(warnings, outcome);
+            // The outcome lists them once more, and the log does not.
+            tracing::warn!("{differs}");
+            let warnings: Vec<String> = said.map(|difference| format!("drift: {difference}")).collect();
+            outcome.warnings.extend(warnings);
             Ok(())
         }
         CheckDrift::Refuse => {
             let mut failure = Failure::new(
                 Exit::Refused,
-                format!(
-                    "the schema differs in {} places from that of the report",
-                    outcome.drift.len()
-                ),
+                differs,
                 "put the changes into a migration or take them back; or deploy with --check-drift warn",
             );
             failure.details = said.collect();

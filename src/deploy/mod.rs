@@ -15,6 +15,7 @@ use crate::existing;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::History;
+use crate::invocation::command;
 use crate::losses::Losses;
 use crate::migration::Migration;
 use crate::outcome::{ArtifactRead, Outcome};
@@ -98,6 +99,10 @@ async fn turns(settings: &Settings, stop: &Stop, outcome: &mut Outcome, losses: 
                 turns.losses.count(failure, &opened.ended)
             }
             ended => {
+                let ended = match ended {
+                    Err(failure) if stop.reason().is_none() => Err(open::advised(&opened.session, failure).await),
+                    ended => ended,
+                };
                 if ended.is_ok() {
                     describe_schema(settings, &opened, stop, outcome).await;
                 }
@@ -196,7 +201,8 @@ pub async fn with_existing(opened: &Opened, migrations: &[Migration], mut failur
     if failure.prisma_code.as_deref() == Some("P3005") {
         if let Some(name) = held_up_to(opened, migrations).await {
             failure.next = format!(
-                "the database has what the migrations up to {name} create: record them with `prisma-migrate-task baseline --to {name}`, then deploy again"
+                "the database has what the migrations up to {name} create: record them with `{}`, then deploy again",
+                command(&["baseline", "--to", name])
             );
         }
         return failure;

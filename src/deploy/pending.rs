@@ -9,6 +9,8 @@ use crate::database::open::{self, Opened};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Ledger;
+use crate::invocation::command;
+use crate::live;
 use crate::losses::Attempt;
 use crate::outcome::{Applied, Outcome, millis};
 use crate::plan::{Pending, Plan};
@@ -56,7 +58,10 @@ pub(super) async fn apply(
                 "no migration was running; the pending ones were not begun",
             ));
         }
-        tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        // On a terminal a line of its own says what runs.
+        if !live::is_shown() {
+            tracing::info!(migration = pending.name, "applying ({} of {count})", at + 1);
+        }
         let started = Instant::now();
         let end = match applier.apply(&pending).await {
             Err(failure) => return Err(with_what_exists(opened, &pending, failure).await),
@@ -65,7 +70,10 @@ pub(super) async fn apply(
         match end {
             End::Applied { how, session: fitness } => {
                 let duration_ms = millis(started.elapsed());
-                tracing::info!(migration = pending.name, duration_ms, "applied");
+                match how {
+                    How::Atomic => tracing::info!(migration = pending.name, duration_ms, "applied"),
+                    how => tracing::info!(migration = pending.name, duration_ms, "applied {}", how.words()),
+                }
                 is_in(outcome, pending.name, how, duration_ms);
                 match fitness {
                     Fitness::Ready => {}
@@ -122,8 +130,8 @@ async fn apply_together(
     let Together { end, durations } = applier.apply_together(pending).await?;
     match end {
         End::Applied { how, session } => {
-            tracing::info!("all {} are applied", pending.len());
             for (migration, duration) in pending.iter().zip(durations) {
+                tracing::info!(migration = migration.name, duration_ms = millis(duration), "applied {}", how.words());
                 is_in(outcome, migration.name, how, millis(duration));
             }
             Ok(match session {
@@ -171,9 +179,8 @@ async fn with_what_exists(opened: &Opened, pending: &Pending<'_>, mut failure: F
     }
     failure.details.extend(existing_of(opened, pending.script).await);
     failure.next = format!(
-        "if the database has everything of this migration already, record it with `prisma-migrate-task resolve --applied {}`; else fix the SQL and \
-         deploy again",
-        pending.name
+        "if the database has everything of this migration already, record it with `{}`; else fix the SQL and deploy again",
+        command(&["resolve", "--applied", pending.name])
     );
     failure
 }

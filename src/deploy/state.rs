@@ -5,7 +5,7 @@ use crate::failure::{Failure, UNCHANGED};
 use crate::history::Backend;
 use crate::losses::Losses;
 use crate::outcome::Outcome;
-use crate::stop::LOOK_FIRST;
+use crate::stop::look_first;
 
 /// The failure with the state that the database is in, and the exit code that follows from it.
 ///
@@ -43,7 +43,7 @@ pub(super) fn of_the_database(mut failure: Failure, outcome: &Outcome, losses: &
         }
         if failure.exit == Exit::Interrupted && !lost.told_by_its_row {
             failure.exit = Exit::InterruptedPartially;
-            failure.next = LOOK_FIRST.to_owned();
+            failure.next = look_first();
         }
         return failure;
     }

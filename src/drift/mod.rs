@@ -7,6 +7,7 @@ use crate::database::open::{self, Opened};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
+use crate::printable::count;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use schema::Schema;
@@ -99,8 +100,9 @@ pub async fn compare(opened: &Opened, then: &Schema, outcome: &mut Outcome) -> R
     let now = now.map_err(|error| open::unusable("the schema could not be read", &error))?;
     if now.migrations_sha256 != then.migrations_sha256 {
         outcome.warnings.push(format!(
-            "{} migrations were applied then and {} are now: what those between them changed is no drift, and is listed all the same",
-            then.migrations_applied, now.migrations_applied
+            "{} applied then and {} now: what those between them changed is no drift, and is listed all the same",
+            count(then.migrations_applied, "migration was", "migrations were"),
+            count(now.migrations_applied, "is", "are")
         ));
     }
     if now.server_major != then.server_major {

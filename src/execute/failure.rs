@@ -2,6 +2,7 @@
 
 use super::run::Broken;
 use super::{Access, Order, Progress};
+use crate::advice::{self, Around};
 use crate::apply::error::{hint, is_contention, is_refusal};
 use crate::database::lock::LockSession;
 use crate::database::server_error::ServerError;
@@ -28,6 +29,8 @@ pub struct Scene<'a> {
     pub blockers: Vec<LockSession>,
     /// Whether the server takes writes.
     pub writable: bool,
+    /// What the catalogue knows of the server's error.
+    pub around: Around,
 }
 
 /// What is left of it.
@@ -113,7 +116,7 @@ fn of_server(scene: &Scene<'_>, error: &ServerError, at: Option<usize>) -> Failu
         let start = scene.sql[..scene.statements[at].range.start].chars().count();
         failure
             .details
-            .extend(hint(error, scene.sql, start + within).map(str::to_owned));
+            .extend(hint(error, scene.sql, start + within));
     }
     if error.is(&["55P03"]) {
         let blockers = scene.blockers.iter().map(|blocker| format!("{blocker} was in its way"));
@@ -141,7 +144,13 @@ fn refusal(scene: &Scene<'_>, error: &ServerError) -> Failure {
             Exit::RolledBack,
             "give --no-transaction: each statement is committed by itself then",
         ),
-        _ => (Exit::RolledBack, "mend the SQL and run it again"),
+        _ => {
+            let next = advice::then(advice::of(error, &scene.around).as_deref(), "run it again");
+            let next = next.unwrap_or_else(|| "fix the SQL and run it again".to_owned());
+            let mut failure = Failure::new(Exit::RolledBack, error.message.clone(), next);
+            failure.advice = advice::of(error, &scene.around);
+            return failure;
+        }
     };
     Failure::new(exit, error.message.clone(), next)
 }
@@ -195,7 +204,10 @@ impl Scene<'_> {
         };
         match left {
             Left::Nothing | Left::NotCommitted | Left::Before => {
-                failure.next = format!("mend it, and run what begins at line {line}");
+                failure.next = match advice::then(failure.advice.as_deref(), &format!("run what begins at line {line}")) {
+                    Some(next) => next,
+                    None => format!("fix it, and run what begins at line {line}"),
+                };
                 failure.state(format!("{committed}the next one, at line {line}, left nothing behind"))
             }
             Left::Perhaps => {

@@ -5,6 +5,7 @@ use crate::artifact::s3::failure::S3Error;
 use crate::artifact::s3::{self, Address};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::migration::is_utf16;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -44,6 +45,15 @@ impl Input {
             Input::Object(address) => from_s3(address).await?,
             local => local.read_here().await?,
         };
+        if is_utf16(&bytes) {
+            return Err(usage(
+                format!(
+                    "{} is UTF-16, which PowerShell's > and Out-File write, and not UTF-8",
+                    self.name()
+                ),
+                "convert it to UTF-8: in PowerShell with Set-Content -Encoding utf8, elsewhere with iconv -f UTF-16 -t UTF-8",
+            ));
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             usage(

@@ -22,6 +22,7 @@ mod table;
 pub use input::Input;
 pub use sink::Destination;
 
+use crate::advice::{self, Around};
 use crate::cli::Format;
 use crate::database::open;
 use crate::exit::Exit;
@@ -129,6 +130,13 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
     let (mut progress, mut output) = (Progress::default(), Output::new(order.format, sink, stop));
     let ended = stop.ended(session, run.all(&mut progress, &mut output)).await;
     watch.end();
+    let around = match &ended {
+        Some(Err(Broken::Server(error, _))) if stop.reason().is_none() => {
+            let looked = stop.unless(advice::look(session, error)).await;
+            looked.unwrap_or_default()
+        }
+        _ => Around::default(),
+    };
     let scene = Scene {
         order,
         sql: &sql,
@@ -137,6 +145,7 @@ pub async fn execute(settings: &Settings, order: &Order, stop: &Stop, outcome: &
         stopped: stop.reason(),
         blockers: watch.blockers(),
         writable: opened.server.writable,
+        around,
     };
     let all_committed = !order.transaction && progress.completed == statements.len();
     let result = match ended {

@@ -143,14 +143,8 @@ pub async fn ask(session: &Session, question: &Question, schema: &str) -> Result
         measured => (measured?, false),
     };
     let text = rows.last().and_then(|row| row.get(0)).unwrap_or_default();
-    let answer: Answer = serde_json::from_str(text).map_err(|error| ServerError {
-        sqlstate: None,
-        routine: None,
-        message: format!("the catalogue's answer cannot be read: {error}"),
-        details: Vec::new(),
-        position: None,
-        closed: false,
-    })?;
+    let answer: Answer = serde_json::from_str(text)
+        .map_err(|error| ServerError::ours(format!("the catalogue's answer cannot be read: {error}")))?;
     let mut answered = answer.relations;
     Ok(Facts {
         version: answer.version,

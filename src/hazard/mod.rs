@@ -271,7 +271,10 @@ fn statement_of(
         if tables > 0 {
             let finding = judge::Finding {
                 class: Class::Drop,
-                what: format!("drops the schema {schema} with {tables} tables, and what is in them"),
+                what: match tables {
+                    1 => format!("drops the schema {schema} with 1 table, and what is in it"),
+                    _ => format!("drops the schema {schema} with {tables} tables, and what is in them"),
+                },
                 recipe: "move what is needed into another schema first, and have a backup at hand".to_owned(),
             };
             report(finding, schema, None, None);

@@ -154,7 +154,7 @@ fn why(pending: &Pending<'_>) -> Option<String> {
         Some((line, words(&pending.script[statement.range.clone()])))
     };
     if let Some(resume) = &pending.resume {
-        return Some(format!("an earlier run committed its first {} steps", resume.done));
+        return Some(format!("an earlier run committed its {}", crate::printable::first(resume.done, "step", "steps")));
     }
     match pending.shape {
         Shape::Alone => first(&|kind| matches!(kind, Kind::Alone(_)))

@@ -2,7 +2,7 @@
 
 use super::mark::Mark;
 use super::{Row, State, TABLE};
-use crate::sql::assertion::raise;
+use crate::sql::assertion::Assertion;
 use crate::sql::quote;
 
 /// The table in the schema where it was found or will be made, and the SQL to work on it.
@@ -123,7 +123,7 @@ impl Ledger {
                 quote::literal(migration),
                 quote::literal(&mark.to_string()),
             ),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
@@ -161,7 +161,7 @@ impl Ledger {
         format!(
             "WITH written AS ({} RETURNING finished_at) SELECT {} WHERE NOT EXISTS (SELECT FROM written WHERE finished_at IS NOT NULL)",
             self.update_statement(id, &set),
-            raise(NOT_CLOSED, "0")
+            Assertion::Changed.raise("0")
         )
     }
 
@@ -185,7 +185,7 @@ impl Ledger {
         self.watched.then(|| {
             format!(
                 "SELECT {} WHERE NOT EXISTS (SELECT FROM {} WHERE id OPERATOR(pg_catalog.=) {} AND {is} AND rolled_back_at IS NULL)",
-                raise(NOT_CLOSED, "0"),
+                Assertion::Changed.raise("0"),
                 self.table,
                 quote::literal(id)
             )
@@ -199,7 +199,7 @@ impl Ledger {
             "SELECT {} FROM {} \
              WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.text[]) AND finished_at IS NOT NULL AND rolled_back_at IS NULL \
              HAVING pg_catalog.count(id) OPERATOR(pg_catalog.<>) {}",
-            raise(NOT_CLOSED, "pg_catalog.count(id)"),
+            Assertion::Changed.raise("pg_catalog.count(id)"),
             self.table,
             literals.join(", "),
             ids.len()
@@ -226,7 +226,7 @@ impl Ledger {
                 quote::literal(&mark.to_string()),
                 quote::literal(id)
             ),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
@@ -254,7 +254,7 @@ impl Ledger {
                 quote::literal(migration),
                 quote::literal(error),
             ),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
@@ -269,7 +269,7 @@ impl Ledger {
                 quote::literal(checksum),
                 quote::literal(migration),
             ),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
@@ -288,7 +288,7 @@ impl Ledger {
         let id = quote::literal(id);
         self.asserted(
             &format!("DELETE FROM {} WHERE id OPERATOR(pg_catalog.=) {id}", self.table),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
@@ -301,7 +301,7 @@ impl Ledger {
                  WHERE id OPERATOR(pg_catalog.=) {id} AND finished_at IS NOT NULL AND rolled_back_at IS NULL",
                 self.table
             ),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
@@ -319,7 +319,7 @@ impl Ledger {
     }
 
     fn update(&self, id: &str, set: &str) -> String {
-        self.asserted(&self.update_statement(id, set), NOT_CLOSED)
+        self.asserted(&self.update_statement(id, set), Assertion::Changed)
     }
 
     fn update_statement(&self, id: &str, set: &str) -> String {
@@ -331,10 +331,10 @@ impl Ledger {
     }
 
     /// A statement that fails, and its transaction with it, unless a row was written. More than one cannot be: they are written by their ids.
-    fn asserted(&self, statement: &str, sentence: &str) -> String {
+    fn asserted(&self, statement: &str, assertion: Assertion) -> String {
         format!(
             "WITH w AS ({statement} RETURNING 1) SELECT {} WHERE NOT EXISTS (TABLE w)",
-            raise(sentence, "0")
+            assertion.raise("0")
         )
     }
 }
@@ -352,13 +352,3 @@ pub enum Columns {
 pub const WHOLE: &str = "SET LOCAL row_security TO off";
 /// Behind the ledger's name in a statement that reads it: it fails unless the name is a table's.
 pub const TABLE_ONLY: &str = "TABLESAMPLE pg_catalog.system(100)";
-
-/// What the failed assertions say, with the number of rows behind it.
-const NOT_WRITTEN: &str = "ledger row not written, rows: ";
-/// See [`NOT_WRITTEN`].
-const NOT_CLOSED: &str = "ledger row not closed, rows: ";
-
-/// Whether this message of the server is one of our assertions.
-pub fn is_assertion(message: &str) -> bool {
-    message.contains(NOT_WRITTEN) || message.contains(NOT_CLOSED)
-}

@@ -4,7 +4,7 @@
 
 use crate::exit::Exit;
 use crate::outcome::Outcome;
-use crate::printable::{printable, printable_name};
+use crate::printable::{count, printable, printable_name};
 use crate::secret::Secret;
 use serde_json::{Value, json};
 
@@ -109,7 +109,7 @@ impl Reason {
         let code = outcome.exit_code.code();
         let Some(failure) = &outcome.failure else {
             let said = match &*outcome.result {
-                "applied" => format!("{} migrations applied", outcome.applied.len()),
+                "applied" => format!("{} applied", count(outcome.applied.len(), "migration", "migrations")),
                 word => format!("{} {}", outcome.verb, word.replace('_', " ")),
             };
             return Reason {

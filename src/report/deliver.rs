@@ -24,6 +24,11 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Whether anybody waits for it elsewhere.
+pub fn waits(output: &Output) -> bool {
+    matches!(output.report, Some(Place::Object(_) | Place::Below(_))) || !output.answers.is_empty()
+}
+
 /// Delivers it. What failed is in its warnings and its exit code.
 pub async fn deliver(outcome: &mut Outcome, output: &Output, stop: &Stop) {
     let object = match &output.report {
@@ -31,14 +36,8 @@ pub async fn deliver(outcome: &mut Outcome, output: &Output, stop: &Stop) {
         Some(Place::Below(prefix)) => Some(prefix.object(outcome)),
         Some(Place::File(_)) | None => None,
     };
-    if object.is_none() && output.answers.is_empty() {
+    if !waits(output) {
         return;
-    }
-    // Whoever kills the process while nobody takes the report finds the outcome in the log.
-    let code = outcome.exit_code.code();
-    match &outcome.failure {
-        Some(failure) => tracing::error!(exit_code = code, "{} failed: {failure}", outcome.verb),
-        None => tracing::info!(exit_code = code, "{}: {}", outcome.verb, outcome.result),
     }
     let over = async || tokio::select! { () = sleep(LIMIT) => {}, () = stop.over() => {} };
     let told = &*outcome;

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod deliver;
+mod log_line;
 pub mod metrics;
 pub mod place;
 mod plan;
@@ -10,16 +11,19 @@ mod text;
 
 use crate::cli::LogFormat;
 use crate::exit::Exit;
+use crate::log;
 use crate::outcome::Outcome;
 use crate::printable::printable;
+use crate::settings;
 use crate::stderr;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 /// Writes the outcome to standard output, or to standard error where the other is for the rows of `execute`. A reader that has gone away changes
-/// nothing about the outcome. `deploy` is the command that applies what is pending, as whoever reads this would give it.
-pub fn print(outcome: &Outcome, format: Option<LogFormat>, deploy: &str) {
+/// nothing about the outcome. `deploy` is the command that applies what is pending, as whoever reads this would give it. `in_log`: in JSON it is a line of
+/// the log, whose reader knows no other documents.
+pub fn print(outcome: &Outcome, format: Option<LogFormat>, in_log: bool, deploy: &str) {
     // The log comes first, where both go to the same place.
     stderr::flush();
     let (mut to, terminal): (Box<dyn Write>, bool) = match &*outcome.verb {
@@ -27,17 +31,37 @@ pub fn print(outcome: &Outcome, format: Option<LogFormat>, deploy: &str) {
         _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
     };
     let text = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
-        LogFormat::Text => text::render(outcome, terminal, deploy),
+        LogFormat::Text => text::render(outcome, settings::may_colour(terminal), terminal && log::is_told_on_a_terminal(), deploy),
+        LogFormat::Json if in_log => log_line::line(outcome),
         LogFormat::Json => {
             let mut document = document(outcome);
-            // A log takes so much in a line, and these can be more than that.
-            if let Some(objects) = document.pointer_mut("/schema/objects") {
-                *objects = serde_json::json!({});
-            }
+            without_objects(&mut document);
             document.to_string()
         }
     };
     let _ = writeln!(to, "{text}").and_then(|()| to.flush());
+}
+
+/// Says in the log what it came to, where no text for people says it: a failure is a line of level error. `delivered`: somebody waits for it elsewhere, and
+/// whoever kills the process before it is taken there finds it in the log. `in_log`: its last line will be the outcome itself.
+pub fn log(outcome: &Outcome, delivered: bool, in_log: bool) {
+    let (code, sentence) = (outcome.exit_code.code(), outcome.sentence());
+    match &outcome.failure {
+        Some(_) if in_log && !delivered => {}
+        // Whoever counts the lines of level error counts a failure once.
+        Some(failure) if in_log => tracing::info!(exit_code = code, "{} failed: {failure}", outcome.verb),
+        Some(failure) if delivered => tracing::error!(exit_code = code, "{} failed: {failure}", outcome.verb),
+        Some(_) if log::is_json() => tracing::error!(exit_code = code, "{sentence}"),
+        None if delivered => tracing::info!(exit_code = code, "{sentence}"),
+        _ => {}
+    }
+}
+
+/// A line takes so much, and these can be more than that.
+fn without_objects(document: &mut Value) {
+    if let Some(objects) = document.pointer_mut("/schema/objects") {
+        *objects = serde_json::json!({});
+    }
 }
 
 /// Writes a text to standard output. A reader that has gone away wants no more of it.

@@ -5,11 +5,13 @@ mod overview;
 use crate::apply::How;
 use crate::database::open::Server;
 use crate::drift::{Change, Difference};
+use crate::excerpt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hazard;
 use crate::outcome::{Executed, Outcome};
-use crate::printable::{printable, printable_name};
+use crate::printable::{self, printable, printable_name};
+use std::time::Duration;
 
 pub(super) const BOLD: &str = "1";
 pub(super) const DIM: &str = "2";
@@ -18,7 +20,9 @@ const GREEN: &str = "32;1";
 pub(super) const YELLOW: &str = "33;1";
 
 /// The outcome as text, without a final newline.
-pub fn render(outcome: &Outcome, colour: bool, deploy: &str) -> String {
+///
+/// `told`: the log on the same terminal has said what was applied.
+pub fn render(outcome: &Outcome, colour: bool, told: bool, deploy: &str) -> String {
     let mut page = Page {
         text: String::new(),
         colour,
@@ -27,7 +31,7 @@ pub fn render(outcome: &Outcome, colour: bool, deploy: &str) -> String {
     if let Some(plan) = &outcome.plan {
         page.plan(plan, &outcome.hazards);
     } else if outcome.migrations.is_empty() {
-        page.migrations(outcome);
+        page.migrations(outcome, told);
     } else {
         overview::show(&mut page, outcome);
     }
@@ -60,12 +64,13 @@ pub fn render(outcome: &Outcome, colour: bool, deploy: &str) -> String {
         page.line("recovered: ", DIM, sentence)
     });
     page.paragraph(&outcome.resolved, |page, sentence| page.line("", BOLD, sentence));
-    page.paragraph(&outcome.warnings, |page, warning| {
-        page.line("warning: ", YELLOW, warning)
-    });
+    // Each difference is listed above.
+    let drift: Vec<String> = outcome.drift.iter().map(|difference| format!("drift: {difference}")).collect();
+    let warnings: Vec<&String> = outcome.warnings.iter().filter(|warning| !drift.contains(warning)).collect();
+    page.paragraph(&warnings, |page, warning| page.line("warning: ", YELLOW, warning));
     if let Some(failure) = &outcome.failure {
         let log = outcome.task.as_ref().and_then(|task| task.log_url.as_deref());
-        page.failure(failure, log);
+        page.failure(failure, &outcome.drift, log);
     } else if outcome.exit_code == Exit::Pending || outcome.result == "planned" {
         page.blank();
         page.line("next:  ", BOLD, deploy);
@@ -123,7 +128,7 @@ impl Page {
             "detached" => (YELLOW, "detached: the task goes on".to_owned()),
             "ended" => (GREEN, "the task ended".to_owned()),
             "uploaded" | "packed" => (GREEN, outcome.result.clone().into_owned()),
-            "drift" => (YELLOW, format!("drift: {} differences", outcome.drift.len())),
+            "drift" => (YELLOW, format!("drift: {}", printable::count(outcome.drift.len(), "difference", "differences"))),
             "no_drift" => (GREEN, "no drift".to_owned()),
             "executed" => (GREEN, executed(&outcome.executed)),
             _ => (GREEN, "up to date".to_owned()),
@@ -137,20 +142,18 @@ impl Page {
     }
 
     /// A line for each migration that this run has something to say of: what was applied, what failed, what is left.
-    fn migrations(&mut self, outcome: &Outcome) {
+    fn migrations(&mut self, outcome: &Outcome, told: bool) {
         let failed = outcome.failure.as_ref().and_then(|failure| failure.migration.as_ref());
         // A migration that was not to be applied now, such as one that blocks, is named with its error.
         let failed = failed.filter(|name| outcome.pending.contains(name)).map(String::as_str);
         let left = outcome.pending.iter().filter(|name| Some(name.as_str()) != failed);
-        let rows: Vec<(&str, &str, String, String)> = outcome
-            .applied
+        let applied = if told { &[][..] } else { &outcome.applied[..] };
+        let rows: Vec<(&str, &str, String, String)> = applied
             .iter()
             .map(|applied| {
                 let how = match applied.how {
-                    How::Atomic => "",
-                    How::Alone => "  by itself, outside a transaction",
-                    How::StepByStep => "  statement by statement",
-                    How::Together => "  in one transaction with the others",
+                    How::Atomic => String::new(),
+                    how => format!("  {}", how.words()),
                 };
                 (
                     GREEN,
@@ -191,7 +194,7 @@ impl Page {
         }
     }
 
-    fn failure(&mut self, failure: &Failure, log: Option<&str>) {
+    fn failure(&mut self, failure: &Failure, drift: &[Difference], log: Option<&str>) {
         self.blank();
         let codes: Vec<String> = failure
             .prisma_code
@@ -216,8 +219,9 @@ impl Page {
         if let Some(place) = &failure.place {
             self.line("", "", &place.excerpt);
         }
-        for detail in &failure.details {
-            self.line("", "", detail);
+        let listed: Vec<String> = drift.iter().map(ToString::to_string).collect();
+        for detail in failure.details.iter().filter(|detail| !listed.contains(detail)) {
+            self.line("", "", &excerpt::shortened(detail));
         }
         self.blank();
         self.line("database:   ", BOLD, &failure.state);
@@ -250,12 +254,9 @@ fn executed(executed: &[Executed]) -> String {
 }
 
 fn count(migrations: usize) -> String {
-    match migrations {
-        1 => "1 migration".to_owned(),
-        n => format!("{n} migrations"),
-    }
+    printable::count(migrations, "migration", "migrations")
 }
 
 fn seconds(millis: u64) -> String {
-    format!("{}.{:03} s", millis / 1000, millis % 1000)
+    printable::duration(Duration::from_millis(millis))
 }

@@ -15,6 +15,20 @@ pub struct Obstacle {
     pub why: &'static str,
 }
 
+impl Obstacle {
+    /// What to do about it, where it begins on this line.
+    pub fn next_step(&self, line: usize) -> String {
+        match self.why {
+            NOT_IN_ITS_OWN => format!(
+                "move line {line} out of the BEGIN … COMMIT around it, behind the COMMIT or into a migration of its own, then deploy again"
+            ),
+            _ => "put what belongs together into a BEGIN … COMMIT of its own, or into a migration of its own, then deploy again".to_owned(),
+        }
+    }
+}
+
+const NOT_IN_ITS_OWN: &str = "cannot run in a transaction, and stands in the script's own (BEGIN … COMMIT)";
+
 const LASTS: &str = "lasts until its transaction ends, and this script has a transaction for each statement";
 
 /// The first such statement from byte `from` on. Within a transaction of the script's own (`BEGIN` … `COMMIT`) most are as they should be.
@@ -37,9 +51,7 @@ pub fn obstacle(script: &str, statements: &[Statement], from: usize, expected: b
             (Kind::Prepare, _) => {
                 Some("leaves its transaction to be ended by others, and this script goes statement by statement")
             }
-            (Kind::Alone(_), true) => {
-                Some("cannot run in a transaction, and stands in the script's own (BEGIN … COMMIT)")
-            }
+            (Kind::Alone(_), true) => Some(NOT_IN_ITS_OWN),
             (Kind::Setting, _) if reads_the_rest_otherwise(text) => {
                 Some("changes how the text after it is read, and this script goes statement by statement")
             }

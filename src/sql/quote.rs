@@ -10,6 +10,32 @@ pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The name as a person would write it: quoted only if it has to be. For commands that are shown.
+///
+/// Source: PostgreSQL's documentation, "SQL Key Words": those that are reserved there, and those that are so for types and functions.
+pub fn name(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !RESERVED.contains(&name);
+    match is_plain {
+        true => name.to_owned(),
+        false => identifier(name),
+    }
+}
+
+const RESERVED: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary", "both", "case", "cast", "check",
+    "collate", "collation", "column", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date", "current_role",
+    "current_schema", "current_time", "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end",
+    "except", "false", "fetch", "for", "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike", "in", "initially", "inner",
+    "intersect", "into", "is", "isnull", "join", "lateral", "leading", "left", "like", "limit", "localtime", "localtimestamp", "natural", "not",
+    "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "placing", "primary", "references", "returning", "right",
+    "select", "session_user", "similar", "some", "symmetric", "system_user", "table", "tablesample", "then", "to", "trailing", "true", "union",
+    "unique", "user", "using", "variadic", "verbose", "when", "where", "window", "with",
+];
+
 /// The text as a string constant that is right whatever `standard_conforming_strings` says.
 ///
 /// A backslash means itself in `'…'` only where that setting is on; in `E'…'` it is always an escape. So a text that holds one becomes `E'…'` with
@@ -26,6 +52,21 @@ pub fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_quoted_only_if_it_has_to_be() {
+        for (given, shown) in [
+            ("app_owner", "app_owner"),
+            ("_x1", "_x1"),
+            ("user", "\"user\""),
+            ("App", "\"App\""),
+            ("1st", "\"1st\""),
+            ("a b", "\"a b\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(name(given), shown);
+        }
+    }
 
     #[test]
     fn identifiers() {

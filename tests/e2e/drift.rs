@@ -238,7 +238,7 @@ fn migrations_since_the_report_are_said() {
     };
     let run = deployed.drift().expect(11);
     assert!(
-        warnings(&run).contains("1 migrations were applied then and 2 are now"),
+        warnings(&run).contains("1 migration was applied then and 2 are now"),
         "{run}"
     );
     assert_eq!(found(&run), ["added table public.next"]);

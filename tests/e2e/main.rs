@@ -22,6 +22,7 @@ mod interop;
 mod lexer;
 mod locks;
 mod losses;
+mod messages;
 mod newsroom;
 mod ours;
 mod outcome;

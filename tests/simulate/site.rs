@@ -150,7 +150,9 @@ impl Site {
     pub fn outcome(&self, task: &str) -> Value {
         let log = self.ecs.log(task);
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut outcomes = lines.filter(|line| line["run_id"].is_string() && line["result"].is_string());
+        let mut outcomes = lines
+            .map(|mut line| line["outcome"].take())
+            .filter(|outcome| outcome["run_id"].is_string() && outcome["result"].is_string());
         outcomes.next().unwrap_or_else(|| panic!("no outcome in\n{log}"))
     }
 

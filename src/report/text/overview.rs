@@ -1,6 +1,7 @@
 //! The table of `status`.
 
 use super::{BOLD, DIM, GREEN, Page, RED, YELLOW, seconds};
+use crate::excerpt;
 use crate::judgement::Remark;
 use crate::outcome::Outcome;
 use crate::overview::{Overview, State};
@@ -52,7 +53,7 @@ pub(super) fn show(page: &mut Page, outcome: &Outcome) {
             .push_str(format!("  {state}  {name:<width$}  {about}").trim_end());
         page.text.push('\n');
         if let Some(logs) = overview.logs.as_deref().filter(|_| overview.state != State::Running) {
-            page.line(&" ".repeat(states + 4), "", logs);
+            page.line(&" ".repeat(states + 4), "", &excerpt::shortened(logs));
         }
     }
     if let Some(running) = &outcome.running {

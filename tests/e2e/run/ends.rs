@@ -86,7 +86,7 @@ fn elsewhere_the_tasks_log_is_passed_on_as_it_is() {
     for line in world.ecs.log(&world.task()).lines() {
         let known = run.stderr.lines().chain(run.stdout.lines()).any(|said| said == line);
         let fields: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(known || fields["verb"] == "deploy", "{line}\n{run}");
+        assert!(known || fields["outcome"]["verb"] == "deploy", "{line}\n{run}");
     }
     for line in run.stderr.lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
@@ -319,7 +319,7 @@ fn without_report_and_log_the_exit_code_counts() {
 }
 
 #[test]
-fn an_outcome_that_the_driver_cuts_is_read_whole() {
+fn what_is_too_long_for_a_line_of_the_log_is_left_to_the_report() {
     let names: Vec<String> = (1..=400)
         .map(|n| format!("20240101000{n:03}_a_migration_with_quite_a_long_name_for_this"))
         .collect();
@@ -328,6 +328,21 @@ fn an_outcome_that_the_driver_cuts_is_read_whole() {
         .fold(History::new(), |history, name| history.migration(name, "SELECT 1;"));
     let world = World::with(&history);
     let run = world.run(&["--", "status"]).run().expect(10);
-    assert_eq!(outcome(&run)["migrations"].as_array().unwrap().len(), 400);
-    assert!(run.stdout.len() > 32 * 1024, "the outcome was not cut");
+    let line = world.ecs.log(&world.task()).lines().last().unwrap().to_owned();
+    assert!(line.len() < 16_384 && line.starts_with(r#"{"level":"info","message":"status: 400 migrations pending","outcome":{"#), "{line}");
+    let said = outcome(&run);
+    let kept = said["migrations"].as_array().unwrap().len();
+    assert!(kept > 0 && said["migrations"][0]["name"] == names[0].as_str(), "{run}");
+    let warning = said["warnings"].to_string();
+    assert!(
+        warning.contains(&format!("{} of migrations", 400 - kept)) && warning.contains("its report has them"),
+        "{run}"
+    );
+
+    let run = world
+        .run(&["--reports", "s3://reports/made", "--", "status"])
+        .env("AWS_MAX_ATTEMPTS", "2")
+        .run()
+        .expect(10);
+    assert_eq!(outcome(&run)["migrations"].as_array().unwrap().len(), 400, "{run}");
 }
