@@ -33,9 +33,10 @@ pub async fn preview(settings: &Settings, check: bool, outcome: &mut Outcome) ->
         let examined = hazard::examine(session, schema, &plan.pending, settings)
             .await
             .map_err(|error| open::unusable("the tables of the pending migrations could not be looked at", &error))?;
-        outcome.warnings.extend(examined.warning);
+        outcome.warnings.extend(examined.warnings);
         outcome.plan = Some(examined.plan);
         outcome.hazards = examined.hazards;
+        together::check_values(&examined.obstacles, plan.pending.len())?;
         hazard::refuse(&outcome.hazards)?;
         Ok(match check && !outcome.pending.is_empty() {
             true => Exit::Pending,

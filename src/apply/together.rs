@@ -42,17 +42,31 @@ pub fn check(pending: &[Pending<'_>]) -> Result<(), Failure> {
         .iter()
         .filter_map(|pending| obstacle_of(pending).map(|why| format!("{}: {why}", pending.name)))
         .collect();
+    let next = "deploy those first without --all-or-nothing (--to NAME ends a deploy at a migration), or deploy all without it";
+    refuse(obstacles, pending.len(), next)
+}
+
+/// The same for what is known only with the catalogue: values of enums that a migration adds and the transaction then uses.
+///
+/// # Errors
+/// Exit 24, with a line for each such migration.
+pub fn check_values(obstacles: &[(String, String)], pending: usize) -> Result<(), Failure> {
+    let obstacles = obstacles.iter().map(|(name, why)| format!("{name}: {why}"));
+    let next = "deploy all without --all-or-nothing; or end a deploy at the migration that adds the value (--to NAME), and deploy the rest after it";
+    refuse(obstacles.collect(), pending, next)
+}
+
+fn refuse(obstacles: Vec<String>, pending: usize, next: &str) -> Result<(), Failure> {
     if obstacles.is_empty() {
         return Ok(());
     }
     let mut failure = Failure::new(
         Exit::Refused,
         format!(
-            "--all-or-nothing: {} of {} pending migrations cannot share a transaction with the others",
+            "--all-or-nothing: {} of {pending} pending migrations cannot share a transaction with the others",
             obstacles.len(),
-            pending.len()
         ),
-        "deploy those first without --all-or-nothing (--to NAME ends a deploy at a migration), or deploy all without it",
+        next,
     );
     failure.details = obstacles;
     Err(failure)

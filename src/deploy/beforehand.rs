@@ -166,8 +166,9 @@ pub(super) async fn examine(
             hazard.recipe
         );
     }
-    warn(examined.warning.into_iter().collect(), outcome);
+    warn(examined.warnings, outcome);
     outcome.hazards = examined.hazards;
+    together::check_values(&examined.obstacles, plan.pending.len())?;
     hazard::refuse(&outcome.hazards)
 }
 

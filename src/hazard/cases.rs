@@ -2,7 +2,7 @@
 
 use super::catalogue::{ColumnFacts, ConstraintFacts, Facts, Relation};
 use super::name::Name;
-use super::{Examined, Watchfulness, foresee, script};
+use super::{Examined, Hazard, Watchfulness, foresee, script};
 use crate::migration::{Migration, Script};
 use crate::plan::{self, Policy};
 use crate::sql::script::Strings;
@@ -79,7 +79,7 @@ fn examined(scripts: &[&str], version: u32) -> Examined {
 /// `class line`, one for each hazard.
 fn hazards(scripts: &[&str], version: u32) -> Vec<String> {
     let hazards = examined(scripts, version).hazards;
-    let line = |hazard: super::Hazard| format!("{} {}", hazard.class, hazard.line);
+    let line = |hazard: Hazard| format!("{} {}", hazard.class, hazard.line);
     hazards.into_iter().map(line).collect()
 }
 

@@ -2,6 +2,7 @@
 //! for the moment in which a file's size is read, `ACCESS SHARE`.
 
 use super::name::Name;
+use super::types::TypeRef;
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::sql::quote;
@@ -15,14 +16,18 @@ pub struct Question {
     pub relations: BTreeSet<Name>,
     /// Functions that defaults call.
     pub functions: BTreeSet<String>,
-    /// Schemas that are dropped.
+    /// Schemas that are dropped or renamed.
     pub schemas: BTreeSet<String>,
+    /// Types, by the names that scripts give them.
+    pub types: BTreeSet<Name>,
+    /// Extensions that are dropped with all that uses them.
+    pub extensions: BTreeSet<String>,
 }
 
 impl Question {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        self.relations.is_empty() && self.schemas.is_empty()
+        self.relations.is_empty() && self.schemas.is_empty() && self.types.is_empty() && self.extensions.is_empty()
     }
 }
 
@@ -37,10 +42,73 @@ pub struct Facts {
     pub relations: HashMap<Name, Relation>,
     /// Whether a function of this name may give another result for each row.
     pub volatile: HashMap<String, bool>,
-    /// How many relations each of the schemas holds that exist.
+    /// How many tables with rows each of the schemas holds that exist.
     pub schemas: HashMap<String, i64>,
+    /// The schemas of the scripts' search path that exist, in its order; empty is the one above alone.
+    pub path: Vec<String>,
+    /// The session's `TimeZone`, which an `ALTER ROLE` or an `ALTER DATABASE` may have set.
+    pub time_zone: String,
+    /// The database's own tablespace.
+    pub tablespace: String,
+    /// The types that exist, by the names that were asked for.
+    pub types: HashMap<Name, TypeFacts>,
+    /// The columns whose types belong to an extension, by its name.
+    pub extensions: HashMap<String, Vec<TypedColumn>>,
+    /// Which types are another as they are, without a function (`pg_cast`): by the names of both.
+    pub casts: Vec<(TypeName, TypeName)>,
     /// Set where the sizes are those that the last `VACUUM` or `ANALYZE` left, since a table is locked.
     pub estimated: bool,
+}
+
+/// A schema and a name in it.
+pub type TypeName = (String, String);
+
+/// A type as the catalogue has it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct TypeFacts {
+    /// Its schema.
+    pub schema: String,
+    /// Its name in `pg_type`.
+    pub name: String,
+    /// The type as PostgreSQL shows it on this session's search path.
+    pub shown: String,
+    /// `pg_type.typtype`.
+    pub kind: String,
+    /// Of a domain: the type at the bottom, with its limit.
+    pub base: Option<String>,
+    /// Of a domain: the domain below it.
+    pub parent: Option<TypeName>,
+    /// Of a domain: whether one below it has a `CHECK` or is `NOT NULL`.
+    #[serde(default)]
+    pub inherits: bool,
+    /// Of a domain: its own `CHECK`s.
+    #[serde(default)]
+    pub checks: Vec<String>,
+    /// Of a domain: `NOT NULL`.
+    #[serde(default)]
+    pub not_null: bool,
+    /// Of a domain: whether its default may be another for each row.
+    #[serde(default)]
+    pub volatile: bool,
+    /// Of an enum: its values.
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// The columns that are of it, or of a type that is made of it.
+    #[serde(default)]
+    pub columns: Vec<TypedColumn>,
+}
+
+/// A column of a type that was asked for.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct TypedColumn {
+    /// The table's schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// Whether it is of the type itself or of a domain over it, so that a new constraint of the domain reads it.
+    pub direct: bool,
 }
 
 /// A relation as the catalogue has it.
@@ -48,6 +116,9 @@ pub struct Facts {
 pub struct Relation {
     /// Its name as PostgreSQL shows it on this session's search path.
     pub name: String,
+    /// Its schema and its name in it.
+    #[serde(default)]
+    pub identity: TypeName,
     /// `pg_class.relkind`.
     pub kind: String,
     /// Bytes on disk, TOAST and partitions included, indexes not.
@@ -69,6 +140,61 @@ pub struct Relation {
     /// The tables whose foreign keys refer to it, itself left out.
     #[serde(default)]
     pub referencing: Vec<String>,
+    /// Its indexes.
+    #[serde(default)]
+    pub indexes: Vec<IndexFacts>,
+    /// The tables that it is a partition or child of, at all depths.
+    #[serde(default)]
+    pub ancestors: Vec<TypeName>,
+    /// Of an index: whether it can be used.
+    #[serde(default)]
+    pub valid: bool,
+    /// Its tablespace; none is the database's.
+    #[serde(default)]
+    pub tablespace: Option<String>,
+    /// Its access method.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Whether it is written to the log: `LOGGED`.
+    #[serde(default)]
+    pub logged: bool,
+    /// Of a partitioned table: how.
+    #[serde(default)]
+    pub partitioned: Option<PartitionFacts>,
+    /// Views that read it, and views that read those.
+    #[serde(default)]
+    pub views: Vec<String>,
+}
+
+/// How a table is partitioned.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct PartitionFacts {
+    /// `pg_partitioned_table.partstrat`.
+    pub strategy: String,
+    /// The columns of its key; empty if an expression is among them.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// Its default partition.
+    pub default: Option<TypeName>,
+}
+
+/// An index as the catalogue has it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct IndexFacts {
+    /// Its name.
+    pub name: String,
+    /// The columns that it depends on, those of expressions and of its `WHERE` too.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// The columns of its key.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// Whether it has neither an expression nor a `WHERE`.
+    pub plain: bool,
+    /// Whether all its operator classes are their types' own.
+    pub default_operators: bool,
+    /// Its definition from `USING` on, with `UNIQUE` before it.
+    pub definition: String,
 }
 
 /// A column as the catalogue has it.
@@ -79,12 +205,37 @@ pub struct ColumnFacts {
     /// Its type, as `format_type` writes it.
     #[serde(rename = "type")]
     pub ty: String,
-    /// `NOT NULL`.
+    /// The type's name in `pg_type`, or its element's.
+    #[serde(default)]
+    pub type_name: Option<TypeName>,
+    /// If that is a domain: the type at the bottom, as `format_type` writes it.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// `COLLATE`, if that is not the type's own.
+    #[serde(default)]
+    pub collation: Option<String>,
+    /// `GENERATED … VIRTUAL`: nothing of it is stored (PostgreSQL 18).
+    #[serde(default)]
+    pub computed: bool,
+    /// `NOT NULL`, and validated.
     pub not_null: bool,
-    /// A validated `CHECK (column IS NOT NULL)`.
-    pub proven: bool,
     /// Unique by itself.
     pub unique: bool,
+}
+
+impl ColumnFacts {
+    /// Its type in the form in which types are compared.
+    pub fn type_ref(&self) -> TypeRef {
+        let read = TypeRef::read(&self.ty);
+        let name = self.type_name.clone().map(|(schema, name)| Name {
+            schema: Some(schema),
+            name,
+        });
+        TypeRef {
+            name: name.or(read.name.clone()),
+            ..read
+        }
+    }
 }
 
 /// A constraint as the catalogue has it.
@@ -92,12 +243,19 @@ pub struct ColumnFacts {
 pub struct ConstraintFacts {
     /// Its name.
     pub name: String,
+    /// `pg_constraint.contype`.
+    #[serde(default)]
+    pub kind: String,
     /// Validated.
     pub valid: bool,
     /// Of a foreign key: the referenced table.
     pub refers_to: Option<String>,
-    /// Of `CHECK (column IS NOT NULL)`: the column.
-    pub not_null: Option<String>,
+    /// The columns that it speaks of.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Of a `CHECK`: its definition.
+    #[serde(default)]
+    pub check: Option<String>,
 }
 
 impl Relation {
@@ -116,8 +274,15 @@ impl Relation {
 struct Answer {
     version: u32,
     relations: HashMap<usize, Relation>,
+    also: Vec<Relation>,
     volatile: HashMap<String, bool>,
     schemas: HashMap<String, i64>,
+    path: Vec<String>,
+    time_zone: String,
+    tablespace: String,
+    types: HashMap<usize, TypeFacts>,
+    extensions: HashMap<String, Vec<TypedColumn>>,
+    casts: Vec<(TypeName, TypeName)>,
 }
 
 /// Asks; `schema` is the one that unqualified names are made in. A table that another session holds an ACCESS EXCLUSIVE lock on is not waited for
@@ -129,39 +294,54 @@ pub async fn ask(session: &Session, question: &Question, schema: &str) -> Result
     let names: Vec<&Name> = question.relations.iter().collect();
     let measured = session
         .rows(&format!(
-            "SET LOCAL lock_timeout = '{PATIENCE}'; {}",
+            "SET LOCAL lock_timeout = '{PATIENCE}'; {NOT_COMPILED}; {}",
             query(&names, question, session.search_path(), true)
         ))
         .await;
     let (rows, estimated) = match measured {
-        Err(error) if error.is(&["55P03"]) => (
-            session
-                .rows(&query(&names, question, session.search_path(), false))
-                .await?,
-            true,
-        ),
+        Err(error) if error.is(&["55P03"]) => {
+            let query = query(&names, question, session.search_path(), false);
+            (session.rows(&format!("{NOT_COMPILED}; {query}")).await?, true)
+        }
         measured => (measured?, false),
     };
     let text = rows.last().and_then(|row| row.get(0)).unwrap_or_default();
     let answer: Answer = serde_json::from_str(text)
         .map_err(|error| ServerError::ours(format!("the catalogue's answer cannot be read: {error}")))?;
-    let mut answered = answer.relations;
+    let (mut answered, mut types) = (answer.relations, answer.types);
+    let mut relations: HashMap<Name, Relation> = names
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, name)| Some((name.clone(), answered.remove(&at)?)))
+        .collect();
+    for relation in answer.also {
+        let name = Name {
+            schema: Some(relation.identity.0.clone()),
+            name: relation.identity.1.clone(),
+        };
+        relations.entry(name).or_insert(relation);
+    }
+    let named = question.types.iter().enumerate();
     Ok(Facts {
         version: answer.version,
         schema: schema.to_owned(),
-        relations: names
-            .into_iter()
-            .enumerate()
-            .filter_map(|(at, name)| Some((name.clone(), answered.remove(&at)?)))
-            .collect(),
+        relations,
         volatile: answer.volatile,
         schemas: answer.schemas,
+        path: answer.path,
+        time_zone: answer.time_zone,
+        tablespace: answer.tablespace,
+        types: named.filter_map(|(at, name)| Some((name.clone(), types.remove(&at)?))).collect(),
+        extensions: answer.extensions,
+        casts: answer.casts,
         estimated,
     })
 }
 
 /// How long a table is waited for that is locked against everybody.
 const PATIENCE: &str = "1s";
+/// To compile the query would take a hundred times as long as to run it.
+const NOT_COMPILED: &str = "SET LOCAL jit = off";
 
 fn list(values: impl Iterator<Item = String>) -> String {
     let values: Vec<String> = values.collect();
@@ -172,24 +352,26 @@ fn list(values: impl Iterator<Item = String>) -> String {
     }
 }
 
+/// Names as rows of a `VALUES`, each with its place.
+fn rows_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    let rows = names.enumerate();
+    let rows: Vec<String> = rows.map(|(at, name)| format!("({at}, {})", quote::literal(&name.quoted()))).collect();
+    match rows.as_slice() {
+        [] => "(0, NULL::text)".to_owned(),
+        rows => rows.join(", "),
+    }
+}
+
 /// One statement with one answer, a JSON document. Sizes of files are read with `measured`, else taken from `pg_class`.
 ///
 /// Its own names are resolved when it is parsed, on the search path of our own statements. Those that it asks for, and those that it answers with, are
 /// resolved while it runs: by then it has set the `path` of the scripts.
 fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> String {
-    let path = quote::literal(path);
-    let asked: Vec<String> = names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| format!("({at}, {})", quote::literal(&name.quoted())))
-        .collect();
-    let asked = if asked.is_empty() {
-        "(0, NULL::text)".to_owned()
-    } else {
-        asked.join(", ")
-    };
+    let asked = rows_of(names.iter().copied());
+    let types = rows_of(question.types.iter());
     let functions = list(question.functions.iter().map(|name| quote::literal(name)));
     let schemas = list(question.schemas.iter().map(|name| quote::literal(name)));
+    let extensions = list(question.extensions.iter().map(|name| quote::literal(name)));
     let (bytes, empty) = if measured {
         ("pg_table_size(l.oid)", "pg_relation_size(l.oid) = 0")
     } else {
@@ -199,46 +381,13 @@ fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> St
             "l.relpages = 0 AND l.reltuples = 0",
         )
     };
-    format!(
-        "WITH RECURSIVE script AS MATERIALIZED (SELECT set_config('search_path', {path}, true) AS path), \
-         asked(at, name) AS (VALUES {asked}), \
-         found AS (SELECT a.at, c.oid, c.relkind, i.indrelid FROM script s CROSS JOIN asked a \
-           JOIN pg_class c ON c.oid = to_regclass(CASE WHEN s.path IS NOT NULL THEN a.name END) \
-           LEFT JOIN pg_index i ON i.indexrelid = c.oid), \
-         wanted AS (SELECT oid FROM found UNION SELECT indrelid FROM found WHERE indrelid IS NOT NULL), \
-         tree(root, oid, depth) AS (SELECT oid, oid, 0 FROM wanted \
-           UNION ALL SELECT t.root, i.inhrelid, t.depth + 1 FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid), \
-         sized AS (SELECT t.root, count(*) - 1 AS partitions, coalesce(sum({bytes}), 0)::bigint AS bytes, \
-           coalesce(bool_and({empty}), true) AS empty, \
-           CASE WHEN bool_or(l.relkind IN ('r', 'm') AND (l.reltuples < 0 OR l.reltuples = 0 AND NOT ({empty}))) THEN NULL \
-             ELSE sum(l.reltuples) FILTER (WHERE l.relkind IN ('r', 'm'))::bigint END AS rows \
-           FROM tree t JOIN pg_class l ON l.oid = t.oid GROUP BY t.root), \
-         described AS (SELECT w.oid, json_build_object('name', w.oid::regclass::text, 'kind', c.relkind, 'bytes', s.bytes, \
-           'rows', s.rows, 'empty', s.empty, 'partitions', s.partitions, \
-           'columns', (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), \
-             'not_null', a.attnotnull, \
-             'proven', EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = w.oid AND k.contype = 'c' AND k.convalidated \
-               AND k.conkey = ARRAY[a.attnum] \
-               AND pg_get_constraintdef(k.oid) = 'CHECK ((' || quote_ident(a.attname) || ' IS NOT NULL))'), \
-             'unique', EXISTS (SELECT FROM pg_index u WHERE u.indrelid = w.oid AND u.indisunique AND u.indisvalid \
-               AND u.indpred IS NULL AND u.indnkeyatts = 1 AND u.indkey[0] = a.attnum))), '[]') \
-             FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), \
-           'constraints', (SELECT coalesce(json_agg(json_build_object('name', k.conname, 'valid', k.convalidated, \
-             'refers_to', nullif(k.confrelid, 0)::regclass::text, \
-             'not_null', (SELECT a.attname FROM pg_attribute a WHERE k.contype = 'c' AND a.attrelid = w.oid AND k.conkey = ARRAY[a.attnum] \
-               AND pg_get_constraintdef(k.oid) IN ('CHECK ((' || quote_ident(a.attname) || ' IS NOT NULL))', \
-                 'CHECK ((' || quote_ident(a.attname) || ' IS NOT NULL)) NOT VALID')))), '[]') \
-             FROM pg_constraint k WHERE k.conrelid = w.oid), \
-           'referencing', (SELECT coalesce(json_agg(DISTINCT k.conrelid::regclass::text), '[]') \
-             FROM pg_constraint k WHERE k.confrelid = w.oid AND k.conrelid <> w.oid AND k.contype = 'f')) AS facts, c.relkind \
-           FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN sized s ON s.root = w.oid) \
-         SELECT json_build_object('version', current_setting('server_version_num')::int, \
-           'relations', (SELECT coalesce(json_object_agg(f.at, CASE WHEN f.indrelid IS NULL THEN d.facts::jsonb \
-             ELSE d.facts::jsonb || jsonb_build_object('table', t.facts) END), '{{}}') \
-             FROM found f JOIN described d ON d.oid = f.oid LEFT JOIN described t ON t.oid = f.indrelid), \
-           'volatile', (SELECT coalesce(json_object_agg(p.proname, p.volatile), '{{}}') FROM \
-             (SELECT proname, bool_or(provolatile = 'v') AS volatile FROM pg_proc WHERE proname IN ({functions}) GROUP BY proname) p), \
-           'schemas', (SELECT coalesce(json_object_agg(n.nspname, (SELECT count(*) FROM pg_class c WHERE c.relnamespace = n.oid \
-             AND c.relkind IN ('r', 'p', 'm'))), '{{}}') FROM pg_namespace n WHERE n.nspname IN ({schemas})))"
-    )
+    include_str!("catalogue.sql")
+        .replace("{path}", &quote::literal(path))
+        .replace("{asked}", &asked)
+        .replace("{types}", &types)
+        .replace("{bytes}", bytes)
+        .replace("{empty}", empty)
+        .replace("{functions}", &functions)
+        .replace("{schemas}", &schemas)
+        .replace("{extensions}", &extensions)
 }

@@ -78,6 +78,7 @@ pub fn maintained(statement: Stmt) -> Vec<Act> {
                 Mode::Share
             };
             let work = Work::Build {
+                makes: None,
                 harmless: concurrently,
                 recipe: REINDEX_CONCURRENTLY,
             };

@@ -24,22 +24,28 @@ impl Name {
 
     /// Reads the name that a text begins with; of more than two parts (a database in front) the last two count.
     pub fn read(text: &str) -> Option<Name> {
+        Name::split(text).map(|(name, _)| name)
+    }
+
+    /// The same, with what stands behind the name.
+    pub fn split(text: &str) -> Option<(Name, &str)> {
         let mut parts = Vec::new();
         let mut rest = text.trim_start();
         loop {
             let (part, after) = part(rest)?;
             parts.push(part);
-            rest = after.trim_start();
-            match rest.strip_prefix('.') {
+            rest = after;
+            match rest.trim_start().strip_prefix('.') {
                 Some(after) => rest = after.trim_start(),
                 None => break,
             }
         }
         let name = parts.pop()?;
-        Some(Name {
+        let name = Name {
             schema: parts.pop(),
             name,
-        })
+        };
+        Some((name, rest))
     }
 
     /// The name in SQL, each part quoted.

@@ -1,7 +1,10 @@
 //! The pending scripts, read statement by statement: what each does, where it stands, and which share a transaction.
 
-use super::act::Reading;
+use super::act::{Act, Opaque, Reading, SchemaAct, Setting, TypeWork, Using, When, Work};
 use super::catalogue::Question;
+use super::name::Name;
+use super::types::TypeRef;
+use super::enum_use::{self, Use};
 use super::statement::{self, first_word};
 use crate::apply::How;
 use crate::plan::Pending;
@@ -9,6 +12,7 @@ use crate::sql::kind::Kind;
 use crate::sql::password;
 use crate::sql::script::Shape;
 use crate::sql::steps::{self, Cut};
+use std::collections::BTreeSet;
 
 /// So much of a script is looked into, in bytes of statements that are parsed. `INSERT` does not count: it never is.
 const LOOKED_INTO: usize = 16 << 20;
@@ -41,12 +45,19 @@ pub struct Entry {
     pub count: usize,
     /// What they do.
     pub reading: Reading,
+    /// Where they use values that pending statements add to enums.
+    pub uses: Vec<Use>,
     /// Whether the locks of what came before are gone.
     pub begins_transaction: bool,
 }
 
 /// Reads a script.
 pub fn read(pending: &Pending<'_>) -> Script {
+    read_for(pending, &[])
+}
+
+/// The same, with where it uses these values of enums.
+pub fn read_for(pending: &Pending<'_>, values: &[String]) -> Script {
     let how = match &pending.resume {
         Some(resume) if resume.cut == Cut::Statements => How::StepByStep,
         _ => pending.shape.into(),
@@ -64,14 +75,16 @@ pub fn read(pending: &Pending<'_>) -> Script {
     {
         let text = &pending.script[statement.range.clone()];
         let first = first_word(text);
-        let reading = if first == "insert" || text.len() <= left {
-            if first != "insert" {
+        let parsed = first != "insert" || statement::is_parsed(text);
+        let reading = if !parsed || text.len() <= left {
+            if parsed {
                 left -= text.len();
             }
             statement::read(text)
         } else {
             left = 0;
             Reading {
+                opaque: Some(Opaque::Anything),
                 note: Some("not looked into: the script is too long"),
                 ..Reading::default()
             }
@@ -79,22 +92,31 @@ pub fn read(pending: &Pending<'_>) -> Script {
         let begins_transaction = committed || starts.binary_search(&statement.range.start).is_ok();
         committed = matches!(statement.kind, Kind::Commit { .. } | Kind::Rollback { .. });
         let full = entries.len() >= ENTRIES;
+        let line = lines.line_of(statement.range.start);
+        let uses = enum_use::uses(text, line, values);
         if let Some(last) = entries.last_mut().filter(|_| !begins_transaction)
             && joins(last, &first, &reading, full)
         {
             last.count += 1;
+            last.uses.extend(uses);
             for act in reading.acts {
                 if !last.reading.acts.contains(&act) {
                     last.reading.acts.push(act);
                 }
             }
+            for need in reading.needs {
+                if !last.reading.needs.contains(&need) {
+                    last.reading.needs.push(need);
+                }
+            }
             continue;
         }
         entries.push(Entry {
-            line: lines.line_of(statement.range.start),
+            line,
             sql: excerpt(text),
             count: 1,
             reading,
+            uses,
             begins_transaction,
         });
     }
@@ -111,8 +133,8 @@ fn joins(last: &Entry, first: &str, reading: &Reading, full: bool) -> bool {
     let same = first_word(&last.sql) == first;
     match first {
         "insert" => same || full,
-        "update" | "delete" | "select" => (same && last.reading == *reading) || (full && reading.acts.is_empty()),
-        _ => full && reading.acts.is_empty() && reading.dropped_schemas.is_empty() && reading.note == last.reading.note,
+        "update" | "delete" | "select" => (same && last.reading == *reading) || (full && reading.is_empty()),
+        _ => full && reading.is_empty() && reading.note == last.reading.note,
     }
 }
 
@@ -127,23 +149,114 @@ fn step_starts(pending: &Pending<'_>, how: How, from: usize) -> Vec<usize> {
 
 /// What the scripts ask of the catalogue.
 pub fn question(scripts: &[Script]) -> Question {
-    use super::act::Work;
-    let mut question = Question::default();
-    let readings = scripts
-        .iter()
-        .flat_map(|script| &script.entries)
-        .map(|entry| &entry.reading);
-    for reading in readings {
-        question.schemas.extend(reading.dropped_schemas.iter().cloned());
-        for act in &reading.acts {
-            question.relations.insert(act.on.clone());
-            if let Work::AddColumn(column) = &act.work {
-                let functions = column.default.iter().flatten();
-                question.functions.extend(functions.map(|name| name.name.clone()));
+    let mut asked = Asked::default();
+    for entry in scripts.iter().flat_map(|script| &script.entries) {
+        let reading = &entry.reading;
+        reading.acts.iter().for_each(|act| asked.act(act));
+        reading.needs.iter().for_each(|need| asked.relation(&need.relation));
+        for act in &reading.types {
+            asked.question.types.insert(act.on.clone());
+            if let TypeWork::CreateDomain { base, default, .. } = &act.work {
+                asked.ty(base);
+                asked.question.functions.extend(default.iter().map(|name| name.name.clone()));
             }
         }
+        for act in &reading.schemas {
+            let name = match act {
+                SchemaAct::Drop { name, .. } => name,
+                SchemaAct::Rename { from, to } => {
+                    asked.renamed.push((from.clone(), to.clone()));
+                    from
+                }
+            };
+            asked.question.schemas.insert(name.clone());
+        }
+        asked.question.extensions.extend(reading.dropped_extensions.iter().cloned());
+        if let Some((Setting::Path(Some(path)), _)) = &reading.setting {
+            asked.paths.extend(path.iter().cloned());
+        }
+        for used in &entry.uses {
+            used.relations.iter().for_each(|(name, _)| asked.relation(name));
+            used.types.iter().for_each(|ty| asked.ty(ty));
+        }
     }
-    question
+    asked.elsewhere();
+    asked.question
+}
+
+/// A question that is being put together.
+#[derive(Default)]
+struct Asked {
+    question: Question,
+    /// Schemas that scripts put on their search path.
+    paths: BTreeSet<String>,
+    /// Schemas that scripts rename: from and to.
+    renamed: Vec<(String, String)>,
+}
+
+impl Asked {
+    fn relation(&mut self, name: &Name) {
+        self.question.relations.insert(name.clone());
+    }
+
+    fn ty(&mut self, ty: &TypeRef) {
+        self.question.types.extend(ty.name.clone());
+    }
+
+    fn act(&mut self, act: &Act) {
+        self.relation(&act.on);
+        for when in &act.when {
+            match when {
+                When::Exists(name) | When::Missing(name) => self.relation(name),
+                When::NoIndex(table, index) => self.relation(&Name {
+                    schema: table.schema.clone(),
+                    name: index.clone(),
+                }),
+                When::NoColumn(table, _) | When::Column(table, _) | When::Constraint(table, _) => self.relation(table),
+            }
+        }
+        match &act.work {
+            Work::AddColumn(column) => {
+                let functions = column.default.iter().flatten();
+                self.question.functions.extend(functions.map(|name| name.name.clone()));
+                column.ty.iter().for_each(|ty| self.ty(ty));
+            }
+            Work::Retype { to, using, .. } => {
+                self.ty(to);
+                if let Using::Casts(casts) = using {
+                    casts.iter().for_each(|ty| self.ty(ty));
+                }
+            }
+            Work::Attach { to, .. } => self.relation(to),
+            Work::Create(made) => {
+                let types = made.columns.iter().flatten().filter_map(|column| column.ty.as_ref());
+                let named = types.filter(|ty| ty.name.as_ref().is_some_and(|name| name.schema.as_deref() != Some("pg_catalog")));
+                self.question.types.extend(named.filter_map(|ty| ty.name.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// The same names where scripts look for them: on a search path of their own, and in schemas that they rename.
+    fn elsewhere(&mut self) {
+        let (paths, renamed) = (&self.paths, &self.renamed);
+        let more = |names: &BTreeSet<Name>| {
+            let more = names.iter().flat_map(|name| {
+                let schemas: Vec<&String> = match &name.schema {
+                    None => paths.iter().collect(),
+                    Some(schema) => renamed.iter().filter(|(_, to)| to == schema).map(|(from, _)| from).collect(),
+                };
+                schemas.into_iter().map(|schema| Name {
+                    schema: Some(schema.clone()),
+                    name: name.name.clone(),
+                })
+            });
+            more.collect::<Vec<_>>()
+        };
+        let (relations, types) = (more(&self.question.relations), more(&self.question.types));
+        self.question.relations.extend(relations);
+        self.question.types.extend(types);
+    }
 }
 
 fn why(pending: &Pending<'_>) -> Option<String> {

@@ -3,51 +3,55 @@
 //! The grammar is squawk's; the locks are those of PostgreSQL's documentation (13.3.1, and each command's page), held against a server by
 //! `tests/e2e/locks.rs`.
 
-use super::act::{Act, Reading, Work};
+use super::act::{Act, Opaque, Reading, SchemaAct, When, Work};
 use super::alter_table;
 use super::change::changes;
+use super::create::created;
 use super::maintain::maintained;
 use super::mode::Mode;
 use super::name::Name;
-use super::tree::{has, has_token, last_name, name_in, table_behind_on};
+use super::needs::needs;
+use super::setting;
+use super::tree::{calls, child, every, has, has_token, if_exists, name_in, table_behind_on, text};
+use super::user_type;
 use squawk_syntax::ast::{self, AstNode, Stmt};
-use squawk_syntax::{SourceFile, SyntaxKind};
+use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
 /// Longer statements, in bytes, are not parsed: a tree takes many times the memory of its text.
 pub const LONGEST: usize = 256 << 10;
 
-const CREATE_CONCURRENTLY: &str = "CREATE INDEX CONCURRENTLY, in a migration of its own";
-
-/// Reads a statement. What takes no lock that matters (queries, functions, types, comments, rights) has no acts.
+/// Reads a statement. What takes no lock that matters (queries, functions, comments, rights) has no acts.
 pub fn read(statement: &str) -> Reading {
     let first = first_word(statement);
     match first.as_str() {
-        // Never parsed: a script may hold millions of them.
-        "insert" => return inserted_into(statement).unwrap_or_default(),
-        "set" if statement.to_ascii_lowercase().contains("search_path") => {
-            return opaque("names behind it are looked for on this run's own search path");
-        }
-        "alter" | "cluster" | "create" | "delete" | "drop" | "lock" | "merge" | "refresh" | "reindex" | "select"
-        | "truncate" | "update" | "vacuum" | "analyze" | "analyse" | "with" => {}
-        "do" => return opaque("a DO block cannot be seen into"),
-        "call" => return opaque("what the procedure does cannot be seen"),
-        "execute" => return opaque("what it executes cannot be seen"),
+        "insert" if !is_parsed(statement) => return inserted_into(statement).map(|insert| insert.reading).unwrap_or_default(),
+        "insert" | "alter" | "cluster" | "create" | "delete" | "drop" | "lock" | "merge" | "refresh" | "reindex" | "select"
+        | "set" | "reset" | "truncate" | "update" | "vacuum" | "analyze" | "analyse" | "with" => {}
+        "do" => return opaque(Some("a DO block cannot be seen into")),
+        "call" => return opaque(Some("what the procedure does cannot be seen")),
+        "execute" => return opaque(Some("what it executes cannot be seen")),
+        "discard" => return setting::reset_all(),
+        // What was done is undone, or nobody knows what is done.
+        "rollback" | "abort" | "import" | "load" | "copy" => return opaque(None),
         _ => return Reading::default(),
     }
     if statement.len() > LONGEST {
-        return opaque("too long to be looked into");
+        return opaque(Some("too long to be looked into"));
     }
     let parsed = SourceFile::parse(statement);
     let mut reading = parsed.tree().stmts().next().map(of_statement).unwrap_or_default();
     if !parsed.errors().is_empty() {
+        reading.needs.clear();
+        reading.opaque = Some(Opaque::Anything);
         reading.note = Some("its grammar is not wholly known here: it may lock more than is said");
     }
     reading
 }
 
-fn opaque(note: &'static str) -> Reading {
+fn opaque(note: Option<&'static str>) -> Reading {
     Reading {
-        note: Some(note),
+        opaque: Some(Opaque::Anything),
+        note,
         ..Reading::default()
     }
 }
@@ -60,110 +64,217 @@ pub fn first_word(statement: &str) -> String {
     statement[..end].to_ascii_lowercase()
 }
 
-fn inserted_into(statement: &str) -> Option<Reading> {
+/// Whether a statement's tree is looked at. `INSERT … VALUES` never is: a script may hold millions of them.
+pub fn is_parsed(statement: &str) -> bool {
+    let Some(insert) = inserted_into(statement) else { return true };
+    ["select", "with", "table"].contains(&first_word(insert.source).as_str()) || insert.source.starts_with('(')
+}
+
+/// An `INSERT`, as far as its beginning tells.
+struct Insert<'a> {
+    reading: Reading,
+    /// What stands behind the table and its columns.
+    source: &'a str,
+}
+
+fn inserted_into(statement: &str) -> Option<Insert<'_>> {
     let rest = statement.get("insert".len()..)?.trim_start();
     let into = rest
         .get(.."into".len())
         .filter(|word| word.eq_ignore_ascii_case("into"))?;
-    let name = Name::read(&rest[into.len()..])?;
-    Some(Reading {
-        acts: vec![Act::brief(&name, Mode::RowExclusive)],
-        ..Reading::default()
+    let (name, mut rest) = Name::split(&rest[into.len()..])?;
+    let mut columns = Vec::new();
+    if let Some(list) = rest.trim_start().strip_prefix('(') {
+        let mut at = list;
+        // What is no list of plain names (an element of an array, a query) tells no columns.
+        let plain = loop {
+            let Some((column, after)) = Name::split(at) else { break false };
+            columns.push(column.name);
+            let after = after.trim_start();
+            match (after.strip_prefix(','), after.strip_prefix(')')) {
+                (Some(next), _) => at = next,
+                (_, Some(end)) => {
+                    rest = end;
+                    break true;
+                }
+                _ => break false,
+            }
+        };
+        if !plain {
+            columns.clear();
+        }
+    }
+    Some(Insert {
+        reading: Reading {
+            acts: vec![Act::brief(&name, Mode::RowExclusive)],
+            needs: vec![super::act::Need {
+                relation: name,
+                columns,
+            }],
+            ..Reading::default()
+        },
+        source: rest.trim_start(),
     })
 }
 
 fn of_statement(statement: Stmt) -> Reading {
     let node = statement.syntax().clone();
-    let (acts, note) = match statement {
-        Stmt::DropSchema(drop) => {
-            let schemas = drop.schema_refs().filter_map(|schema| name_in(schema.syntax()));
-            return Reading {
-                dropped_schemas: schemas.map(|name| name.name).collect(),
+    let mut reading = match &statement {
+        Stmt::DropSchema(_) | Stmt::AlterSchema(_) | Stmt::CreateSchema(_) => of_schema(&node),
+        Stmt::DropExtension(_) => of_extension(&node),
+        Stmt::CreateExtension(_) => Reading {
+            opaque: makes_relations(&node).then_some(Opaque::Anything),
+            ..Reading::default()
+        },
+        Stmt::AlterExtension(_) => Reading {
+            opaque: Some(Opaque::Anything),
+            ..Reading::default()
+        },
+        Stmt::Set(_) | Stmt::Reset(_) | Stmt::SetRole(_) | Stmt::SetSessionAuth(_) | Stmt::ResetRole(_) | Stmt::ResetSessionAuth(_) => {
+            setting::read(&node)
+        }
+        Stmt::CreateType(_) | Stmt::CreateDomain(_) | Stmt::AlterType(_) | Stmt::AlterDomain(_) | Stmt::DropType(_) | Stmt::DropDomain(_) => {
+            Reading {
+                types: user_type::acts(&node),
+                note: has(&node, SyntaxKind::CASCADE).then_some("CASCADE also drops what depends on it"),
                 ..Reading::default()
-            };
+            }
         }
-        Stmt::DropType(_) | Stmt::DropDomain(_) | Stmt::DropExtension(_) if has(&node, SyntaxKind::CASCADE) => {
-            (vec![], Some("CASCADE also drops the columns that depend on it"))
+        Stmt::DropDatabase(_) | Stmt::DropOwned(_) => Reading {
+            opaque: Some(Opaque::Anything),
+            note: Some("drops everything in it"),
+            ..Reading::default()
+        },
+        _ => Reading {
+            acts: acts(statement.clone()),
+            ..Reading::default()
+        },
+    };
+    let cascades = matches!(
+        node.kind(),
+        SyntaxKind::DROP_TABLE | SyntaxKind::DROP_VIEW | SyntaxKind::DROP_MATERIALIZED_VIEW | SyntaxKind::ALTER_TABLE
+    ) && cascades(&node);
+    if cascades {
+        reading.note = Some("CASCADE also drops the views and others that depend on it, under the same lock");
+    }
+    reading.acts.extend(changes(&node));
+    reading.needs = needs(&node);
+    if reading.setting.is_none() && queries(&statement) {
+        setting::of_query(&node, &mut reading);
+    }
+    reading
+}
+
+/// A query may call a function that does anything.
+fn queries(statement: &Stmt) -> bool {
+    matches!(
+        statement,
+        Stmt::Select(_) | Stmt::SelectInto(_) | Stmt::CompoundSelect(_) | Stmt::ParenSelect(_) | Stmt::Values(_)
+    )
+}
+
+/// Whether `CASCADE` stands in it that is not a foreign key's.
+fn cascades(node: &SyntaxNode) -> bool {
+    let key = [SyntaxKind::ON_DELETE_ACTION, SyntaxKind::ON_UPDATE_ACTION];
+    every(node, SyntaxKind::CASCADE).any(|cascade| cascade.parent().is_some_and(|parent| !key.contains(&parent.kind())))
+}
+
+fn of_schema(node: &SyntaxNode) -> Reading {
+    let names = node.children().filter(|child| child.kind() == SyntaxKind::SCHEMA_REF);
+    let names = names.filter_map(|name| Name::read(&text(&name))).map(|name| name.name);
+    let cascade = has(node, SyntaxKind::CASCADE);
+    let schemas: Vec<SchemaAct> = match node.kind() {
+        SyntaxKind::DROP_SCHEMA => names.map(|name| SchemaAct::Drop { name, cascade }).collect(),
+        SyntaxKind::ALTER_SCHEMA => {
+            let to = every(node, SyntaxKind::SCHEMA).next().and_then(|to| Name::read(&text(&to)));
+            names
+                .zip(to)
+                .map(|(from, to)| SchemaAct::Rename { from, to: to.name })
+                .collect()
         }
-        Stmt::DropDatabase(_) | Stmt::DropOwned(_) => (vec![], Some("drops everything in it")),
+        _ => Vec::new(),
+    };
+    // CREATE SCHEMA may hold statements of its own.
+    let holds = node.kind() == SyntaxKind::CREATE_SCHEMA
+        && node.children().any(|child| matches!(child.kind(), SyntaxKind::CREATE_TABLE | SyntaxKind::CREATE_VIEW));
+    Reading {
+        schemas,
+        opaque: holds.then_some(Opaque::Anything),
+        ..Reading::default()
+    }
+}
+
+fn of_extension(node: &SyntaxNode) -> Reading {
+    let names = every(node, SyntaxKind::EXTENSION_REF).filter_map(|name| Name::read(&text(&name)));
+    let cascade = has(node, SyntaxKind::CASCADE);
+    Reading {
+        dropped_extensions: names.map(|name| name.name).filter(|_| cascade).collect(),
+        note: cascade.then_some("CASCADE also drops what depends on it"),
+        ..Reading::default()
+    }
+}
+
+/// Extensions that make types, functions and operators, and no tables or views.
+const WITHOUT_RELATIONS: &[&str] = &[
+    "uuid-ossp", "pgcrypto", "citext", "hstore", "pg_trgm", "unaccent", "btree_gin", "btree_gist", "ltree", "vector",
+    "fuzzystrmatch", "intarray", "cube", "earthdistance", "tablefunc", "isn", "seg", "lo", "dblink", "postgres_fdw", "plpgsql",
+];
+
+fn makes_relations(node: &SyntaxNode) -> bool {
+    let name = every(node, SyntaxKind::EXTENSION).next().and_then(|name| Name::read(&text(&name)));
+    // A name with a hyphen is quoted.
+    name.is_none_or(|name| !WITHOUT_RELATIONS.contains(&name.name.as_str()))
+}
+
+fn acts(statement: Stmt) -> Vec<Act> {
+    match statement {
         Stmt::AlterTable(_)
+        | Stmt::AlterForeignTable(_)
         | Stmt::AlterIndex(_)
         | Stmt::AlterView(_)
         | Stmt::AlterMaterializedView(_)
         | Stmt::AlterSequence(_)
         | Stmt::AlterPolicy(_)
         | Stmt::AlterTrigger(_)
-        | Stmt::AlterRule(_) => (altered(statement), None),
+        | Stmt::AlterRule(_) => altered(statement),
         Stmt::CreateTable(_)
+        | Stmt::CreateForeignTable(_)
         | Stmt::CreateTableAs(_)
         | Stmt::SelectInto(_)
         | Stmt::CreateMaterializedView(_)
+        | Stmt::CreateSequence(_)
         | Stmt::CreateView(_)
         | Stmt::CreateIndex(_)
         | Stmt::CreateTrigger(_)
         | Stmt::CreatePolicy(_)
         | Stmt::CreateRule(_)
-        | Stmt::CreateStatistics(_) => (created(statement), None),
+        | Stmt::CreateStatistics(_) => created(statement),
         Stmt::DropTable(_)
+        | Stmt::DropForeignTable(_)
         | Stmt::DropView(_)
         | Stmt::DropMaterializedView(_)
         | Stmt::DropSequence(_)
         | Stmt::DropIndex(_)
         | Stmt::DropTrigger(_)
         | Stmt::DropPolicy(_)
-        | Stmt::DropRule(_) => (dropped(statement), None),
-        _ => (maintained(statement), None),
-    };
-    let cascades = matches!(
-        node.kind(),
-        SyntaxKind::DROP_TABLE | SyntaxKind::DROP_VIEW | SyntaxKind::ALTER_TABLE
-    ) && node.descendants().any(|node| {
-        node.kind() == SyntaxKind::CASCADE
-            && node.parent().is_some_and(|parent| {
-                !matches!(
-                    parent.kind(),
-                    SyntaxKind::ON_DELETE_ACTION | SyntaxKind::ON_UPDATE_ACTION
-                )
-            })
-    });
-    let note =
-        note.or(cascades.then_some("CASCADE also drops the views and others that depend on it, under the same lock"));
-    let mut acts = acts;
-    acts.extend(changes(&node));
-    Reading {
-        acts,
-        dropped_schemas: Vec::new(),
-        note,
+        | Stmt::DropRule(_) => dropped(statement),
+        _ => maintained(statement),
     }
 }
 
 fn altered(statement: Stmt) -> Vec<Act> {
     let node = statement.syntax().clone();
-    let exclusive = |name: Option<Name>| {
-        name.map(|name| Act::brief(&name, Mode::AccessExclusive))
-            .into_iter()
-            .collect()
+    let of = |name: Option<Name>, mode, work: fn(&SyntaxNode) -> Work| {
+        let act = name.map(|name| Act::new(&name, mode, work(&node)));
+        act.into_iter().collect::<Vec<_>>()
     };
-    match statement {
+    let acts = match statement {
         Stmt::AlterTable(alter) => {
-            let Some(table) = alter.table_relation_name().and_then(|name| name_in(name.syntax())) else {
-                return Vec::new();
-            };
-            let mut acts: Vec<Act> = alter
-                .actions()
-                .flat_map(|action| alter_table::acts(&table, &action))
-                .collect();
-            // One statement takes the strongest of its forms' locks, and before all else.
-            let strongest = acts
-                .iter()
-                .filter(|act| act.on == table)
-                .filter_map(|act| act.mode)
-                .max();
-            for act in acts.iter_mut().filter(|act| act.on == table) {
-                act.mode = strongest;
-            }
-            acts
+            let table = alter.table_relation_name().and_then(|name| name_in(name.syntax()));
+            table.map(|table| alter_table::all(&table, &node, alter.actions().collect()))
         }
+        .unwrap_or_default(),
+        Stmt::AlterForeignTable(_) => of(child(&node, SyntaxKind::TABLE_RELATION_NAME).and_then(|name| name_in(&name)), Mode::AccessExclusive, renamed),
         Stmt::AlterIndex(alter) => {
             use ast::AlterIndexAction as A;
             let mode = match alter.action() {
@@ -173,19 +284,26 @@ fn altered(statement: Stmt) -> Vec<Act> {
                 _ => Mode::AccessExclusive,
             };
             let index = alter.index_ref().and_then(|name| name_in(name.syntax()));
-            index.map(|index| Act::brief(&index, mode)).into_iter().collect()
+            of(index, mode, |node| match renamed(node) {
+                Work::Rename { to } => Work::RenameIndex { to },
+                other => other,
+            })
         }
-        Stmt::AlterView(alter) => {
+        Stmt::AlterView(alter) => of(alter.view_ref().and_then(|name| name_in(name.syntax())), Mode::AccessExclusive, renamed),
+        Stmt::AlterMaterializedView(alter) => {
             let Some(view) = alter.view_ref().and_then(|name| name_in(name.syntax())) else {
                 return Vec::new();
             };
-            let work = match alter.action() {
-                Some(ast::AlterViewAction::ViewRenameTo(rename)) => Work::Rename {
-                    to: last_name(rename.syntax()),
-                },
-                _ => Work::Brief,
-            };
-            vec![Act::new(&view, Mode::AccessExclusive, work)]
+            let actions: Vec<_> = alter.action().collect();
+            let forms = actions.iter().filter_map(|action| match action {
+                ast::AlterMaterializedViewAction::AlterTableAction(action) => Some(action.clone()),
+                _ => None,
+            });
+            let forms: Vec<_> = forms.collect();
+            match forms.len() == actions.len() {
+                true => alter_table::all(&view, &node, forms),
+                false => of(Some(view), Mode::AccessExclusive, renamed),
+            }
         }
         Stmt::AlterSequence(alter) => {
             let plain = alter
@@ -197,110 +315,83 @@ fn altered(statement: Stmt) -> Vec<Act> {
                 Mode::AccessExclusive
             };
             let name = alter.sequence_ref().and_then(|name| name_in(name.syntax()));
-            name.map(|name| Act::brief(&name, mode)).into_iter().collect()
+            of(name, mode, |node| match renamed(node) {
+                Work::Rename { to } => Work::RenameIndex { to },
+                Work::Move { .. } => Work::Brief,
+                other => other,
+            })
         }
-        Stmt::AlterMaterializedView(alter) => exclusive(alter.view_ref().and_then(|name| name_in(name.syntax()))),
         // The table stands behind ON.
-        _ => exclusive(table_behind_on(&node)),
+        _ => of(table_behind_on(&node), Mode::AccessExclusive, |_| Work::Brief),
+    };
+    match if_exists(&node) {
+        true => with_relation(acts),
+        false => acts,
     }
 }
 
-fn created(statement: Stmt) -> Vec<Act> {
-    let node = statement.syntax().clone();
-    match statement {
-        Stmt::CreateTable(create) => {
-            let mut acts: Vec<Act> = create
-                .table_name()
-                .and_then(|name| name_in(name.syntax()))
-                .iter()
-                .map(Act::create)
-                .collect();
-            let keys = node
-                .descendants()
-                .filter(|node| {
-                    matches!(
-                        node.kind(),
-                        SyntaxKind::REFERENCES_CONSTRAINT | SyntaxKind::FOREIGN_KEY_CONSTRAINT
-                    )
-                })
-                .filter_map(|key| key.children().find(|child| child.kind() == SyntaxKind::TABLE_NAME_REF));
-            acts.extend(
-                keys.filter_map(|key| name_in(&key))
-                    .map(|referenced| Act::brief(&referenced, Mode::ShareRowExclusive)),
-            );
-            let parent = create.partition_of().and_then(|parent| name_in(parent.syntax()));
-            acts.extend(parent.map(|parent| Act::brief(&parent, Mode::AccessExclusive)));
-            if let Some(inherits) = create.inherits() {
-                let parents = inherits
-                    .syntax()
-                    .descendants()
-                    .filter(|node| node.kind() == SyntaxKind::TABLE_NAME_REF);
-                let parents = parents.filter_map(|parent| name_in(&parent));
-                acts.extend(parents.map(|parent| Act::brief(&parent, Mode::ShareUpdateExclusive)));
-            }
-            acts
-        }
-        Stmt::CreateIndex(create) => {
-            let Some(table) = create.table_relation_name().and_then(|name| name_in(name.syntax())) else {
-                return Vec::new();
-            };
-            let concurrently = create.concurrently_token().is_some();
-            let mode = if concurrently {
-                Mode::ShareUpdateExclusive
-            } else {
-                Mode::Share
-            };
-            // ON ONLY a partitioned table builds nothing.
-            let only = has_token(&node, SyntaxKind::ONLY_KW);
-            vec![Act::new(
-                &table,
-                mode,
-                Work::Build {
-                    harmless: concurrently || only,
-                    recipe: CREATE_CONCURRENTLY,
-                },
-            )]
-        }
-        Stmt::CreateView(create) => {
-            let Some(view) = create.view().and_then(|view| name_in(view.syntax())) else {
-                return Vec::new();
-            };
-            match create.or_replace() {
-                Some(_) => vec![Act::brief(&view, Mode::AccessExclusive)],
-                None => vec![Act::create(&view)],
-            }
-        }
-        Stmt::CreateTrigger(create) => behind(create.on_relation(), Mode::ShareRowExclusive),
-        Stmt::CreatePolicy(create) => behind(create.on_table(), Mode::AccessExclusive),
-        Stmt::CreateRule(create) => behind(
-            create.rule_on().and_then(|on| on.relation_name_ref()),
-            Mode::AccessExclusive,
-        ),
-        Stmt::CreateStatistics(create) => behind(create.from_table(), Mode::ShareUpdateExclusive),
-        Stmt::SelectInto(select) => {
-            let into = select.into_clause().and_then(|into| name_in(into.syntax()));
-            into.iter().map(Act::create).collect()
-        }
-        // CREATE TABLE AS, CREATE MATERIALIZED VIEW: the first name is the new one's.
-        _ => name_in(&node).iter().map(Act::create).collect(),
+/// `IF EXISTS` of the statement: without its relation nothing is done to any.
+fn with_relation(mut acts: Vec<Act>) -> Vec<Act> {
+    let Some(name) = acts.first().map(|act| act.on.clone()) else {
+        return acts;
+    };
+    for act in &mut acts {
+        act.when.insert(0, When::Exists(name.clone()));
     }
+    acts
 }
 
-fn behind(node: Option<impl AstNode>, mode: Mode) -> Vec<Act> {
-    let name = node.and_then(|node| name_in(node.syntax()));
-    name.map(|name| Act::brief(&name, mode)).into_iter().collect()
+/// `RENAME TO`, `RENAME COLUMN` or `SET SCHEMA`, of whatever it is.
+fn renamed(node: &SyntaxNode) -> Work {
+    let last = |kind: SyntaxKind| every(node, kind).last().and_then(|name| Name::read(&text(&name))).map(|name| name.name);
+    let find = |kinds: &[SyntaxKind]| node.descendants().find(|node| kinds.contains(&node.kind()));
+    if let Some(set) = find(&[SyntaxKind::SET_SCHEMA]) {
+        return name_in(&set).map_or(Work::Brief, |schema| Work::Move { to: schema.name });
+    }
+    if let Some(rename) = find(&[SyntaxKind::RENAME_COLUMN]) {
+        let names: Vec<Name> = rename.children().filter_map(|name| name_in(&name)).collect();
+        if let [from, to] = names.as_slice() {
+            return Work::RenameColumn {
+                from: from.name.clone(),
+                to: to.name.clone(),
+            };
+        }
+    }
+    let renames = [
+        SyntaxKind::TABLE_RENAME_TO,
+        SyntaxKind::VIEW_RENAME_TO,
+        SyntaxKind::INDEX_RENAME_TO,
+        SyntaxKind::SEQUENCE_RENAME_TO,
+    ];
+    match find(&renames).and_then(|_| last(SyntaxKind::PATH)) {
+        Some(to) => Work::Rename { to },
+        None => Work::Brief,
+    }
 }
 
 fn dropped(statement: Stmt) -> Vec<Act> {
     let node = statement.syntax().clone();
-    let every = |work: Work| {
+    let optional = if_exists(&node);
+    let only = |name: &Name, act: Act| match optional {
+        true => act.only(When::Exists(name.clone())),
+        false => act,
+    };
+    let every = |work: Work| -> Vec<Act> {
         let names = node.children().filter_map(|child| name_in(&child));
         names
-            .map(|name| Act::new(&name, Mode::AccessExclusive, work.clone()))
+            .map(|name| {
+                let act = Act {
+                    recurses: true,
+                    ..Act::new(&name, Mode::AccessExclusive, work.clone())
+                };
+                only(&name, act)
+            })
             .collect()
     };
     match statement {
-        Stmt::DropTable(_) => every(Work::DropTable),
+        Stmt::DropTable(_) | Stmt::DropForeignTable(_) | Stmt::DropView(_) | Stmt::DropMaterializedView(_) => every(Work::Drop {
+            cascade: has(&node, SyntaxKind::CASCADE),
+        }),
         Stmt::DropIndex(drop) => {
             let concurrently = has_token(&node, SyntaxKind::CONCURRENTLY_KW);
             let mode = if concurrently {
@@ -310,13 +401,34 @@ fn dropped(statement: Stmt) -> Vec<Act> {
             };
             let names = drop.index_refs().filter_map(|name| name_in(name.syntax()));
             names
-                .flat_map(|name| [Act::brief(&name, mode), Act::on_table_of(&name, mode, Work::Brief)])
+                .flat_map(|name| {
+                    let table = Act {
+                        recurses: true,
+                        ..Act::on_table_of(&name, mode, Work::Brief)
+                    };
+                    [only(&name, Act::new(&name, mode, Work::DropOther)), only(&name, table)]
+                })
                 .collect()
         }
         Stmt::DropTrigger(_) | Stmt::DropPolicy(_) | Stmt::DropRule(_) => table_behind_on(&node)
-            .map(|table| Act::brief(&table, Mode::AccessExclusive))
+            .map(|table| only(&table, Act::brief(&table, Mode::AccessExclusive)))
             .into_iter()
             .collect(),
-        _ => every(Work::Brief),
+        _ => every(Work::DropOther),
     }
+}
+
+/// The functions that a query calls, those of PostgreSQL left out that only compute or read.
+pub fn unknown_calls(node: &SyntaxNode) -> bool {
+    const KNOWN: &[&str] = &[
+        "abs", "array_agg", "avg", "btrim", "ceil", "clock_timestamp", "coalesce", "concat", "count", "currval", "date_trunc",
+        "floor", "format", "gen_random_uuid", "greatest", "json_agg", "jsonb_agg", "jsonb_build_object", "lastval", "least", "length",
+        "lower", "ltrim", "max", "min", "md5", "nextval", "now", "nullif", "pg_advisory_lock", "pg_advisory_unlock",
+        "pg_advisory_xact_lock", "pg_get_serial_sequence", "pg_sleep", "random", "replace", "round", "row_number", "rtrim",
+        "set_config", "setval", "string_agg", "substr", "substring", "sum", "to_char", "to_regclass", "trim", "upper", "version",
+    ];
+    calls(node).iter().any(|call| {
+        let built_in = call.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+        !built_in || !KNOWN.contains(&call.name.as_str())
+    })
 }

@@ -73,3 +73,39 @@ pub fn table_behind_on(node: &SyntaxNode) -> Option<Name> {
     };
     node.descendants().find(on).and_then(|on| name_in(&on))
 }
+
+/// The first child of this kind.
+pub fn child(node: &SyntaxNode, kind: SyntaxKind) -> Option<SyntaxNode> {
+    node.children().find(|child| child.kind() == kind)
+}
+
+/// All nodes of this kind within a node.
+pub fn every(node: &SyntaxNode, kind: SyntaxKind) -> impl Iterator<Item = SyntaxNode> {
+    node.descendants().filter(move |node| node.kind() == kind)
+}
+
+/// The names of the columns that a node refers to by `COLUMN_NAME_REF`, in order.
+pub fn columns_in(node: &SyntaxNode) -> Vec<String> {
+    let columns = every(node, SyntaxKind::COLUMN_NAME_REF);
+    columns.filter_map(|column| name_in(&column)).map(|name| name.name).collect()
+}
+
+/// Whether `IF EXISTS` stands directly in a node.
+pub fn if_exists(node: &SyntaxNode) -> bool {
+    child(node, SyntaxKind::IF_EXISTS).is_some()
+}
+
+/// Whether `IF NOT EXISTS` does.
+pub fn if_not_exists(node: &SyntaxNode) -> bool {
+    child(node, SyntaxKind::IF_NOT_EXISTS).is_some()
+}
+
+/// The text that a string constant stands for; none of any other literal, or where escapes would have to be read.
+pub fn string_of(literal: &SyntaxNode) -> Option<String> {
+    let text = text(literal);
+    if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        return Some(inner.replace("''", "'"));
+    }
+    let escaped = text.strip_prefix("E'").or_else(|| text.strip_prefix("e'"))?.strip_suffix('\'')?;
+    (!escaped.contains('\\')).then(|| escaped.replace("''", "'"))
+}

@@ -1,13 +1,20 @@
 //! What the pending statements have made of the database by the time that the next one runs.
 
-use super::act::{Act, Work};
-use super::catalogue::{Facts, Relation};
+use super::act::{Act, Made, Opaque, Setting, TypeAct, TypeWork, When, Work};
+use super::catalogue::{ColumnFacts, ConstraintFacts, Facts, IndexFacts, PartitionFacts, Relation, TypedColumn};
 use super::mode::Mode;
 use super::name::Name;
+use super::partition::Bounds;
+use super::proof::{self, Known};
+use super::types::TypeRef;
+use super::world_types::Types;
 use std::collections::{HashMap, HashSet};
 
-/// A name with its schema.
-type Key = (String, String);
+/// A schema and a name in it.
+pub type Key = (String, String);
+
+/// The schema of what is temporary, whatever its number.
+const TEMPORARY: &str = "pg_temp";
 
 /// A relation, as the next statement meets it.
 #[derive(Clone, Copy, Debug)]
@@ -17,135 +24,812 @@ pub enum Found<'a> {
     /// It is not there, as far as can be seen.
     Absent,
     /// It is there now.
-    There(&'a Relation),
+    There(&'a Entry),
+}
+
+/// A relation as the pending statements so far have left it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the catalogue says, with what pending statements have changed.
+    pub facts: Relation,
+    /// Set if a pending statement made it.
+    new: bool,
+    /// Whether all its columns are known.
+    columns_known: bool,
+    /// Columns that pending statements added.
+    added: HashSet<String>,
+    /// Columns whose type pending statements changed.
+    retyped: HashSet<String>,
+    /// `CHECK`s that pending statements added: what they say, and whether they are validated.
+    checks: Vec<(Option<String>, Vec<Known>, bool)>,
+    /// Of an index: its table.
+    table: Option<usize>,
+    /// Tables that it is a partition or child of.
+    ancestors: Vec<usize>,
+    /// Whether pending statements changed its indexes.
+    reindexed: bool,
+}
+
+impl Entry {
+    fn existing(facts: &Relation) -> Entry {
+        Entry {
+            facts: facts.clone(),
+            new: false,
+            columns_known: true,
+            added: HashSet::new(),
+            retyped: HashSet::new(),
+            checks: Vec::new(),
+            table: None,
+            ancestors: Vec::new(),
+            reindexed: false,
+        }
+    }
+
+    fn made(name: &Name, kind: &str) -> Entry {
+        Entry {
+            new: true,
+            ..Entry::existing(&Relation {
+                name: name.to_string(),
+                kind: kind.to_owned(),
+                empty: true,
+                ..Relation::default()
+            })
+        }
+    }
+
+    /// Whether a pending statement made it.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// Whether a pending statement added this column.
+    pub fn added(&self, column: &str) -> bool {
+        self.added.contains(column)
+    }
+
+    /// Whether a pending statement changed this column's type.
+    pub fn retyped(&self, column: &str) -> bool {
+        self.retyped.contains(column)
+    }
+
+    /// Whether pending statements changed its indexes.
+    pub fn reindexed(&self) -> bool {
+        self.reindexed
+    }
+
+    /// Whether it has this column; none if that is not known.
+    pub fn has_column(&self, name: &str) -> Option<bool> {
+        match self.facts.column(name) {
+            Some(_) => Some(true),
+            None => (self.columns_known && !self.facts.columns.is_empty()).then_some(false),
+        }
+    }
+
+    /// What its validated `CHECK`s say.
+    pub fn known(&self) -> Vec<Known> {
+        let facts = self.facts.constraints.iter().filter(|constraint| constraint.valid);
+        let facts = facts.filter_map(|constraint| constraint.check.as_deref()).flat_map(proof::of_definition);
+        let pending = self.checks.iter().filter(|(_, _, valid)| *valid).flat_map(|(_, says, _)| says.clone());
+        facts.chain(pending).collect()
+    }
+
+    /// Whether a column cannot be null: it is `NOT NULL`, or a validated `CHECK` says so (PostgreSQL 12).
+    pub fn is_not_null(&self, column: &str, version: u32) -> bool {
+        self.facts.column(column).is_some_and(|column| column.not_null)
+            || version >= 120_000 && self.known().contains(&Known::NotNull(column.to_owned()))
+    }
+
+    /// Whether a constraint is validated; none if it is not known.
+    pub fn is_valid(&self, constraint: &str) -> Option<bool> {
+        let facts = self.facts.constraint(constraint).map(|constraint| constraint.valid);
+        let pending = self.checks.iter().find(|(name, ..)| name.as_deref() == Some(constraint));
+        facts.or(pending.map(|(_, _, valid)| *valid))
+    }
+
+    fn drop_column(&mut self, name: &str) {
+        self.facts.columns.retain(|column| column.name != name);
+        self.facts.constraints.retain(|constraint| !constraint.columns.iter().any(|column| column == name));
+        self.facts.indexes.retain(|index| !index.columns.iter().any(|column| column == name));
+        self.checks.retain(|(_, says, _)| !says.iter().any(|known| speaks_of(known, name)));
+        self.added.remove(name);
+    }
+
+    fn rename_column(&mut self, from: &str, to: &str) {
+        let rename = |name: &mut String| {
+            if name == from {
+                to.clone_into(name);
+            }
+        };
+        self.facts.columns.iter_mut().for_each(|column| rename(&mut column.name));
+        for constraint in &mut self.facts.constraints {
+            constraint.columns.iter_mut().for_each(rename);
+            if let Some(check) = constraint.check.take() {
+                // A definition is a text: what it says is kept in its place.
+                let mut says = proof::of_definition(&check);
+                says.iter_mut().for_each(|known| renamed(known, from, to));
+                self.checks.push((Some(constraint.name.clone()), says, constraint.valid));
+            }
+        }
+        for (_, says, _) in &mut self.checks {
+            says.iter_mut().for_each(|known| renamed(known, from, to));
+        }
+        for index in &mut self.facts.indexes {
+            index.columns.iter_mut().for_each(rename);
+            index.key.iter_mut().for_each(rename);
+        }
+        for set in [&mut self.added, &mut self.retyped] {
+            if set.remove(from) {
+                set.insert(to.to_owned());
+            }
+        }
+    }
+}
+
+fn speaks_of(known: &Known, column: &str) -> bool {
+    match known {
+        Known::NotNull(name) | Known::Compared(name, ..) | Known::OneOf(name, _) => name == column,
+        Known::Other(names) => names.iter().any(|name| name == column),
+    }
+}
+
+fn renamed(known: &mut Known, from: &str, to: &str) {
+    let names = match known {
+        Known::NotNull(name) | Known::Compared(name, ..) | Known::OneOf(name, _) => std::slice::from_mut(name),
+        Known::Other(names) => names.as_mut_slice(),
+    };
+    for name in names.iter_mut().filter(|name| *name == from) {
+        to.clone_into(name);
+    }
+}
+
+/// The statement that took a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// Its migration.
+    pub migration: String,
+    /// Its line.
+    pub line: usize,
+}
+
+/// The locks that a transaction holds on one relation.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// On itself.
+    own: Option<(Mode, Taker)>,
+    /// On its partitions and children as well.
+    tree: Option<(Mode, Taker)>,
 }
 
 /// The database, with the pending statements so far applied to what is known of it.
 pub struct World<'a> {
     /// What the catalogue says.
     pub facts: &'a Facts,
-    created: HashSet<Key>,
-    gone: HashSet<Key>,
-    /// New names, with those by which the catalogue was asked.
-    renamed: HashMap<Key, Name>,
-    columns: HashSet<(Key, String)>,
-    /// Constraints that say `column IS NOT NULL`.
-    checks: HashMap<(Key, String), String>,
-    not_null: HashSet<(Key, String)>,
-    held: HashMap<Key, (Mode, usize)>,
+    /// The types.
+    pub types: Types,
+    entries: Vec<Entry>,
+    names: HashMap<Key, usize>,
+    held: HashMap<usize, Held>,
+    /// Relations that a `COMMIT` drops.
+    until_commit: Vec<Key>,
+    path: Vec<String>,
+    /// What the text set `search_path` to; the names behind it are not those that the catalogue was asked for.
+    path_set: Option<(Option<Vec<String>>, bool)>,
+    zone_set: Option<(Option<String>, bool)>,
+    opaque: Option<Opaque>,
+    opaque_path: bool,
 }
 
 impl<'a> World<'a> {
     /// The database before the first statement.
     pub fn new(facts: &'a Facts) -> Self {
-        World {
+        let path = match facts.path.is_empty() {
+            true => vec![facts.schema.clone()],
+            false => facts.path.clone(),
+        };
+        let mut world = World {
             facts,
-            created: HashSet::new(),
-            gone: HashSet::new(),
-            renamed: HashMap::new(),
-            columns: HashSet::new(),
-            checks: HashMap::new(),
-            not_null: HashSet::new(),
+            types: Types::new(facts, path.clone()),
+            entries: Vec::new(),
+            names: HashMap::new(),
             held: HashMap::new(),
+            until_commit: Vec::new(),
+            path,
+            path_set: None,
+            zone_set: None,
+            opaque: None,
+            opaque_path: false,
+        };
+        let mut asked: Vec<&Name> = facts.relations.keys().collect();
+        asked.sort();
+        for name in asked {
+            world.intern(&facts.relations[name], Some(name));
+        }
+        for at in 0..world.entries.len() {
+            let above = world.entries[at].facts.ancestors.clone();
+            world.entries[at].ancestors = above.iter().filter_map(|key| world.names.get(key).copied()).collect();
+        }
+        world
+    }
+
+    fn intern(&mut self, relation: &Relation, asked: Option<&Name>) -> usize {
+        let key = match asked {
+            _ if !relation.identity.1.is_empty() => relation.identity.clone(),
+            Some(name) => self.key(name),
+            None => self.key(&Name::read(&relation.name).unwrap_or(Name {
+                schema: None,
+                name: relation.name.clone(),
+            })),
+        };
+        if let Some(&at) = self.names.get(&key) {
+            return at;
+        }
+        let table = relation.table.as_deref().map(|table| self.intern(table, None));
+        let at = self.entries.len();
+        self.entries.push(Entry {
+            table,
+            ..Entry::existing(relation)
+        });
+        self.names.insert(key, at);
+        at
+    }
+
+    /// The path that unqualified names are looked for on.
+    fn path(&self) -> &[String] {
+        match &self.path_set {
+            Some((Some(path), _)) => path,
+            _ => &self.path,
         }
     }
 
+    /// Where an unqualified name is made.
     fn key(&self, name: &Name) -> Key {
-        let schema = name.schema.clone().unwrap_or_else(|| self.facts.schema.clone());
-        (schema, name.name.clone())
+        let schema = name.schema.as_deref().or(self.path().first().map(String::as_str));
+        (schema.unwrap_or(&self.facts.schema).to_owned(), name.name.clone())
+    }
+
+    /// The name of what exists by it.
+    fn resolve(&self, name: &Name) -> Option<Key> {
+        if let Some(schema) = &name.schema {
+            let key = (schema.clone(), name.name.clone());
+            return self.names.contains_key(&key).then_some(key);
+        }
+        let path = std::iter::once(TEMPORARY).chain(self.path().iter().map(String::as_str));
+        let on_path = path.map(|schema| (schema.to_owned(), name.name.clone())).find(|key| self.names.contains_key(key));
+        on_path.or_else(|| {
+            // One of PostgreSQL's own.
+            let key = ("pg_catalog".to_owned(), name.name.clone());
+            self.names.contains_key(&key).then_some(key)
+        })
+    }
+
+    fn at(&self, name: &Name) -> Option<usize> {
+        self.resolve(name).and_then(|key| self.names.get(&key).copied())
+    }
+
+    /// A relation by its name.
+    pub fn entry(&self, name: &Name) -> Option<&Entry> {
+        self.at(name).map(|at| &self.entries[at])
+    }
+
+    /// A relation by its schema and name.
+    pub fn entry_of(&self, key: &Key) -> Option<&Entry> {
+        self.names.get(key).map(|at| &self.entries[*at])
+    }
+
+    /// A table that a column of a type was found in, if that is still there and has the column.
+    pub fn entry_with(&self, column: &TypedColumn) -> Option<&Entry> {
+        let identity = (column.schema.clone(), column.table.clone());
+        let alive: HashSet<usize> = self.names.values().copied().collect();
+        let mut entries = self.entries.iter().enumerate().filter(|(at, _)| alive.contains(at)).map(|(_, entry)| entry);
+        entries.find(|entry| entry.facts.identity == identity && entry.facts.column(&column.column).is_some())
+    }
+
+    /// All relations that are there now and still are, in the order of their names.
+    pub fn existing(&self) -> Vec<&Entry> {
+        let mut names: Vec<(&Key, &usize)> = self.names.iter().collect();
+        names.sort();
+        names.into_iter().map(|(_, at)| &self.entries[*at]).filter(|entry| !entry.new).collect()
+    }
+
+    fn target(&self, act: &Act) -> Option<usize> {
+        let at = self.at(&act.on)?;
+        match act.table_of_index {
+            true => self.entries[at].table,
+            false => Some(at),
+        }
     }
 
     /// What an act is done to.
-    pub fn find(&self, act: &Act) -> Found<'a> {
-        let key = self.key(&act.on);
-        if self.created.contains(&key) {
-            return Found::New;
-        }
-        let asked = match self.renamed.get(&key) {
-            Some(old) => old,
-            None if self.gone.contains(&key) => return Found::Absent,
-            None => &act.on,
-        };
-        match self.facts.relations.get(asked) {
-            Some(index) if act.table_of_index => index.table.as_deref().map_or(Found::Absent, Found::There),
-            Some(relation) => Found::There(relation),
+    pub fn find(&self, act: &Act) -> Found<'_> {
+        match self.target(act).map(|at| &self.entries[at]) {
+            Some(entry) if entry.new => Found::New,
+            Some(entry) => Found::There(entry),
             None => Found::Absent,
         }
     }
 
-    /// The strongest lock that this transaction holds on what an act is done to, and the line that took it.
-    pub fn held(&self, act: &Act) -> Option<(Mode, usize)> {
-        self.held.get(&self.key(&act.on)).copied()
+    /// The strongest lock that this transaction holds on what an act is done to, and what took it.
+    pub fn held(&self, act: &Act) -> Option<(Mode, Taker)> {
+        self.held_on(self.target(act)?)
     }
 
-    /// Whether a pending statement added this column.
-    pub fn added(&self, table: &Name, column: &str) -> bool {
-        self.columns.contains(&(self.key(table), column.to_owned()))
+    /// The same for a relation by its schema and name.
+    pub fn held_by_key(&self, key: &Key) -> Option<(Mode, Taker)> {
+        self.held_on(*self.names.get(key)?)
     }
 
-    /// Whether a pending statement validates a `CHECK` that says that this column is not null.
-    pub fn proves_not_null(&self, table: &Name, column: &str) -> bool {
-        self.not_null.contains(&(self.key(table), column.to_owned()))
+    /// The same for a relation that was found otherwise.
+    pub fn held_entry(&self, entry: &Entry) -> Option<(Mode, Taker)> {
+        self.held_on(self.entries.iter().position(|known| std::ptr::eq(known, entry))?)
     }
 
-    /// A transaction has ended: its locks are gone.
+    fn held_on(&self, at: usize) -> Option<(Mode, Taker)> {
+        let own = self.held.get(&at).and_then(|held| held.own.as_ref());
+        let above = self.entries[at].ancestors.iter().filter_map(|above| self.held.get(above)?.tree.as_ref());
+        own.into_iter().chain(above).max_by_key(|(mode, _)| *mode).cloned()
+    }
+
+    /// Whether `IF [NOT] EXISTS` lets something happen; what is not known may.
+    pub fn lets(&self, when: &When) -> bool {
+        let unknown = self.opaque.is_some();
+        match when {
+            When::Exists(name) => self.at(name).is_some() || self.uncertain(name),
+            When::Missing(name) => self.entry_of(&self.key(name)).is_none() || unknown,
+            When::NoColumn(table, column) => self.entry(table).is_none_or(|table| table.has_column(column) != Some(true)),
+            When::Column(table, column) => {
+                unknown || self.entry(table).is_none_or(|table| table.has_column(column) != Some(false))
+            }
+            When::Constraint(table, constraint) => {
+                unknown || self.entry(table).is_none_or(|table| table.new || table.is_valid(constraint).is_some())
+            }
+            When::NoIndex(table, index) => self.resolve(table).is_none_or(|(schema, _)| self.entry_of(&(schema, index.clone())).is_none()),
+        }
+    }
+
+    /// The index that `CREATE INDEX IF NOT EXISTS` finds in its place.
+    pub fn index_in_place(&self, table: &Name, index: &str) -> Option<&Entry> {
+        let (schema, _) = self.resolve(table)?;
+        self.entry_of(&(schema, index.to_owned()))
+    }
+
+    fn uncertain(&self, name: &Name) -> bool {
+        self.opaque == Some(Opaque::Anything) || name.schema.is_none() && (self.opaque_path || self.path_set.is_some())
+    }
+
+    /// Whether a name is of nothing that exists or that a pending statement has made, and that is certain.
+    pub fn is_missing(&self, name: &Name) -> bool {
+        let temporary = name.schema.as_deref().is_some_and(|schema| schema.starts_with("pg_temp"));
+        // Without a database there is nothing to go by.
+        self.facts.version > 0 && !temporary && self.at(name).is_none() && !self.uncertain(name)
+    }
+
+    /// The columns of a relation that it has not, and that is certain.
+    pub fn missing_columns<'n>(&self, relation: &Name, columns: &'n [String]) -> Vec<&'n String> {
+        let Some(entry) = self.entry(relation).filter(|_| self.opaque != Some(Opaque::Anything)) else {
+            return Vec::new();
+        };
+        columns.iter().filter(|column| entry.has_column(column) == Some(false)).collect()
+    }
+
+    /// Whether a name that was renamed or dropped exists again.
+    pub fn is_back(&self, key: &Key, column: Option<&str>) -> bool {
+        match (self.entry_of(key), column) {
+            (Some(_), None) => true,
+            (Some(entry), Some(column)) => entry.has_column(column) == Some(true),
+            (None, _) => false,
+        }
+    }
+
+    /// The schema and name that an act's relation has.
+    pub fn key_of(&self, act: &Act) -> Option<Key> {
+        self.resolve(&act.on)
+    }
+
+    /// The time zone of the session; none if it cannot be told.
+    pub fn time_zone(&self) -> Option<&str> {
+        match &self.zone_set {
+            Some((zone, _)) => zone.as_deref(),
+            None => Some(&self.facts.time_zone),
+        }
+    }
+
+    /// The parent's default partition.
+    pub fn default_partition<'s>(&'s self, parent: &'s Entry) -> Option<(&'s Key, &'s Entry)> {
+        let key = parent.facts.partitioned.as_ref()?.default.as_ref()?;
+        Some((key, self.entry_of(key)?))
+    }
+
+    /// How many of the tables of a schema that hold rows pending statements have dropped or moved.
+    pub fn left_schema(&self, schema: &str) -> i64 {
+        let stays: HashSet<usize> = self.names.iter().filter(|((of, _), _)| of == schema).map(|(_, at)| *at).collect();
+        let left = self.entries.iter().enumerate().filter(|(at, entry)| {
+            let was_in = entry.facts.identity.0 == schema && matches!(entry.facts.kind.as_str(), "r" | "m");
+            was_in && !entry.new && !stays.contains(at)
+        });
+        i64::try_from(left.count()).unwrap_or(0)
+    }
+
+    /// A transaction has ended: its locks are gone, and what it set for itself.
     pub fn begin_transaction(&mut self) {
         self.held.clear();
+        self.types.commit();
+        for key in std::mem::take(&mut self.until_commit) {
+            self.names.remove(&key);
+        }
+        self.path_set.take_if(|(_, local)| *local);
+        self.zone_set.take_if(|(_, local)| *local);
+        self.types.path = self.path().to_vec();
+    }
+
+    /// A migration has ended: its session is as it began.
+    pub fn end_migration(&mut self) {
+        self.names.retain(|(schema, _), _| schema != TEMPORARY);
+        self.set(&Setting::All, false);
+    }
+
+    /// What cannot be known any more.
+    pub fn obscure(&mut self, what: Opaque) {
+        match what {
+            Opaque::Path => self.opaque_path = true,
+            Opaque::Anything => self.opaque = Some(what),
+        }
+    }
+
+    /// Whether anything may have happened that the texts do not tell.
+    pub fn is_obscured(&self) -> bool {
+        self.opaque.is_some()
+    }
+
+    /// A setting.
+    pub fn set(&mut self, setting: &Setting, local: bool) {
+        match setting {
+            Setting::Path(path) => self.path_set = Some((path.clone(), local)),
+            Setting::TimeZone(zone) => self.zone_set = Some((zone.clone(), local)),
+            Setting::All => {
+                self.path_set = None;
+                self.zone_set = None;
+                self.opaque_path = false;
+            }
+        }
+        self.types.path = self.path().to_vec();
+    }
+
+    /// Another name for a schema.
+    pub fn rename_schema(&mut self, from: &str, to: &str) {
+        let moved: Vec<(Key, usize)> = self.names.iter().filter(|((schema, _), _)| schema == from).map(|(key, at)| (key.clone(), *at)).collect();
+        for (key, at) in moved {
+            self.names.remove(&key);
+            self.names.insert((to.to_owned(), key.1.clone()), at);
+        }
+        self.types.rename_schema(from, to);
+    }
+
+    /// Everything of a schema is gone.
+    pub fn drop_schema(&mut self, name: &str) {
+        self.names.retain(|(schema, _), _| schema != name);
+    }
+
+    /// What a statement does to a type.
+    pub fn take_type(&mut self, act: &TypeAct, taker: &Taker) {
+        let before = self.types.key_for(act);
+        let volatile = match &act.work {
+            TypeWork::CreateDomain { default, .. } => default.iter().any(|call| self.is_volatile(call)),
+            _ => false,
+        };
+        self.types.take(act, volatile, taker);
+        let after = match (&act.work, &before) {
+            (TypeWork::Rename { to }, Some((schema, _))) => (schema.clone(), to.clone()),
+            (TypeWork::Move { to }, Some((_, name))) => (to.clone(), name.clone()),
+            _ => return,
+        };
+        let columns = self.entries.iter_mut().flat_map(|entry| entry.facts.columns.iter_mut());
+        for column in columns.filter(|column| column.type_name == before) {
+            column.type_name = Some(after.clone());
+        }
+    }
+
+    /// Whether a function may give another result for each row: one that is not there yet does, unless it says otherwise.
+    pub fn is_volatile(&self, function: &Name) -> bool {
+        self.facts.volatile.get(&function.name) != Some(&false)
+    }
+
+    /// A lock that was taken.
+    pub fn lock(&mut self, act: &Act, taker: &Taker) {
+        if let (Some(mode), Some(at)) = (act.mode, self.target(act)) {
+            self.hold(at, mode, act.recurses, taker);
+        }
+    }
+
+    /// The same for a table that a column of a type was found in.
+    pub fn lock_identity(&mut self, identity: &Key, mode: Mode, taker: &Taker) {
+        if let Some(at) = self.entries.iter().position(|entry| entry.facts.identity == *identity && !entry.new) {
+            self.hold(at, mode, false, taker);
+        }
+    }
+
+    /// The same for a relation by the name that PostgreSQL shows.
+    pub fn lock_shown(&mut self, shown: &str, mode: Mode, taker: &Taker) {
+        if let Some(at) = Name::read(shown).and_then(|name| self.at(&name)) {
+            self.hold(at, mode, false, taker);
+        }
+    }
+
+    fn hold(&mut self, at: usize, mode: Mode, recurses: bool, taker: &Taker) {
+        let stronger = |held: &mut Option<(Mode, Taker)>| {
+            if held.as_ref().is_none_or(|(held, _)| mode > *held) {
+                *held = Some((mode, taker.clone()));
+            }
+        };
+        let held = self.held.entry(at).or_default();
+        stronger(&mut held.own);
+        if recurses {
+            stronger(&mut held.tree);
+        }
+    }
+
+    /// What is done of an act, by what `IF [NOT] EXISTS` finds: all of it, its lock alone, or nothing.
+    pub fn effective(&self, act: &Act) -> Option<Act> {
+        let Some(guard) = act.when.iter().find(|when| !self.lets(when)) else {
+            return Some(act.clone());
+        };
+        let locks = match guard {
+            When::Exists(_) | When::Missing(_) => false,
+            When::NoIndex(table, _) | When::NoColumn(table, _) | When::Column(table, _) | When::Constraint(table, _) => act.on == *table,
+        };
+        locks.then(|| Act {
+            work: Work::Brief,
+            ..act.clone()
+        })
     }
 
     /// What an act leaves behind.
-    pub fn take(&mut self, act: &Act, line: usize) {
-        let key = self.key(&act.on);
-        if let Some(mode) = act.mode.filter(|_| !act.table_of_index) {
-            let held = self.held.entry(key.clone()).or_insert((mode, line));
-            if mode > held.0 {
-                *held = (mode, line);
-            }
-        }
+    pub fn take(&mut self, act: &Act) {
         match &act.work {
-            // CREATE … IF NOT EXISTS makes nothing where it is there.
-            Work::Create if !matches!(self.find(act), Found::There(_)) => {
-                self.created.insert(key);
-            }
-            Work::DropTable => {
-                self.created.remove(&key);
-                self.renamed.remove(&key);
-                self.gone.insert(key);
-            }
-            Work::Rename { to } => {
-                let new = (key.0.clone(), to.clone());
-                if self.created.remove(&key) {
-                    self.created.insert(new);
-                } else {
-                    let old = self.renamed.remove(&key).unwrap_or_else(|| act.on.clone());
-                    self.renamed.insert(new, old);
-                    self.gone.insert(key);
+            Work::Create(made) => self.create(&act.on, made),
+            Work::Drop { .. } | Work::DropOther => self.drop(&act.on),
+            Work::Rename { to } | Work::RenameIndex { to } => self.rename(&act.on, None, Some(to)),
+            Work::Move { to } => self.rename(&act.on, Some(to), None),
+            Work::Build { makes: Some(index), .. } => self.create_index(&act.on, index),
+            Work::Attach { to, bounds } => self.attach(&act.on, to, bounds),
+            Work::NewPartition => {
+                if let Some(at) = self.target(act) {
+                    self.entries[at].facts.partitions += 1;
                 }
             }
-            Work::AddColumn(column) => {
-                self.columns.insert((key, column.name.clone()));
+            work => {
+                let Some(at) = self.target(act) else { return };
+                let base = match work {
+                    Work::AddColumn(column) => column.ty.as_ref().map(|ty| self.column(&column.name, ty, column.not_null)),
+                    Work::Retype { to, column, .. } => Some(self.column(column, to, false)),
+                    _ => None,
+                };
+                let index = match work {
+                    Work::OverIndex { index, .. } => self.index_key(at, index),
+                    _ => Vec::new(),
+                };
+                self.entries[at].take(work, base, &index);
             }
+        }
+    }
+
+    /// A column of this type.
+    fn column(&self, name: &str, ty: &TypeRef, not_null: bool) -> ColumnFacts {
+        ColumnFacts {
+            name: name.to_owned(),
+            ty: ty.written.clone(),
+            type_name: self.types.key(ty),
+            base: self.types.base(ty).map(|base| base.written),
+            not_null,
+            ..ColumnFacts::default()
+        }
+    }
+
+    /// The columns of an index of a table; none if they are not known.
+    pub fn index_key(&self, table: usize, index: &Name) -> Vec<String> {
+        let entry = &self.entries[table];
+        let known = entry.facts.indexes.iter().find(|known| known.name == index.name);
+        known.map(|known| known.key.clone()).unwrap_or_default()
+    }
+
+    /// The same by the table's name.
+    pub fn index_key_of(&self, table: &Name, index: &Name) -> Vec<String> {
+        self.at(table).map(|at| self.index_key(at, index)).unwrap_or_default()
+    }
+
+    fn create(&mut self, name: &Name, made: &Made) {
+        let key = match made.temporary {
+            true => (TEMPORARY.to_owned(), name.name.clone()),
+            false => self.key(name),
+        };
+        // CREATE … IF NOT EXISTS and OR REPLACE make nothing new if it is there.
+        if self.names.contains_key(&key) {
+            return;
+        }
+        let mut entry = Entry::made(name, if made.partitioned.is_some() { "p" } else { "r" });
+        entry.facts.identity.clone_from(&key);
+        entry.columns_known = made.columns.is_some();
+        for column in made.columns.iter().flatten() {
+            let facts = match &column.ty {
+                Some(ty) => self.column(&column.name, ty, column.not_null),
+                None => ColumnFacts {
+                    name: column.name.clone(),
+                    ..ColumnFacts::default()
+                },
+            };
+            entry.added.insert(column.name.clone());
+            entry.facts.columns.push(facts);
+        }
+        entry.facts.partitioned = made.partitioned.as_ref().map(|(strategy, columns)| PartitionFacts {
+            strategy: strategy.to_string(),
+            key: columns.clone(),
+            default: None,
+        });
+        let at = self.entries.len();
+        self.entries.push(entry);
+        self.names.insert(key.clone(), at);
+        if made.until_commit {
+            self.until_commit.push(key.clone());
+        }
+        for constraint in &made.constraints {
+            let index = (key.0.clone(), constraint.clone());
+            if !self.names.contains_key(&index) {
+                self.insert_index(index, at);
+            }
+        }
+        if let Some(parent) = made.default_of.as_ref().and_then(|parent| self.at(parent)) {
+            self.set_default(parent, &key);
+        }
+    }
+
+    fn set_default(&mut self, parent: usize, key: &Key) {
+        let partitioned = self.entries[parent].facts.partitioned.get_or_insert_default();
+        partitioned.default = Some(key.clone());
+    }
+
+    fn create_index(&mut self, table: &Name, index: &str) {
+        let Some((key, at)) = self.resolve(table).and_then(|key| Some((key.clone(), *self.names.get(&key)?))) else {
+            return;
+        };
+        let key = (key.0, index.to_owned());
+        self.entries[at].reindexed = true;
+        if !self.names.contains_key(&key) {
+            self.insert_index(key, at);
+        }
+    }
+
+    fn insert_index(&mut self, key: Key, table: usize) {
+        let name = Name {
+            schema: Some(key.0.clone()),
+            name: key.1.clone(),
+        };
+        let at = self.entries.len();
+        self.entries.push(Entry {
+            table: Some(table),
+            ..Entry::made(&name, "i")
+        });
+        self.names.insert(key, at);
+    }
+
+    fn drop(&mut self, name: &Name) {
+        let Some(key) = self.resolve(name) else { return };
+        let Some(at) = self.names.remove(&key) else { return };
+        if let Some(table) = self.entries[at].table {
+            let index = key.1.clone();
+            self.entries[table].reindexed = true;
+            self.entries[table].facts.indexes.retain(|known| known.name != index);
+        }
+        let entries = &self.entries;
+        self.names.retain(|_, index| entries[*index].table != Some(at));
+    }
+
+    fn rename(&mut self, name: &Name, schema: Option<&String>, to: Option<&String>) {
+        let Some(key) = self.resolve(name) else { return };
+        let Some(at) = self.names.remove(&key) else { return };
+        let new = (schema.unwrap_or(&key.0).clone(), to.unwrap_or(&key.1).clone());
+        if let Some(schema) = schema {
+            // Its indexes go with it.
+            let entries = &self.entries;
+            let indexes = self.names.iter().filter(|(_, index)| entries[**index].table == Some(at));
+            let indexes: Vec<(Key, usize)> = indexes.map(|(key, at)| (key.clone(), *at)).collect();
+            for (key, at) in indexes {
+                self.names.remove(&key);
+                self.names.insert((schema.clone(), key.1), at);
+            }
+        }
+        self.names.insert(new, at);
+    }
+
+    fn attach(&mut self, partition: &Name, parent: &Name, bounds: &Bounds) {
+        let (Some(key), Some(parent)) = (self.resolve(partition), self.at(parent)) else {
+            return;
+        };
+        let Some(&at) = self.names.get(&key) else { return };
+        let mut above = self.entries[parent].ancestors.clone();
+        above.push(parent);
+        self.entries[at].ancestors.extend(above);
+        if *bounds == Bounds::Default {
+            self.set_default(parent, &key);
+        }
+    }
+
+}
+
+impl Entry {
+    /// What a form of `ALTER TABLE` and the like leaves behind; `column` is what it makes of a column, `index` the columns of an index that it uses.
+    fn take(&mut self, work: &Work, column: Option<ColumnFacts>, index: &[String]) {
+        let set_not_null = |entry: &mut Entry, name: &str, not_null: bool| {
+            let columns = entry.facts.columns.iter_mut().filter(|column| column.name == name);
+            columns.for_each(|column| column.not_null = not_null);
+        };
+        match work {
+            Work::AddColumn(added) => {
+                if self.facts.column(&added.name).is_none() {
+                    self.added.insert(added.name.clone());
+                    self.facts.columns.push(column.unwrap_or(ColumnFacts {
+                        name: added.name.clone(),
+                        not_null: added.not_null,
+                        ..ColumnFacts::default()
+                    }));
+                }
+            }
+            Work::Retype { collation, .. } => {
+                let Some(new) = column else { return };
+                self.retyped.insert(new.name.clone());
+                for old in self.facts.columns.iter_mut().filter(|old| old.name == new.name) {
+                    (old.ty, old.type_name, old.base) = (new.ty.clone(), new.type_name.clone(), new.base.clone());
+                    old.collation.clone_from(collation);
+                }
+            }
+            Work::SetNotNull { column } | Work::PrimaryKey { column } => set_not_null(self, column, true),
+            Work::DropNotNull { column } => set_not_null(self, column, false),
+            Work::OverIndex { primary: true, .. } => index.iter().for_each(|column| set_not_null(self, column, true)),
             Work::AddCheck {
                 constraint,
-                not_null: Some(column),
+                says,
                 not_valid,
-            } => {
-                if let Some(constraint) = constraint {
-                    self.checks.insert((key.clone(), constraint.clone()), column.clone());
-                }
-                if !not_valid {
-                    self.not_null.insert((key, column.clone()));
-                }
-            }
+            } => self.checks.push((constraint.clone(), says.clone(), !not_valid)),
+            Work::AddForeignKey { constraint, to, not_valid } => self.facts.constraints.push(ConstraintFacts {
+                name: constraint.clone(),
+                kind: "f".to_owned(),
+                valid: !not_valid,
+                refers_to: Some(to.to_string()),
+                ..ConstraintFacts::default()
+            }),
             Work::Validate { constraint } => {
-                let known = self.checks.get(&(key.clone(), constraint.clone())).cloned();
-                let column = known.or_else(|| match self.find(act) {
-                    Found::There(table) => table.constraint(constraint)?.not_null.clone(),
-                    _ => None,
+                let facts = self.facts.constraints.iter_mut().filter(|known| known.name == *constraint);
+                facts.for_each(|known| {
+                    known.valid = true;
+                    known.check = known.check.take().map(|check| check.trim_end_matches(" NOT VALID").to_owned());
                 });
-                self.not_null.extend(column.map(|column| (key, column)));
+                let pending = self.checks.iter_mut().filter(|(name, ..)| name.as_ref() == Some(constraint));
+                pending.for_each(|(_, _, valid)| *valid = true);
             }
+            Work::DropConstraint { constraint } => {
+                // PostgreSQL 18 keeps NOT NULL as a constraint.
+                let not_null = self.facts.constraints.iter().filter(|known| known.name == *constraint && known.kind == "n");
+                let columns: Vec<String> = not_null.flat_map(|known| known.columns.clone()).collect();
+                columns.iter().for_each(|column| set_not_null(self, column, false));
+                self.facts.constraints.retain(|known| known.name != *constraint);
+                self.checks.retain(|(name, ..)| name.as_ref() != Some(constraint));
+                self.facts.indexes.retain(|index| index.name != *constraint);
+            }
+            Work::RenameConstraint { from, to } => {
+                let facts = self.facts.constraints.iter_mut().filter(|known| known.name == *from);
+                facts.for_each(|known| known.name.clone_from(to));
+                let pending = self.checks.iter_mut().filter(|(name, ..)| name.as_ref() == Some(from));
+                pending.for_each(|(name, ..)| *name = Some(to.clone()));
+            }
+            Work::DropColumn { column } => self.drop_column(column),
+            Work::RenameColumn { from, to } => self.rename_column(from, to),
+            Work::Truncate { .. } => (self.facts.bytes, self.facts.empty, self.facts.rows) = (0, true, Some(0)),
             _ => {}
         }
+    }
+}
+
+impl IndexFacts {
+    /// Whether it depends on a column.
+    pub fn uses(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
     }
 }

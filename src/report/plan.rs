@@ -31,8 +31,8 @@ impl Page {
                 .filter(|hazard| hazard.migration == migration.name)
                 .collect();
             let mut others = 0;
-            for statement in &migration.statements {
-                let hazards: Vec<&&Hazard> = own.iter().filter(|hazard| hazard.line == statement.line).collect();
+            for (at, statement) in migration.statements.iter().enumerate() {
+                let hazards: Vec<&&Hazard> = own.iter().filter(|hazard| hazard.statement == at).collect();
                 let touches = statement.locks.iter().any(|lock| !lock.new);
                 if hazards.is_empty() && !touches && statement.note.is_none() {
                     others += statement.count;

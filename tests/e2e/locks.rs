@@ -6,7 +6,7 @@ use harness::postgres::{Database, NoTls, Server};
 use harness::until;
 use prisma_migrate_task::database::connect::{Startup, connect};
 use prisma_migrate_task::database::session::{Began, Session};
-use prisma_migrate_task::hazard::{self, Watchfulness, catalogue, script};
+use prisma_migrate_task::hazard::{self, Examined, Watchfulness, catalogue, script};
 use prisma_migrate_task::migration::{Migration, Script};
 use prisma_migrate_task::plan::{self, Policy};
 use prisma_migrate_task::sql::script::Strings;
@@ -41,6 +41,10 @@ CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();
 CREATE POLICY pol ON t;
 CREATE RULE ru AS ON UPDATE TO base DO NOTHING;
 CREATE SCHEMA other;
+CREATE TYPE kind AS ENUM ('a', 'b');
+CREATE DOMAIN dom AS text;
+CREATE DOMAIN over AS dom;
+CREATE TABLE dt (id int, x dom, y over);
 INSERT INTO o VALUES (1, 1); INSERT INTO t (id, e) VALUES (1, 1);
 ";
 
@@ -98,6 +102,26 @@ const STATEMENTS: &[&str] = &[
     "ALTER TABLE heir INHERIT base",
     "ALTER TABLE p ATTACH PARTITION p2 FOR VALUES IN (2)",
     "ALTER TABLE p DETACH PARTITION p1",
+    "ALTER TABLE IF EXISTS missing ADD FOREIGN KEY (a) REFERENCES o",
+    "ALTER TABLE t ADD COLUMN IF NOT EXISTS a int REFERENCES r",
+    "ALTER TABLE t DROP COLUMN IF EXISTS missing",
+    "ALTER TABLE t DROP CONSTRAINT IF EXISTS missing",
+    "CREATE INDEX IF NOT EXISTS t_a ON t (a)",
+    "CREATE TABLE IF NOT EXISTS t (id int REFERENCES o)",
+    "DROP TABLE IF EXISTS missing, base",
+    "DROP VIEW IF EXISTS missing",
+    "ALTER MATERIALIZED VIEW m SET SCHEMA other",
+    "ALTER VIEW v SET SCHEMA other",
+    "ALTER TABLE t SET TABLESPACE pg_default",
+    "ALTER DOMAIN dom ADD CONSTRAINT n CHECK (value <> 'q')",
+    "ALTER DOMAIN dom ADD CONSTRAINT n CHECK (value <> 'q') NOT VALID",
+    "ALTER DOMAIN dom SET NOT NULL",
+    "ALTER DOMAIN over SET NOT NULL",
+    "ALTER DOMAIN dom RENAME TO n",
+    "ALTER DOMAIN dom SET DEFAULT 'x'",
+    "ALTER TYPE kind RENAME TO n",
+    "ALTER TYPE kind RENAME VALUE 'a' TO 'c'",
+    "ALTER TYPE kind ADD VALUE 'c'",
     "ALTER INDEX t_a RENAME TO n",
     "ALTER INDEX t_a SET (fillfactor = 70)",
     "ALTER VIEW v RENAME TO n",
@@ -170,13 +194,13 @@ fn database() -> Database {
 }
 
 /// What the table of locks says, with the facts that the catalogue adds; indexes are left out.
-struct Foreseer {
+pub(crate) struct Foreseer {
     runtime: Runtime,
     session: Session,
 }
 
 impl Foreseer {
-    fn new(database: &Database) -> Foreseer {
+    pub(crate) fn new(database: &Database) -> Foreseer {
         let runtime = session::runtime();
         let target = session::target(&database.url());
         let connected = runtime.block_on(connect(&target, &Startup::default())).unwrap();
@@ -189,19 +213,29 @@ impl Foreseer {
         Foreseer { runtime, session }
     }
 
-    fn planned(&self, statement: &str) -> Locks {
-        let migration = [Migration {
-            name: "it".to_owned(),
-            script: Script::read(statement.as_bytes().to_vec()),
-        }];
-        let plan = plan::first(&migration, &Policy::default(), Strings::Standard).unwrap();
-        let scripts = [script::read(&plan.pending[0])];
+    /// What is said of these migrations, with tables from this size on as large.
+    pub(crate) fn examined(&self, scripts: &[&str], large_table: u64) -> Examined {
+        let migration = |(at, script): (usize, &&str)| Migration {
+            name: format!("{at}_it"),
+            script: Script::read(script.as_bytes().to_vec()),
+        };
+        let migrations: Vec<Migration> = scripts.iter().enumerate().map(migration).collect();
+        let plan = plan::first(&migrations, &Policy::default(), Strings::Standard).unwrap();
+        let scripts: Vec<_> = plan.pending.iter().map(script::read).collect();
         let question = script::question(&scripts);
         let facts = self
             .runtime
             .block_on(catalogue::ask(&self.session, &question, "public"))
             .unwrap();
-        let examined = hazard::foresee(&scripts, &facts, &Watchfulness::default());
+        let watchfulness = Watchfulness {
+            large_table,
+            ..Watchfulness::default()
+        };
+        hazard::foresee(&scripts, &facts, &watchfulness)
+    }
+
+    fn planned(&self, statement: &str) -> Locks {
+        let examined = self.examined(&[statement], u64::MAX);
         let locks = examined.plan[0].statements[0].locks.iter();
         let is_index = |name: &str| matches!(name, "t_a" | "t_e" | "p_k" | "m_id");
         locks
@@ -212,7 +246,7 @@ impl Foreseer {
 }
 
 /// A mode of `pg_locks` in the words of `LOCK TABLE`.
-fn words(mode: &str) -> String {
+pub(crate) fn words(mode: &str) -> String {
     let mode = mode.strip_suffix("Lock").unwrap();
     let mut words = String::new();
     for c in mode.chars() {

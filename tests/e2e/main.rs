@@ -18,6 +18,7 @@ mod example;
 mod execute;
 mod execute_places;
 mod hostile;
+mod hazards;
 mod interop;
 mod lexer;
 mod locks;
