@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
+use crate::prepare;
 use crate::resolve::{record_applied, under_lock};
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -28,6 +29,7 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
         migrations.push((&migration.name, checksum.to_owned()));
     }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
+        prepare::only_ledger(opened, settings.target.schema.as_deref(), &artifact.datasource).await?;
         if !history.rows.is_empty() {
             return Err(Failure::new(
                 Exit::History,

@@ -56,7 +56,7 @@ async fn look(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let history = match opened {
-        Some(opened) => history(opened, settings, outcome).await?,
+        Some(opened) => history(artifact, opened, settings, outcome).await?,
         None => History::default(),
     };
     let strings = opened.map_or(Strings::Standard, |opened| opened.server.strings);
@@ -88,7 +88,12 @@ async fn look(
 }
 
 /// The ledger as a deploy would find it once it has the lock, and what it would find missing.
-async fn history(opened: &Opened, settings: &Settings, outcome: &mut Outcome) -> Result<History, Failure> {
+async fn history(
+    artifact: &Artifact,
+    opened: &Opened,
+    settings: &Settings,
+    outcome: &mut Outcome,
+) -> Result<History, Failure> {
     let server = &opened.server;
     outcome.database = Some(server.clone());
     if !server.writable {
@@ -97,11 +102,10 @@ async fn history(opened: &Opened, settings: &Settings, outcome: &mut Outcome) ->
             server.address
         ));
     }
+    prepare::check(opened, settings.target.schema.as_deref(), &artifact.datasource).await?;
     if opened.history.is_none() {
         match (&server.schema, &settings.target.schema) {
-            (Some(schema), _) => {
-                prepare::managed(&opened.session, schema).await?;
-            }
+            (Some(_), _) => {}
             (None, Some(schema)) => outcome
                 .warnings
                 .push(format!("the schema {schema} does not exist: deploy creates it")),

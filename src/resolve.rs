@@ -9,6 +9,7 @@ use crate::failure::{Failure, resolve_by_hand};
 use crate::history::{History, Ledger, Mark, Marked, Row, State};
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
+use crate::prepare;
 use crate::settings::Settings;
 use crate::sql::quote;
 use crate::stop::Stop;
@@ -36,6 +37,7 @@ pub async fn applied(
         }
     }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
+        prepare::only_ledger(opened, settings.target.schema.as_deref(), &artifact.datasource).await?;
         for (name, _) in &named {
             if history.of(name).any(|row| row.state == State::Applied) {
                 return Err(refused(

@@ -1,5 +1,6 @@
 //! `status`: says what is applied, pending and failed, and what runs now. Takes no lock and writes nothing.
 
+use crate::artifact::Artifact;
 use crate::activity::{self, Activity, Progress};
 use crate::database::lock::{self, AS_LOGIN_USER, LockSession};
 use crate::database::open::{self, Opened};
@@ -7,7 +8,6 @@ use crate::database::session::Session;
 use crate::deploy::{describe, read_artifact, with_traces};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::migration::Migration;
 use crate::outcome::Outcome;
 use crate::overview::{Attempt, State, overview};
 use crate::plan;
@@ -49,7 +49,7 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
     describe(&artifact, outcome);
     let opened = opened?;
     outcome.database = Some(opened.server.clone());
-    let result = look(settings, &artifact.migrations, &opened, outcome).await;
+    let result = look(settings, &artifact, &opened, outcome).await;
     let result = match result {
         Err(failure) => Err(with_traces(&opened.session, &artifact.migrations, failure).await),
         exit => exit,
@@ -60,10 +60,11 @@ pub async fn status(settings: &Settings, outcome: &mut Outcome) -> Result<Exit, 
 
 async fn look(
     settings: &Settings,
-    migrations: &[Migration],
+    artifact: &Artifact,
     opened: &Opened,
     outcome: &mut Outcome,
 ) -> Result<Exit, Failure> {
+    let migrations = &artifact.migrations;
     let session = &opened.session;
     let unseen = |what: &'static str| move |error| open::unusable(what, &error);
     let attempts: Vec<Attempt> = match (&opened.history, opened.server.ledger()) {
@@ -100,10 +101,8 @@ async fn look(
         outcome
             .warnings
             .push("there is no migrations table yet: Prisma does not manage this database".into());
-        if let Some(schema) = &opened.server.schema {
-            prepare::managed(session, schema).await?;
-        }
     }
+    prepare::check(opened, settings.target.schema.as_deref(), &artifact.datasource).await?;
     if !under_way {
         let history = opened.history.clone().unwrap_or_default();
         let plan = plan::plan(migrations, &history, &settings.policy, opened.server.strings)?;

@@ -26,6 +26,8 @@ pub struct Surroundings {
     pub not_migrations: BTreeSet<String>,
     /// A folder of Prisma 8's migrations.
     pub prisma8: Option<String>,
+    /// One of Prisma 8's migrations.
+    pub bundle: Option<String>,
     /// `tables.external` of the config.
     pub external_tables: Vec<String>,
     /// The config file that names `env("DIRECT_URL")`.
@@ -308,6 +310,7 @@ impl Survey {
             ..Surroundings::default()
         };
         let bundle = self.bundles().next();
+        around.bundle = bundle.cloned();
         around.prisma8 = bundle.map(|bundle| match within(bundle, folder) {
             Some(below) => join(folder, below.split('/').next().unwrap_or_default()),
             None => shown(bundle_root(bundle)),

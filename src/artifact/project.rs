@@ -35,6 +35,12 @@ pub struct Project {
     pub datasource: Datasource,
     /// The schema file and the provider that it names.
     pub provider: Option<(String, String)>,
+    /// The config file that names `DIRECT_URL`.
+    pub direct_url_config: Option<String>,
+    /// The schema files that were read.
+    pub schema_files: Vec<String>,
+    /// The directory of one of Prisma 8's migrations.
+    pub bundle: Option<String>,
     /// What the user should hear of.
     pub warnings: Vec<String>,
 }
@@ -44,6 +50,9 @@ impl Project {
     pub fn of(around: Surroundings, files: &[(String, Option<Vec<u8>>)]) -> Project {
         let mut project = Project {
             warnings: around.warnings,
+            direct_url_config: around.direct_url.clone(),
+            schema_files: files.iter().map(|(path, _)| path.clone()).collect(),
+            bundle: around.bundle,
             datasource: Datasource {
                 external_tables: around.external_tables,
                 direct_url: around.direct_url,

@@ -12,7 +12,6 @@ use crate::hazard;
 use crate::history::History;
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
-use crate::prepare;
 use crate::settings::Settings;
 use crate::sql::script::Strings;
 use std::sync::Arc;
@@ -81,11 +80,6 @@ impl<'a> Early<'a> {
         settings: &Settings,
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
-        if opened.history.is_none()
-            && let Some(schema) = &opened.server.schema
-        {
-            prepare::managed(&opened.session, schema).await?;
-        }
         match &self.plan {
             Ok(plan) => examine(plan, opened, settings, outcome).await,
             Err(_) => Ok(()),
