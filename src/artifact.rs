@@ -4,10 +4,13 @@
 //! lock file is checked. Nothing is written to disk.
 
 pub mod archive;
+pub mod decide;
 mod error;
 pub mod folder;
+pub mod foreign;
 pub mod layout;
 pub mod lock_file;
+pub mod project;
 pub mod s3;
 pub mod seed;
 mod source;
@@ -24,7 +27,10 @@ pub use error::{ArtifactError, Cause};
 pub use source::{Source, SourceError};
 
 use crate::migration::{Migration, case, hex, order};
-use lock_file::LockFile;
+use foreign::Tool;
+use layout::LayoutError;
+use lock_file::{LockFile, LockFileError};
+use project::{Datasource, Project};
 use s3::failure::S3Error;
 
 /// How often an object is begun that is replaced while it is being read.
@@ -86,6 +92,8 @@ pub struct Artifact {
     pub lock_file: LockFile,
     /// What a new database is filled with.
     pub seed: Option<seed::Seed>,
+    /// What the project's own files say of the database.
+    pub datasource: Datasource,
     /// What the user should hear of.
     pub warnings: Vec<String>,
 }
@@ -235,43 +243,63 @@ pub fn of_bytes(path: &str, zip: &[u8], wanted: Option<&str>, limits: &Limits) -
 }
 
 fn from_archive(origin: Origin, contents: archive::Contents) -> Result<Artifact, Cause> {
-    let path = layout::shown(&contents.folder);
-    finish(
+    finish(Found {
         origin,
-        path,
-        contents.migrations,
-        contents.lock_file,
-        contents.seed,
-        Vec::new(),
-    )
+        migrations_path: layout::shown(&contents.folder),
+        migrations: contents.migrations,
+        lock_file: contents.lock_file,
+        seed: contents.seed,
+        project: contents.project,
+        warnings: Vec::new(),
+    })
 }
 
 fn from_folder(path: PathBuf, wanted: Option<&str>) -> Result<Artifact, Cause> {
     let contents = folder::read(&path, wanted)?;
-    let found = contents.folder.display().to_string();
-    let origin = Origin::Folder { path };
-    finish(
-        origin,
-        found,
-        contents.migrations,
-        contents.lock_file,
-        contents.seed,
-        contents.warnings,
-    )
+    finish(Found {
+        origin: Origin::Folder { path },
+        migrations_path: contents.folder.display().to_string(),
+        migrations: contents.migrations,
+        lock_file: contents.lock_file,
+        seed: contents.seed,
+        project: contents.project,
+        warnings: contents.warnings,
+    })
 }
 
-fn finish(
+/// What was found, before it was looked at.
+struct Found {
     origin: Origin,
     migrations_path: String,
-    mut migrations: Vec<Migration>,
+    migrations: Vec<Migration>,
     lock_file: Option<Vec<u8>>,
     seed: Option<seed::Seed>,
-    mut warnings: Vec<String>,
-) -> Result<Artifact, Cause> {
+    project: Project,
+    warnings: Vec<String>,
+}
+
+fn finish(found: Found) -> Result<Artifact, Cause> {
+    let Found {
+        origin,
+        migrations_path,
+        mut migrations,
+        lock_file,
+        seed,
+        project,
+        mut warnings,
+    } = found;
     let lock_file = match lock_file {
         None => LockFile::Missing,
         Some(content) => LockFile::parse(&content)?,
     };
+    if let Some((file, provider)) = project.provider.filter(|(_, provider)| !lock_file::is_postgres(provider)) {
+        return Err(LockFileError::Schema { file, provider }.into());
+    }
+    let is_drizzle = |migration: &Migration| migration.script.text().is_ok_and(foreign::is_drizzle_script);
+    if lock_file == LockFile::Missing && migrations.iter().any(is_drizzle) {
+        let (folder, tool) = (migrations_path, Tool::Drizzle);
+        return Err(LayoutError::Foreign { folder, tool }.into());
+    }
     order::sort(&mut migrations);
     case::mark(&mut migrations);
     // Here, while the database is being connected to.
@@ -283,12 +311,14 @@ fn finish(
             "the migrations folder {migrations_path} is empty or missing: there is nothing to apply"
         ));
     }
+    warnings.extend(project.warnings);
     Ok(Artifact {
         migrations,
         migrations_path,
         origin,
         lock_file,
         seed,
+        datasource: project.datasource,
         warnings,
     })
 }

@@ -8,6 +8,7 @@ use crate::history::State;
 use crate::invocation::command;
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
+use crate::prepare;
 use crate::resolve::{record_applied, under_lock};
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -31,6 +32,7 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
         migrations.push((&migration.name, checksum.to_owned()));
     }
     under_lock(settings, stop, outcome, async |opened, ledger, history| {
+        prepare::only_ledger(opened, settings.target.schema.as_deref(), &artifact.datasource).await?;
         // Rows of attempts that were rolled back say nothing of the database.
         let held: Vec<&str> = history
             .rows

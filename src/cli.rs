@@ -6,6 +6,7 @@ mod client;
 mod completions;
 mod flags;
 mod value;
+mod words;
 
 use crate::exit::Exit;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -54,23 +55,22 @@ pub enum Verb {
     Execute(ExecuteArgs),
 }
 
-/// The verbs of a run.
-const RUNS: [&str; 8] = [
-    "deploy", "plan", "status", "resolve", "baseline", "adopt", "drift", "execute",
-];
-/// The words that are no run.
-const NO_RUNS: [&str; 5] = ["run", "wait", "upload", "completions", "help"];
-/// The flags that ask for a text where there is no verb.
-const ASKS: [&str; 4] = ["-h", "--help", "-V", "--version"];
-
 /// Whether the command line asks for a run, as far as can be told before it is read.
 pub fn is_run(arguments: &[OsString]) -> bool {
-    let is = |argument: &OsString, words: &[&str]| words.iter().any(|word| argument == word);
-    let mut verbs = arguments.iter().skip(1);
-    match verbs.find(|argument| is(argument, &RUNS) || is(argument, &NO_RUNS)) {
-        Some(verb) => is(verb, &RUNS),
-        None => !arguments.iter().any(|argument| is(argument, &ASKS)),
+    match words::verb(arguments, &command()) {
+        words::Verb::At(at) => Cli::command().get_subcommands().any(|verb| arguments[at] == verb.get_name()),
+        // Whoever waits for the answer of a run is told what is wrong with its command.
+        words::Verb::Left | words::Verb::Unknown(_) => true,
+        words::Verb::Asked => false,
     }
+}
+
+/// All verbs that this build has.
+fn command() -> Command {
+    let command = Cli::command();
+    #[cfg(feature = "client")]
+    let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
+    command
 }
 
 /// Reads the command line and the variables of its flags.
@@ -81,11 +81,8 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Asked, clap::Error> {
-    let command = Cli::command();
-    #[cfg(feature = "client")]
-    let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
-    let mut command = with_variables(command, variable).after_help(after_help());
-    let arguments = verb_first(arguments.into_iter().collect(), &command);
+    let mut command = with_variables(command(), variable).after_help(after_help());
+    let arguments = verb_first(arguments.into_iter().collect(), &mut command)?;
     let matches = command.try_get_matches_from_mut(arguments)?;
     #[cfg(feature = "client")]
     if let Some(shell) = completions::asked_for(&matches) {
@@ -113,47 +110,44 @@ pub enum Asked {
 }
 
 /// Brings the verb to the front, wherever it stands, and puts `deploy` there where there is none: the container's command is mostly empty.
-fn verb_first(mut arguments: Vec<OsString>, command: &Command) -> Vec<OsString> {
-    let names: Vec<&str> = command
-        .get_subcommands()
-        .map(Command::get_name)
-        .chain(["help"])
-        .collect();
-    let verb = arguments
-        .iter()
-        .skip(1)
-        .position(|argument| names.iter().any(|name| argument == name))
-        .map(|at| at + 1);
-    match verb {
-        Some(at) => arguments[1..=at].rotate_right(1),
-        None if arguments.iter().any(|argument| ASKS.iter().any(|ask| argument == ask)) => {}
-        None => arguments.insert(arguments.len().min(1), "deploy".into()),
+fn verb_first(mut arguments: Vec<OsString>, command: &mut Command) -> Result<Vec<OsString>, clap::Error> {
+    match words::verb(&arguments, command) {
+        words::Verb::At(at) => arguments[1..=at].rotate_right(1),
+        words::Verb::Asked => {}
+        words::Verb::Left => arguments.insert(arguments.len().min(1), "deploy".into()),
+        words::Verb::Unknown(word) => return Err(words::no_verb(&word, command)),
     }
-    arguments
+    Ok(arguments)
 }
+
+/// The flags without a variable: what is of one call alone, and what a pipeline's own variables are called too.
+const WITHOUT_VARIABLE: [&str; 19] = [
+    "help",
+    "version",
+    "applied",
+    "rolled-back",
+    "retry",
+    "accept",
+    "accept-all",
+    "dry-run",
+    "to",
+    "file",
+    "file-version-id",
+    "output",
+    "confirm",
+    "stack",
+    "stage",
+    "app",
+    "task",
+    "version-id",
+    "etag",
+];
 
 /// Gives each flag its variable: the flag in upper case with `_`. An empty variable counts as unset, so it is not offered to clap. What is of one call
 /// alone has none, and neither has what a pipeline's own variables are called too (STACK, STAGE, APP): they must not choose the database.
 fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -> Command {
     let command = command.mut_args(|argument| {
-        let Some(long) = argument.get_long().filter(|long| {
-            !matches!(
-                *long,
-                "help"
-                    | "version"
-                    | "applied"
-                    | "rolled-back"
-                    | "retry"
-                    | "accept"
-                    | "accept-all"
-                    | "dry-run"
-                    | "to"
-                    | "file"
-                    | "file-version-id"
-                    | "output"
-                    | "confirm"
-            )
-        }) else {
+        let Some(long) = argument.get_long().filter(|long| !WITHOUT_VARIABLE.contains(long)) else {
             return argument;
         };
         let name = long.to_uppercase().replace('-', "_");
@@ -265,6 +259,8 @@ mod tests {
         for arguments in [
             &[][..],
             &["./prisma"],
+            &["--role", "wait", "./prisma"],
+            &["statsu"],
             &["status"],
             &["--log-format", "text", "plan"],
             &["deploy", "--help"],
@@ -281,16 +277,33 @@ mod tests {
         ] {
             assert!(!runs(arguments), "{arguments:?}");
         }
-        let command = Cli::command();
-        #[cfg(feature = "client")]
-        let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
-        for verb in command.get_subcommands().map(Command::get_name) {
-            assert!(RUNS.contains(&verb) != NO_RUNS.contains(&verb), "{verb}");
-            assert_eq!(
-                RUNS.contains(&verb),
-                Cli::command().find_subcommand(verb).is_some(),
-                "{verb}"
-            );
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn the_verbs_that_the_container_lacks_are_known_there() {
+        let own = Cli::command();
+        let command = command();
+        let verbs = command.get_subcommands().map(Command::get_name);
+        let more: Vec<&str> = verbs.filter(|verb| own.find_subcommand(verb).is_none()).collect();
+        let mut known = words::CLIENT_VERBS;
+        known.sort_unstable();
+        let mut sorted = more.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, known);
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn the_variables_of_a_pipeline_are_no_flags() {
+        const THEIRS: [&str; 6] = ["STACK", "STAGE", "APP", "TASK", "VERSION_ID", "ETAG"];
+        let variable = |name: &str| THEIRS.contains(&name).then(|| "theirs".to_owned());
+        for verb in ["run", "wait", "upload"] {
+            let command = with_variables(command(), &variable);
+            let flags = command.find_subcommand(verb).unwrap().get_arguments();
+            for flag in flags {
+                assert!(flag.get_env().is_none(), "{verb}: {flag}");
+            }
         }
     }
 
@@ -299,6 +312,19 @@ mod tests {
         for ask in ["--help", "-h", "--version", "help"] {
             assert!(!parsed(&[ask], &[]).unwrap_err().use_stderr(), "{ask}");
         }
+    }
+
+    #[test]
+    fn a_flags_value_is_no_verb() {
+        let Verb::Deploy(args) = parsed(&["--role", "plan", "./p"], &[]).unwrap().verb else {
+            panic!("no deploy")
+        };
+        assert_eq!(
+            (args.connection.role.as_deref(), args.artifact.source.as_deref()),
+            (Some("plan"), Some("./p"))
+        );
+        let error = parsed(&["statsu"], &[]).unwrap_err();
+        assert!(error.use_stderr() && error.to_string().contains("status"), "{error}");
     }
 
     #[test]

@@ -114,18 +114,19 @@ async fn seen(
 }
 
 impl Seen<'_> {
-    /// Looks at the place for the migrations table, if there is none yet.
+    /// Looks at the place for the migrations table.
     ///
     /// # Errors
-    /// The schema holds tables (P3005), or no schema of the search path exists.
+    /// As [`prepare::check`], or no schema of the search path exists.
     pub async fn check_place(&self, settings: &Settings, outcome: &mut Outcome) -> Result<(), Failure> {
-        let Some(opened) = self.opened.filter(|opened| opened.history.is_none()) else {
+        let Some(opened) = self.opened else { return Ok(()) };
+        let wanted = settings.target.schema.as_deref();
+        prepare::check(opened, wanted, &self.artifact.datasource).await?;
+        if opened.history.is_some() {
             return Ok(());
-        };
-        match (&opened.server.schema, &settings.target.schema) {
-            (Some(schema), _) => {
-                prepare::managed(&opened.session, schema).await?;
-            }
+        }
+        match (&opened.server.schema, wanted) {
+            (Some(_), _) => {}
             (None, Some(schema)) => outcome
                 .warnings
                 .push(format!("the schema {schema} does not exist: deploy creates it")),

@@ -2,6 +2,7 @@
 //!
 //! What is written and what is said follow from the judgement that `status` and `deploy` read. `--dry-run` says it and writes nothing.
 
+use crate::artifact::Artifact;
 use crate::database::lock;
 use crate::database::open::{self, Opened};
 use crate::database::server_error::ServerError;
@@ -66,7 +67,7 @@ pub async fn resolve(
     let mut warnings = Vec::new();
     let exit = under_lock(settings, stop, outcome, async |opened, ledger, history| {
         until_free(settings, (opened, ledger, history), resolution).await?;
-        let change = change(resolution, migrations, (opened, ledger, history)).await?;
+        let change = change((settings, resolution), artifact.as_ref(), (opened, ledger, history)).await?;
         let mut sql = Vec::new();
         if opened.history.is_none() && !change.sql.is_empty() {
             sql = make_table(settings, opened, ledger);
@@ -99,7 +100,7 @@ fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
 async fn look(
     settings: &Settings,
     resolution: &Resolution,
-    migrations: &[Migration],
+    artifact: Option<&Artifact>,
     outcome: &mut Outcome,
 ) -> Result<Exit, Failure> {
     let run_id = outcome.run_id.clone();
@@ -116,7 +117,7 @@ async fn look(
                 "the migration lock is held by {holder}: resolve would wait for it, and what is said here may be untrue by then"
             ));
         }
-        change(resolution, migrations, (&opened, &ledger, &history)).await
+        change((settings, resolution), artifact, (&opened, &ledger, &history)).await
     }
     .await;
     opened.session.close().await;
@@ -139,10 +140,14 @@ struct Change {
 }
 
 async fn change(
-    resolution: &Resolution,
-    migrations: &[Migration],
+    (settings, resolution): (&Settings, &Resolution),
+    artifact: Option<&Artifact>,
     (opened, ledger, history): (&Opened, &Ledger, &History),
 ) -> Result<Change, Failure> {
+    if let Some(artifact) = artifact {
+        prepare::only_ledger(opened, settings.target.schema.as_deref(), &artifact.datasource).await?;
+    }
+    let migrations = artifact.map(|artifact| &artifact.migrations[..]).unwrap_or_default();
     let evidence = Evidence::read(&opened.session, &opened.server, history, migrations).await;
     let evidence = evidence.map_err(|error| open::unusable("the unfinished rows could not be examined", &error))?;
     let judgement = Judgement::new(migrations, history, &evidence, opened.server.strings);

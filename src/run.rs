@@ -153,13 +153,15 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
         outcome.verb,
         settings.target.describe()
     );
-    tracing::info!("credentials for the database: {}", settings.target);
+    if !settings.depends_on_artifact() {
+        tracing::info!("credentials for the database: {}", settings.target);
+    }
     let verb = async {
         let settings = stop.unless(settings.find_target()).await??;
-        match &settings.action {
+        let ended = match &settings.action {
             Action::Deploy => deploy::deploy(&settings, stop, outcome).await,
-            Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await?,
-            Action::Status => stop.unless(status::status(&settings, outcome)).await?,
+            Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await.flatten(),
+            Action::Status => stop.unless(status::status(&settings, outcome)).await.flatten(),
             Action::Resolve { resolution, dry_run } => {
                 resolve::resolve(&settings, stop, (resolution, *dry_run), outcome).await
             }
@@ -167,7 +169,8 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
             Action::Drift(since) => drift::drift(&settings, stop, since, outcome).await,
             Action::Baseline(name) => baseline::baseline(&settings, stop, name, outcome).await,
             Action::Execute(order) => execute::execute(&settings, order, stop, outcome).await,
-        }
+        };
+        ended.map_err(|failure| settings.name_direct_url(failure))
     };
     runtime.block_on(stop.bound(verb))
 }

@@ -1,11 +1,13 @@
 //! Flags and variables become one validated [`Settings`]; nothing else reads the environment.
 
 mod database;
+mod direct;
+mod env_file;
 mod order;
 mod output;
 mod source;
 
-use crate::artifact::{Limits, Source};
+use crate::artifact::{Artifact, Limits, Source};
 use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs,
     LockArgs, PlanArgs, PolicyArgs, StatusArgs, Verb, WorkArgs,
@@ -14,6 +16,7 @@ use crate::database::credentials::Way;
 use crate::database::open::Terms;
 use crate::database::pooler;
 use crate::database::target::Target;
+use crate::deploy::read_artifact;
 use crate::drift::Location;
 use crate::execute::{Access, Order};
 use crate::exit::Exit;
@@ -21,6 +24,7 @@ use crate::failure::Failure;
 use crate::hazard::Watchfulness;
 use crate::history::Columns;
 use crate::plan::{Policy, Scope};
+use direct::Direct;
 use crate::resolve::Resolution;
 use order::order;
 pub use output::Output;
@@ -28,6 +32,7 @@ use source::{location, no_source, source};
 use std::io::IsTerminal;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Everything that a run was told.
@@ -60,6 +65,12 @@ pub struct Options {
     pub migrations_path: Option<String>,
     /// What an archive may cost.
     pub limits: Limits,
+    /// `DIRECT_URL`, where it is set.
+    direct: Option<Direct>,
+    /// The artifact, where it was read to find the database.
+    read: Mutex<Option<Artifact>>,
+    /// The file of the artifact that names `DIRECT_URL`, once it was read.
+    names_direct_url: OnceLock<String>,
     /// What the way to the database holds that the log should mention: a warning, or not.
     pub notes: Vec<(bool, String)>,
     /// How long a database is waited for.
@@ -272,16 +283,11 @@ impl Settings<Way> {
         if source.is_none() && !needs_none {
             return Err(no_source());
         }
-        let (target, mut notes) = database::way(variable)?;
-        let startup_options = match &target {
-            Way::Url(target) => target.options.as_deref().unwrap_or_default(),
-            Way::Parts(_) | Way::Secret(..) | Way::Iam(_) => "",
-        };
-        if connection.allow_pooler && pooler::settings_in(startup_options).is_none() {
-            return Err(usage(
-                "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
-                "take out what is no setting: a pooler does not hand it on",
-            ));
+        let (target, mut notes) =
+            database::way(variable).map_err(|failure| env_file::name(failure, source.as_ref(), variable))?;
+        let direct = Direct::of(&target, variable);
+        if let Way::Url(target) = &target {
+            options_for_a_pooler(target, connection.allow_pooler)?;
         }
         if variable("PRISMA_SCHEMA_DISABLE_ADVISORY_LOCK").is_some_and(|value| value != "0") {
             notes.push((
@@ -293,6 +299,9 @@ impl Settings<Way> {
             action,
             source,
             limits: artifact.limits(),
+            direct,
+            read: Mutex::new(None),
+            names_direct_url: OnceLock::new(),
             migrations_path: artifact.migrations_path,
             notes,
             connect_timeout: connection.connect_timeout,
@@ -313,17 +322,69 @@ impl Settings<Way> {
         Ok(Settings { target, options })
     }
 
-    /// Finds the database: fetches the secret where one is named.
+    /// Whether it is the artifact that says which URL is used.
+    pub fn depends_on_artifact(&self) -> bool {
+        self.options.direct.is_some() && matches!(self.target, Way::Url(_))
+    }
+
+    /// Finds the database: fetches the secret where one is named, and reads the artifact where that has to say whether `DIRECT_URL` is used.
     ///
     /// # Errors
-    /// There are no credentials, or they do not say where the database is.
+    /// There are no credentials, or they do not say where the database is; the artifact cannot be used.
     pub async fn find_target(self) -> Result<Settings, Failure> {
-        let target = self.target.target().await;
-        Ok(Settings {
-            target: target.map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()))?,
-            options: self.options,
-        })
+        let Settings { target, options } = self;
+        let is_url = matches!(target, Way::Url(_));
+        let target = target.target().await;
+        let mut target = target.map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()))?;
+        if let (Some(direct), true) = (&options.direct, is_url) {
+            if let Some(source) = &options.source {
+                let artifact = read_artifact(source, &options).await?;
+                *options.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(artifact);
+            }
+            let said = options.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let datasource = said.as_ref().map(|artifact| &artifact.datasource);
+            target = direct.choose(target, datasource)?;
+            drop(said);
+            options_for_a_pooler(&target, options.allow_pooler)?;
+        }
+        Ok(Settings { target, options })
     }
+}
+
+impl Options {
+    /// The artifact, where finding the database has read it already; once.
+    pub fn take_artifact(&self) -> Option<Artifact> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Takes note of what an artifact says.
+    pub fn heed(&self, artifact: &Artifact) {
+        if let Some(file) = &artifact.datasource.direct_url {
+            let _ = self.names_direct_url.set(file.clone());
+        }
+    }
+
+    /// Where a pooler was refused, names the variable that leads past it.
+    pub fn name_direct_url(&self, mut failure: Failure) -> Failure {
+        let asks = [pooler::USE_INSTEAD, pooler::USE_INSTEAD_OF_RDS_PROXY];
+        if asks.contains(&failure.next.as_str())
+            && let Some(hint) = direct::hint(self.direct.as_ref(), self.names_direct_url.get().map(String::as_str))
+        {
+            failure.next = format!("{}; {hint}", failure.next);
+        }
+        failure
+    }
+}
+
+fn options_for_a_pooler(target: &Target, allow_pooler: bool) -> Result<(), Failure> {
+    let startup_options = target.options.as_deref().unwrap_or_default();
+    if allow_pooler && pooler::settings_in(startup_options).is_none() {
+        return Err(usage(
+            "with --allow-pooler the connection string's options can only hold settings, as -c name=value",
+            "take out what is no setting: a pooler does not hand it on",
+        ));
+    }
+    Ok(())
 }
 
 impl Settings {

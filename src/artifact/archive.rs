@@ -1,5 +1,5 @@
-//! Reads the migrations out of a zip: two passes over its central directory (find the folder, then what lies in it), and only the entries of the
-//! migrations folder are inflated, in memory. Nothing is ever written to disk.
+//! Reads the migrations out of a zip: two passes over its central directory (find the folder, then what lies in it). Only the entries of the migrations
+//! folder are inflated, and the files that say something about it, in memory. Nothing is ever written to disk.
 
 mod alien;
 mod end;
@@ -16,7 +16,10 @@ use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 
 use super::Limits;
+use super::decide::Surroundings;
 use super::layout::{self, Kind, LOCK_FILE, Survey};
+use super::project::config::is_config;
+use super::project::{MAX_BYTES, MAX_FILES, Project};
 use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, Migration, SCRIPT_FILE, Script};
 pub use error::ArchiveError;
@@ -35,12 +38,14 @@ pub struct Contents {
     pub lock_file: Option<Vec<u8>>,
     /// The seed beside the migrations folder.
     pub seed: Option<Seed>,
+    /// What the project's own files say.
+    pub project: Project,
 }
 
 /// What a zip is read from.
 pub trait Reader: Read + Seek {
     /// Only these parts, in bytes from the beginning, will be read from now on, in their order; a little more where they turn out to be too short. A
-    /// reader for which distance is dear can fetch them together.
+    /// reader for which distance is dear can fetch them together. No parts at all: anything may be read again.
     fn expect(&mut self, _parts: Vec<Range<u64>>) {}
 }
 
@@ -59,7 +64,8 @@ impl<R: Reader + ?Sized> Reader for &mut R {
 ///
 /// # Errors
 /// See [`ArchiveError`]; a script that cannot be used is no error but a [`Defect`] of its migration.
-pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> Result<Contents, ArchiveError> {
+pub fn read(source: impl Reader, wanted: Option<&str>, limits: &Limits) -> Result<Contents, ArchiveError> {
+    let mut source = end::Trimmed::new(source).map_err(unreadable)?;
     let mut zip = match ZipIterable::try_new(&mut source, Config::default()) {
         Ok(zip) => zip,
         Err(error) => return Err(alien::not_a_zip(&mut source, &error)),
@@ -76,26 +82,72 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
 
     let mut survey = Survey::new(None, wanted);
     let mut directory = u64::MAX;
+    let mut configs: Vec<(String, Entry)> = Vec::new();
     let files = zip.files().map_err(damaged)?;
     for entry in files.by_ref() {
         let entry = entry.map_err(damaged)?;
         directory = directory.min(entry.central_header_start());
         let (raw, kind) = name_and_kind(&entry);
-        survey.see(&layout::clean(&raw).path, kind);
+        let clean = layout::clean(&raw);
+        survey.see(&clean.path, kind);
+        if kind == Kind::File && clean.fault.is_none() && is_config(&clean.path) {
+            configs.push((clean.path, entry));
+        }
     }
     if count > 0 && end::is_followed_by_entry(files.reader_mut()).map_err(unreadable)? {
         let fault = format!("it holds more than the {count} entries that its end promises");
         return Err(ArchiveError::Directory(fault));
     }
+    let mut inflate = Inflate::new(directory, limits);
+    read_configs(&mut survey, configs, &mut inflate, zip.files().map_err(damaged)?.reader_mut())?;
     let folder = survey.choose()?;
+    let around = survey.surroundings(&folder);
 
     let mut found = Found::default();
     let files = zip.files().map_err(damaged)?;
     for entry in files.by_ref() {
-        found.take(entry.map_err(damaged)?, &folder)?;
+        found.take(entry.map_err(damaged)?, &folder, &around)?;
     }
     found.check()?;
+    inflate_all(found, folder, around, &mut inflate, files.reader_mut())
+}
 
+/// Reads the config files, which decide where the migrations are: one that is there twice or cannot be read leaves that open.
+fn read_configs(
+    survey: &mut Survey,
+    mut configs: Vec<(String, Entry)>,
+    inflate: &mut Inflate<'_>,
+    reader: &mut impl Reader,
+) -> Result<(), ArchiveError> {
+    let unread = survey.unread_configs();
+    configs.retain(|(path, _)| unread.contains(path));
+    if configs.is_empty() {
+        return Ok(());
+    }
+    configs.sort_by_key(|(_, entry)| entry.header_start());
+    reader.expect(configs.iter().map(|(_, entry)| extent(entry, inflate.directory())).collect());
+    let mut read = HashSet::new();
+    for (path, entry) in configs {
+        match entry.size() > MAX_BYTES {
+            true => survey.read_config(&path, None),
+            false => survey.read_config(&path, Some(&inflate.entry(reader, entry)?)),
+        }
+        if let Some(path) = read.replace(path) {
+            return Err(ArchiveError::Duplicate(layout::shortened(&path)));
+        }
+    }
+    reader.expect(Vec::new());
+    Ok(())
+}
+
+/// Inflates what was found.
+fn inflate_all(
+    found: Found,
+    folder: String,
+    around: Surroundings,
+    inflate: &mut Inflate<'_>,
+    reader: &mut impl Reader,
+) -> Result<Contents, ArchiveError> {
     let mut lock_file = None;
     let mut migrations = Vec::with_capacity(found.migrations.len());
     let mut entries: Vec<(Role, Entry)> = found
@@ -122,12 +174,18 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
             }),
         }
     }
+    let mut schemas: BTreeMap<String, Option<Vec<u8>>> = BTreeMap::new();
+    for (path, entry) in found.schemas {
+        match entry.size() > MAX_BYTES {
+            true => drop(schemas.insert(path, None)),
+            false => entries.push((Role::Schema(path), entry)),
+        }
+    }
     entries.sort_by_key(|(_, entry)| entry.header_start());
-    let reader = files.reader_mut();
+    let directory = inflate.directory();
     reader.expect(entries.iter().map(|(_, entry)| extent(entry, directory)).collect());
-    let mut inflate = Inflate::new(reader, directory, limits);
     for (role, entry) in entries {
-        let bytes = inflate.entry(entry)?;
+        let bytes = inflate.entry(reader, entry)?;
         let name = match role {
             Role::Migration(name) => name,
             Role::Seed(path) => {
@@ -139,6 +197,10 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
                 lock_file = Some(bytes);
                 continue;
             }
+            Role::Schema(path) => {
+                schemas.insert(path, Some(bytes));
+                continue;
+            }
         };
         let mut script = Script::read(bytes);
         if let Some((_, twin)) = found.twins.iter().find(|(migration, _)| *migration == name) {
@@ -147,11 +209,17 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
         }
         migrations.push(Migration { name, script });
     }
+    let files: Vec<(String, Option<Vec<u8>>)> = around
+        .schema_files
+        .iter()
+        .filter_map(|path| Some((path.clone(), schemas.remove(path)?)))
+        .collect();
     Ok(Contents {
         folder,
         migrations,
         lock_file,
         seed: seed::choose(seeds),
+        project: Project::of(around, &files),
     })
 }
 
@@ -159,6 +227,7 @@ pub fn read(mut source: impl Reader, wanted: Option<&str>, limits: &Limits) -> R
 enum Role {
     LockFile,
     Seed(String),
+    Schema(String),
     Migration(String),
 }
 
@@ -182,6 +251,7 @@ struct Found {
     migrations: BTreeMap<String, ScriptAt>,
     lock_file: Option<Entry>,
     seeds: Vec<(String, Entry)>,
+    schemas: Vec<(String, Entry)>,
     files: HashSet<String>,
     folders: HashSet<String>,
     /// Migrations, and a file in each that is called like the script but for its case.
@@ -189,9 +259,17 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, entry: Entry, folder: &str) -> Result<(), ArchiveError> {
+    fn take(&mut self, entry: Entry, folder: &str, around: &Surroundings) -> Result<(), ArchiveError> {
         let (raw, kind) = name_and_kind(&entry);
         let clean = layout::clean(&raw);
+        let is_schema = || around.schema_files.iter().take(MAX_FILES).any(|file| *file == clean.path);
+        if kind == Kind::File && clean.fault.is_none() && clean.path.ends_with(".prisma") && is_schema() {
+            if self.schemas.iter().any(|(path, _)| *path == clean.path) {
+                return Err(ArchiveError::Duplicate(layout::shortened(&raw)));
+            }
+            self.schemas.push((clean.path, entry));
+            return Ok(());
+        }
         let Some(rest) = layout::within(&clean.path, folder).filter(|rest| !rest.is_empty()) else {
             if kind == Kind::File && clean.fault.is_none() && seed::is_seed(&clean.path, folder) {
                 if self.seeds.iter().any(|(path, _)| *path == clean.path) {
@@ -204,7 +282,7 @@ impl Found {
         let (name, below) = rest
             .split_once('/')
             .map_or((rest, None), |(name, below)| (name, Some(below)));
-        if folder.is_empty() && name == "__MACOSX" {
+        if (folder.is_empty() && name == "__MACOSX") || around.not_migrations.contains(name) {
             return Ok(());
         }
         if let Some(fault) = clean.fault {

@@ -302,6 +302,87 @@ fn what_is_no_zip_says_what_it_looks_like() {
 }
 
 #[test]
+fn padding_after_the_end_is_no_damage() {
+    let zip = zip_of(&[("prisma/schema.prisma", "datasource db {}"), (PATH, SCRIPT)]);
+    let mut commented = ZipWriter::new(Cursor::new(Vec::new()));
+    commented.start_file(PATH, deflated()).unwrap();
+    commented.write_all(SCRIPT.as_bytes()).unwrap();
+    commented.set_comment("made by hand\n\n");
+    let commented = commented.finish().unwrap().into_inner();
+    for whole in [zip, commented] {
+        let to_block = 10_240 - whole.len() % 10_240;
+        for padding in [
+            vec![0],
+            b"\n".to_vec(),
+            b"\r\n".to_vec(),
+            vec![0; 512],
+            vec![0; to_block],
+            vec![0; 10_240],
+            vec![0; 200_000],
+            [vec![0; 512], b"\n".to_vec()].concat(),
+        ] {
+            let length = padding.len();
+            let padded = [whole.clone(), padding].concat();
+            assert_eq!(scripts(&read_zip(&padded).unwrap()), [("1_a", Ok(SCRIPT))], "{length}");
+        }
+        for garbage in [&b"x"[..], b"\0x", b"\0\0PK", b" "] {
+            let error = read_zip(&[&whole[..], garbage].concat()).unwrap_err().to_string();
+            assert!(error.contains("bytes stand behind its end"), "{garbage:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_second_end_cannot_hide_in_padding() {
+    let (zip, other) = (zip_of(&[(PATH, SCRIPT)]), zip_of(&[(PATH, "DROP TABLE a;")]));
+    for between in [0, 1, 512] {
+        let padded = [&zip[..], &vec![0; between], &other[..], &[0; 512]].concat();
+        match read_zip(&padded) {
+            // Read as every program reads it: from the last end.
+            Ok(contents) => assert_eq!(scripts(&contents), [("1_a", Ok("DROP TABLE a;"))], "{between}"),
+            Err(error) => assert!(matches!(error, ArchiveError::Directory(_)), "{error}"),
+        }
+        let mut commented = zip.clone();
+        let tail = [&other[..], &[0; 512]].concat();
+        let length = u16::try_from(tail.len()).unwrap().to_le_bytes();
+        let end = commented.len();
+        commented[end - 2..].copy_from_slice(&length);
+        let error = read_zip(&[commented, tail].concat()).unwrap_err().to_string();
+        assert!(error.contains("second end"), "{error}");
+    }
+}
+
+#[test]
+fn the_files_of_a_project_are_read_and_within_the_limits() {
+    const CONFIG: &str = "export default { migrations: { path: 'prisma/pg' }, tables: { external: ['auth.users'] } }";
+    let project = [
+        ("prisma.config.ts", CONFIG),
+        ("prisma/pg/1_a/migration.sql", SCRIPT),
+        ("prisma/schema.prisma", "datasource db { schemas = [\"shop\"] directUrl = env(\"DIRECT_URL\") }"),
+        ("tools/migrations/1_b/migration.sql", "DROP TABLE a"),
+        ("node_modules/x/prisma.config.ts", "export default { migrations: { path: 'nowhere' } }"),
+    ];
+    for files in [project.to_vec(), project.iter().rev().copied().collect()] {
+        let contents = read_zip(&zip_of(&files)).unwrap();
+        assert_eq!(contents.folder, "prisma/pg");
+        assert_eq!(scripts(&contents), [("1_a", Ok(SCRIPT))]);
+        let said = contents.project.datasource;
+        assert_eq!((said.schemas, said.external_tables), (vec!["shop".to_owned()], vec!["auth.users".to_owned()]));
+        assert_eq!(said.direct_url.as_deref(), Some("prisma/schema.prisma"));
+    }
+    let twice = zip_of(&[&project[..], &[("prisma.config.js", CONFIG)]].concat());
+    let error = read_zip(&patched(twice, b"prisma.config.js", b"prisma.config.ts")).unwrap_err();
+    assert!(matches!(&error, ArchiveError::Duplicate(entry) if entry == "prisma.config.ts"), "{error}");
+    let spaces = " ".repeat(2_000_000);
+    let bomb = zip_of(&[&project[1..], &[("prisma.config.ts", spaces.as_str())]].concat());
+    assert!(matches!(read_zip(&bomb).unwrap_err(), ArchiveError::Ratio { .. }));
+    // What is too large to be one is not read, and said.
+    let large = format!("// {}", "x".repeat(3 << 20));
+    let contents = read_zip(&zip_of(&[("prisma.config.ts", large.as_str()), project[1]])).unwrap();
+    assert!(contents.project.warnings[0].contains("nothing of it was read"), "{:?}", contents.project.warnings);
+}
+
+#[test]
 fn a_zip_cut_off_anywhere_is_an_error() {
     let zip = zip_of(&[("prisma/schema.prisma", "x"), (PATH, SCRIPT)]);
     for end in 0..zip.len() {

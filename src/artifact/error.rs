@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::Source;
 use super::archive::ArchiveError;
 use super::folder::FolderError;
+use super::layout::LayoutError;
 use super::lock_file::LockFileError;
 use super::s3::failure::S3Error;
 use crate::exit::Exit;
@@ -36,7 +37,10 @@ pub enum Cause {
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The lock file names another provider or none.
+    /// The migrations are another tool's.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The lock file or the schema names another provider, or the lock file none.
     #[error(transparent)]
     LockFile(#[from] LockFileError),
 }
@@ -48,7 +52,7 @@ impl ArtifactError {
         match &self.cause {
             Cause::LockFile(_) => Exit::History,
             Cause::S3(S3Error::Superseded(_)) => Exit::Superseded,
-            Cause::S3(_) | Cause::File(_) | Cause::Archive(_) | Cause::Folder(_) => Exit::Artifact,
+            Cause::S3(_) | Cause::File(_) | Cause::Archive(_) | Cause::Folder(_) | Cause::Layout(_) => Exit::Artifact,
         }
     }
 
@@ -56,7 +60,7 @@ impl ArtifactError {
     pub fn prisma_code(&self) -> Option<&'static str> {
         match &self.cause {
             Cause::LockFile(_) => Some("P3019"),
-            Cause::S3(_) | Cause::File(_) | Cause::Archive(_) | Cause::Folder(_) => None,
+            Cause::S3(_) | Cause::File(_) | Cause::Archive(_) | Cause::Folder(_) | Cause::Layout(_) => None,
         }
     }
 
@@ -67,6 +71,10 @@ impl ArtifactError {
             Cause::File(_) => "check the path: there is to be a zip file or a folder".into(),
             Cause::Archive(error) => error.next_step(),
             Cause::Folder(error) => error.next_step(),
+            Cause::Layout(error) => error.next_step(),
+            Cause::LockFile(LockFileError::Schema { .. }) => {
+                "deploy the artifact that was made for PostgreSQL, or name its schema in prisma.config.ts".into()
+            }
             Cause::LockFile(_) => {
                 "correct the provider in migration_lock.toml, or deploy the artifact that was made for PostgreSQL"
                     .into()

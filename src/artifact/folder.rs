@@ -12,7 +12,9 @@ use std::thread;
 use rustix::fs::OFlags;
 use thiserror::Error;
 
+use super::decide::Surroundings;
 use super::layout::{self, Kind, LOCK_FILE, LayoutError, Survey};
+use super::project::{MAX_BYTES, MAX_FILES, Project};
 use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, MAX_SCRIPT_BYTES, Migration, SCRIPT_FILE, Script};
 
@@ -27,6 +29,8 @@ pub struct Contents {
     pub lock_file: Option<Vec<u8>>,
     /// The seed beside the migrations folder, where that is not the folder that was given.
     pub seed: Option<Seed>,
+    /// What the project's own files say.
+    pub project: Project,
     /// Folders that could not be looked into.
     pub warnings: Vec<String>,
 }
@@ -68,15 +72,33 @@ impl FolderError {
 pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> {
     let full = root.canonicalize().map_err(|source| cannot_read(root, source))?;
     let mut warnings = Vec::new();
-    let folder = match wanted.map(|wanted| root.join(wanted)) {
-        // The folder that was asked for may be anywhere, behind a link too; only whether it is Prisma 8's is looked up.
-        Some(folder) if folder.is_dir() => {
-            survey(&folder, Survey::new(None, Some(".")), &mut warnings)?.choose()?;
-            folder
+    let (folder, around) = match wanted.map(|wanted| (wanted, root.join(wanted))) {
+        // The folder that was asked for may be anywhere, behind a link too.
+        Some((wanted, folder)) if folder.is_dir() => {
+            let mut own = Survey::new(None, Some("."));
+            survey(&folder, &mut own, false, &mut warnings)?;
+            own.choose()?;
+            let mut project = Survey::new(None, Some(wanted));
+            survey(root, &mut project, false, &mut Vec::new())?;
+            read_configs(root, &mut project);
+            let around = Surroundings {
+                not_migrations: own.surroundings("").not_migrations,
+                ..project.surroundings(&layout::clean(wanted).path)
+            };
+            (folder, around)
         }
         _ => {
             let name = full.file_name().and_then(OsStr::to_str);
-            root.join(survey(root, Survey::new(name, wanted), &mut warnings)?.choose()?)
+            let mut project = Survey::new(name, wanted);
+            survey(root, &mut project, false, &mut warnings)?;
+            read_configs(root, &mut project);
+            // To look into hidden folders takes longer, and is for naming them in an error.
+            if wanted.is_none() && (!project.has_scripts() || project.names_hidden()) {
+                survey(root, &mut project, true, &mut warnings)?;
+            }
+            let folder = project.choose()?;
+            let around = project.surroundings(&folder);
+            (root.join(folder), around)
         }
     };
 
@@ -95,7 +117,9 @@ pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> 
             let Ok(name) = entry.file_name().into_string() else {
                 return Err(FolderError::Name(path));
             };
-            names.push(name);
+            if !around.not_migrations.contains(&name) {
+                names.push(name);
+            }
         } else if entry.file_name() == LOCK_FILE && path.is_file() {
             lock_file = Some(fs::read(&path).map_err(|source| cannot_read(&path, source))?);
         }
@@ -104,13 +128,39 @@ pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> 
         Some(beside) => seed::choose(seeds(beside)?),
         None => None,
     };
+    let files: Vec<(String, Option<Vec<u8>>)> = around
+        .schema_files
+        .iter()
+        .take(MAX_FILES)
+        .map(|path| (path.clone(), read_small(&root.join(path))))
+        .collect();
     Ok(Contents {
         migrations: read_migrations(&folder, names),
         folder,
         lock_file,
         seed,
+        project: Project::of(around, &files),
         warnings,
     })
+}
+
+fn read_configs(root: &Path, survey: &mut Survey) {
+    for path in survey.unread_configs() {
+        survey.read_config(&path, read_small(&root.join(&path)).as_deref());
+    }
+}
+
+/// A schema or config file; none where it cannot be read or is too large to be one.
+fn read_small(path: &Path) -> Option<Vec<u8>> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    let mut bytes = Vec::new();
+    if !meta.is_file() || meta.len() > MAX_BYTES {
+        return None;
+    }
+    file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn seeds(folder: &Path) -> Result<Vec<Seed>, FolderError> {
@@ -188,18 +238,19 @@ fn read_script(path: &Path) -> Script {
     })
 }
 
-/// Walks a folder without following links and without entering what the search leaves out.
-fn survey(root: &Path, mut survey: Survey, warnings: &mut Vec<String>) -> Result<Survey, FolderError> {
+/// Walks a folder without following links and without entering what the search leaves out. `hidden`: into hidden folders too.
+fn survey(root: &Path, survey: &mut Survey, hidden: bool, warnings: &mut Vec<String>) -> Result<(), FolderError> {
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
+        let path = root.join(&folder);
         // A thousand migrations say no more than one.
-        if survey.is_settled(layout::parent(&folder)) {
+        if survey.is_settled(layout::parent(&folder)) && path.join(SCRIPT_FILE).is_file() {
             continue;
         }
-        let path = root.join(&folder);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(source) if folder.is_empty() => return Err(cannot_read(&path, source)),
+            Err(_) if hidden => continue,
             Err(error) => {
                 warnings.push(format!(
                     "{} could not be searched for migrations: {error}",
@@ -222,14 +273,14 @@ fn survey(root: &Path, mut survey: Survey, warnings: &mut Vec<String>) -> Result
             let inside = layout::join(&folder, &name);
             survey.see(&inside, kind);
             // A migration's directory may be hidden: its script is seen, what lies deeper is not entered.
-            if kind == Kind::Directory && !layout::is_skipped(&name) {
+            if kind == Kind::Directory && layout::is_entered(&name, hidden) {
                 folders.push(inside);
             } else if kind == Kind::Directory && entry.path().join(SCRIPT_FILE).is_file() {
                 survey.see(&layout::join(&inside, SCRIPT_FILE), Kind::File);
             }
         }
     }
-    Ok(survey)
+    Ok(())
 }
 
 fn cannot_read(path: &Path, source: io::Error) -> FolderError {

@@ -113,6 +113,46 @@ fn a_link_is_followed_only_where_it_is_named() {
 }
 
 #[test]
+fn hidden_folders_are_used_if_they_are_named_and_told_of_if_not() {
+    let root = folder_of(&[
+        ("prisma/schema.prisma", b"datasource db { schemas = [\"shop\"] }"),
+        (".migrations/1_a/migration.sql", b"SELECT 1"),
+        (".git/migrations/1_b/migration.sql", b"SELECT 2"),
+    ]);
+    let error = read(root.path(), None).unwrap_err().to_string();
+    assert!(error.starts_with("the only migrations are in .migrations,"), "{error}");
+    let config = root.path().join("prisma.config.ts");
+    fs::write(&config, "export default { migrations: { path: '.migrations' } }").unwrap();
+    for wanted in [None, Some(".migrations")] {
+        let contents = read(root.path(), wanted).unwrap();
+        assert_eq!(scripts(&contents), [("1_a", Ok("SELECT 1"))], "{wanted:?}");
+        assert_eq!(contents.project.datasource.schemas, ["shop"], "{wanted:?}");
+    }
+    fs::remove_file(config).unwrap();
+    fs::create_dir(root.path().join(".config")).unwrap();
+    let config = "module.exports = { migrations: { path: '../.migrations' } }";
+    fs::write(root.path().join(".config/prisma.js"), config).unwrap();
+    assert_eq!(scripts(&read(root.path(), None).unwrap()), [("1_a", Ok("SELECT 1"))]);
+}
+
+#[test]
+fn what_prisma_8_keeps_in_the_folder_is_no_migration() {
+    let root = folder_of(&[
+        ("prisma/migrations/migration_lock.toml", b"provider = \"postgresql\""),
+        ("prisma/migrations/1_a/migration.sql", b"SELECT 1"),
+        ("prisma/migrations/app/2_b/migration.json", b"{}"),
+        ("prisma/migrations/app/2_b/ops.json", b"[]"),
+        ("prisma/migrations/snapshots/0a/contract.json", b"{}"),
+    ]);
+    for wanted in [None, Some("prisma/migrations")] {
+        let contents = read(root.path(), wanted).unwrap();
+        assert_eq!(scripts(&contents), [("1_a", Ok("SELECT 1"))], "{wanted:?}");
+        let found = contents.project.datasource.prisma8;
+        assert_eq!(found.as_deref(), Some("prisma/migrations/app"), "{wanted:?}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said() {
     let root = folder_of(&[
         ("readme", b""),

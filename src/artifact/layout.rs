@@ -1,22 +1,29 @@
-//! Finds the migrations folder among the paths of an archive or a folder: pure, one path at a time.
+//! What the paths of an archive or a folder say about where the migrations are: collected here, one path at a time, and decided in
+//! [`decide`](super::decide). Pure.
 //!
-//! A candidate is a folder that holds `migration_lock.toml` or `<anything>/migration.sql`. Nothing below `node_modules`, `__MACOSX` or a folder whose name
-//! starts with a dot is one: packages bring migrations of their own. What lies inside a migration's own directory (tests, copies) does not count either.
+//! A candidate is a folder that holds `migration_lock.toml` or `<anything>/migration.sql`. Nothing below `node_modules`, `__MACOSX` or `.git` is one:
+//! packages bring migrations of their own. Below any other folder whose name starts with a dot one is never taken unasked, but it is an error to pass it
+//! over in silence. What lies inside a migration's own directory (tests, copies) does not count either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
+use super::foreign::{self, Tool};
+use super::project::config::{PrismaConfig, is_config};
 use crate::migration::SCRIPT_FILE;
 
 /// The file in which Prisma keeps the provider, directly inside the migrations folder.
 pub const LOCK_FILE: &str = "migration_lock.toml";
 
 /// The name that Prisma gives the migrations folder.
-const MIGRATIONS: &str = "migrations";
+pub(super) const MIGRATIONS: &str = "migrations";
 
 /// How many top-level names an error lists.
 const SHOWN: usize = 12;
+
+/// How many paths of one kind that are not the migrations' own are remembered: no project has more of them.
+const MOST: usize = 1_000;
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,35 @@ pub enum LayoutError {
     /// Several folders could be it.
     #[error("several folders hold migrations: {}", first(.0))]
     Several(Vec<String>),
+    /// One folder holds nothing but a lock file, and another one holds migrations.
+    #[error("{empty} holds a lock file and no migration.sql, and there are migrations in {}", first(.others))]
+    Leftover {
+        /// The one with the lock file alone.
+        empty: String,
+        /// Those with migrations.
+        others: Vec<String>,
+    },
+    /// A config file names a folder without migrations, and another one holds some.
+    #[error("{config} says that the migrations are in {folder}, where there are none; there are migrations in {}", first(.others))]
+    Elsewhere {
+        /// The config file and its key.
+        config: String,
+        /// What it names.
+        folder: String,
+        /// Those with migrations.
+        others: Vec<String>,
+    },
+    /// A config file names a folder outside the artifact.
+    #[error("{config} says that the migrations are in {path:?}, which is not inside the artifact")]
+    Outside {
+        /// The config file and its key.
+        config: String,
+        /// What it names.
+        path: String,
+    },
+    /// The only migrations are in hidden folders.
+    #[error("the only migrations are in {}, and a hidden folder is used only if it is named", first(.0))]
+    Hidden(Vec<String>),
     /// Nothing of Prisma's.
     #[error("no migrations folder was found: {looked_for}; {found}")]
     Nothing {
@@ -59,43 +95,94 @@ pub enum LayoutError {
         "{0} holds Prisma 8 migrations (migration.json and ops.json), which are another system: this program applies the migration.sql files of Prisma 7 and before"
     )]
     Prisma8(String),
+    /// Another tool's migrations.
+    #[error("{folder} holds the migrations of {tool}: this program applies Prisma's")]
+    Foreign {
+        /// Where they are.
+        folder: String,
+        /// Whose they are.
+        tool: Tool,
+    },
 }
 
 impl LayoutError {
     /// What to do about it, in one sentence.
     pub fn next_step(&self) -> String {
+        let choose = |folders: &[String]| match folders {
+            [folder] => format!("if that is the folder, add --migrations-path {}", quoted(folder)),
+            _ => {
+                let folder = folders.first().map_or("PATH", String::as_str);
+                format!(
+                    "say which one with --migrations-path, such as --migrations-path {}, or with migrations.path in prisma.config.ts",
+                    quoted(folder)
+                )
+            }
+        };
         match self {
-            LayoutError::Several(_) => "say which one with --migrations-path".into(),
+            LayoutError::Several(folders) => choose(folders),
+            LayoutError::Leftover { others, .. } => {
+                format!("{}; or take the folder out of the artifact that is not used any more", choose(others))
+            }
+            LayoutError::Elsewhere { others, config, .. } => {
+                format!("{}; or correct {config}", choose(others))
+            }
+            LayoutError::Hidden(folders) => choose(folders),
+            LayoutError::Outside { .. } => {
+                "pack the folder into the artifact and correct the path, which is relative to the config file; or name the folder that is in the artifact with --migrations-path".into()
+            }
             LayoutError::Nothing { .. } => {
                 "pack the prisma folder (prisma/schema.prisma and prisma/migrations) into the artifact, or say where the migrations are with --migrations-path".into()
             }
             LayoutError::Absent { .. } => "correct --migrations-path: it is relative to the root of the artifact".into(),
             LayoutError::Symlink(_) => "put the folder itself in the place of the link, or name it with --migrations-path".into(),
             LayoutError::Prisma8(_) => "apply them with Prisma 8 itself (prisma db migrate)".into(),
+            LayoutError::Foreign { tool, .. } => format!(
+                "apply them with {tool} itself (`{}`); if Prisma's migrations are elsewhere, name their folder with --migrations-path",
+                tool.command()
+            ),
         }
     }
 }
 
-const LOOKED_FOR: &str = "a folder with migration_lock.toml or <name>/migration.sql, or a schema.prisma, outside node_modules and dot-folders";
+/// A path for a command line.
+fn quoted(path: &str) -> String {
+    let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._-@+".contains(c));
+    match is_plain && !path.starts_with('-') {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
 
-#[derive(Default)]
-struct Candidate {
-    lock: bool,
-    scripts: bool,
+/// What was seen of a folder that may hold migrations.
+#[derive(Debug, Default)]
+pub(super) struct Candidate {
+    pub(super) lock: bool,
+    pub(super) scripts: bool,
+    /// A script has Drizzle's snapshot beside it.
+    pub(super) snapshots: bool,
+    /// The name of a migration begins with a digit, as Prisma names them.
+    pub(super) dated: bool,
 }
 
 /// Collects what the paths of a source say about where the migrations are. Its memory grows with the folders that matter, not with the number of paths.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Survey {
-    root_is_migrations: bool,
-    wanted: Option<String>,
-    wanted_exists: bool,
-    candidates: BTreeMap<String, Candidate>,
-    migration_folders: BTreeSet<String>,
-    schemas: BTreeSet<String>,
-    links: BTreeSet<String>,
-    bundled_metadata: BTreeSet<String>,
-    bundled_operations: BTreeSet<String>,
+    pub(super) root_is_migrations: bool,
+    pub(super) wanted: Option<String>,
+    pub(super) wanted_exists: bool,
+    pub(super) candidates: BTreeMap<String, Candidate>,
+    pub(super) migration_folders: BTreeSet<String>,
+    /// Every schema file.
+    pub(super) schemas: BTreeSet<String>,
+    /// Every config file, once it was read with what it says.
+    pub(super) configs: BTreeMap<String, Option<PrismaConfig>>,
+    pub(super) links: BTreeSet<String>,
+    pub(super) foreign: BTreeMap<String, Tool>,
+    pub(super) snapshots: BTreeSet<String>,
+    pub(super) bundled_metadata: BTreeSet<String>,
+    pub(super) bundled_operations: BTreeSet<String>,
+    /// Folders with a folder `refs` of JSON files: a space of Prisma 8's.
+    pub(super) spaces: BTreeSet<String>,
     top: BTreeSet<String>,
 }
 
@@ -126,128 +213,84 @@ impl Survey {
         let (folder, name) = split(path);
         if kind == Kind::Symlink && name == MIGRATIONS {
             self.links.insert(path.to_owned());
+        } else if kind == Kind::Symlink && zone(folder) != Zone::Skipped {
+            remember(&mut self.links, path);
         }
         if kind != Kind::File && !(kind == Kind::Symlink && name == SCRIPT_FILE) {
             return;
         }
+        if is_config(path) && self.configs.len() < MOST && searched(config_root(path)) {
+            self.configs.insert(path.to_owned(), None);
+        }
+        let is_searched = searched(folder);
+        if is_searched && let Some((folder, tool)) = foreign::tool(path, kind) {
+            if self.foreign.len() < MOST {
+                self.foreign.entry(folder.to_owned()).or_insert(tool);
+            }
+        }
         match name {
-            LOCK_FILE if searched(folder) => self.candidates.entry(folder.to_owned()).or_default().lock = true,
+            LOCK_FILE if zone(folder) != Zone::Skipped => {
+                self.candidates.entry(folder.to_owned()).or_default().lock = true;
+            }
             SCRIPT_FILE if !folder.is_empty() => {
                 let (parent, migration) = split(folder);
-                if searched(parent) && !matches!(migration, "node_modules" | "__MACOSX") {
+                if zone(parent) != Zone::Skipped && !matches!(migration, "node_modules" | "__MACOSX" | ".git") {
                     self.migration_folders.insert(folder.to_owned());
-                    self.candidates.entry(parent.to_owned()).or_default().scripts = true;
+                    let candidate = self.candidates.entry(parent.to_owned()).or_default();
+                    candidate.scripts = true;
+                    candidate.dated |= migration.starts_with(|c: char| c.is_ascii_digit());
+                    candidate.snapshots |= self.snapshots.contains(folder);
                 }
             }
-            "migration.json" if searched(folder) => {
-                self.bundled_metadata.insert(folder.to_owned());
+            "snapshot.json" if !folder.is_empty() && zone(folder) != Zone::Skipped => {
+                if self.migration_folders.contains(folder)
+                    && let Some(candidate) = self.candidates.get_mut(split(folder).0)
+                {
+                    candidate.snapshots = true;
+                }
+                remember(&mut self.snapshots, folder);
             }
-            "ops.json" if searched(folder) => {
-                self.bundled_operations.insert(folder.to_owned());
+            "migration.json" if is_searched => remember(&mut self.bundled_metadata, folder),
+            "ops.json" if is_searched => remember(&mut self.bundled_operations, folder),
+            _ if name.ends_with(".json") && is_searched && split(folder).1 == "refs" => {
+                remember(&mut self.spaces, split(folder).0);
             }
-            _ if name.ends_with(".prisma") && searched(folder) => {
-                self.schemas.insert(schema_root(folder));
-            }
+            _ if name.ends_with(".prisma") && is_searched => remember(&mut self.schemas, path),
             _ => {}
         }
     }
 
-    /// Whether nothing that lies deeper in this folder can change anything: it holds a lock file, so that it is a candidate and nothing below it is
-    /// another, and a migration.
+    /// The config files that were seen and not yet read.
+    pub fn unread_configs(&self) -> Vec<String> {
+        let unread = self.configs.iter().filter(|(_, config)| config.is_none());
+        unread.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Takes note of what a config file says; without its content: that it cannot be read.
+    pub fn read_config(&mut self, path: &str, content: Option<&[u8]>) {
+        let text = content.and_then(|content| std::str::from_utf8(content).ok());
+        let config = text.map_or_else(PrismaConfig::opaque, PrismaConfig::parse);
+        self.configs.insert(path.to_owned(), Some(config));
+    }
+
+    /// Whether nothing in this folder but the directories that are no migrations can change anything: it holds a lock file, so that it is a candidate
+    /// and nothing below it is another, and a migration.
     pub fn is_settled(&self, folder: &str) -> bool {
         let candidate = self.candidates.get(folder);
         candidate.is_some_and(|candidate| candidate.lock && candidate.scripts)
     }
 
-    /// The migrations folder, relative to the source's root, once every path was seen; empty for the root itself. Beside a schema without migrations it
-    /// need not exist.
-    ///
-    /// # Errors
-    /// When there is not exactly one answer.
-    pub fn choose(self) -> Result<String, LayoutError> {
-        if let Some(wanted) = &self.wanted {
-            if self.links.contains(wanted) {
-                return Err(LayoutError::Symlink(shortened(&shown(wanted))));
-            }
-            if !self.wanted_exists {
-                let (folder, found) = (shortened(&shown(wanted)), self.found());
-                return Err(LayoutError::Absent { folder, found });
-            }
-            return self.settle(wanted);
-        }
-
-        let mut candidates: Vec<&str> = self.candidates.keys().map(String::as_str).collect();
-        candidates.retain(|path| !self.is_nested(path));
-        if candidates.iter().any(|path| self.named_migrations(path)) {
-            candidates.retain(|path| self.named_migrations(path));
-        }
-        if candidates.is_empty()
-            && let Some(bundle) = self.bundles().next()
-        {
-            return Err(LayoutError::Prisma8(shortened(&shown(bundle_root(bundle)))));
-        }
-        let beside_schemas = self.beside_schemas();
-        if candidates.is_empty() {
-            candidates = beside_schemas.iter().map(String::as_str).collect();
-            if candidates.is_empty() && self.root_is_migrations {
-                candidates.push("");
-            }
-        }
-        match candidates[..] {
-            [folder] if self.links.contains(folder) => Err(LayoutError::Symlink(shortened(&shown(folder)))),
-            [folder] => self.settle(folder),
-            [] => Err(LayoutError::Nothing {
-                looked_for: LOOKED_FOR,
-                found: self.found(),
-            }),
-            _ => Err(LayoutError::Several(candidates.into_iter().map(shown).collect())),
-        }
-    }
-
-    fn settle(&self, folder: &str) -> Result<String, LayoutError> {
-        let scripts = self.candidates.get(folder).is_some_and(|candidate| candidate.scripts);
-        if !scripts && self.bundles().any(|bundle| within(bundle, folder).is_some()) {
-            return Err(LayoutError::Prisma8(shortened(&shown(folder))));
-        }
-        Ok(folder.to_owned())
-    }
-
-    fn bundles(&self) -> impl Iterator<Item = &String> {
-        self.bundled_metadata.intersection(&self.bundled_operations)
-    }
-
-    /// Where Prisma would look for the migrations of the schemas that were seen; a schema's parts in folders below it belong to it.
-    fn beside_schemas(&self) -> Vec<String> {
-        self.schemas
-            .iter()
-            .filter(|root| !ancestors(root).any(|above| self.schemas.contains(above)))
-            .map(|root| join(root, MIGRATIONS))
-            .collect()
-    }
-
-    fn named_migrations(&self, path: &str) -> bool {
-        match path {
-            "" => self.root_is_migrations,
-            _ => split(path).1 == MIGRATIONS,
-        }
-    }
-
-    /// Whether a candidate lies inside a migration of another one.
-    fn is_nested(&self, path: &str) -> bool {
-        let is_migration = |folder: &str| self.migration_folders.contains(folder) && split(folder).1 != MIGRATIONS;
-        let is_certain = |folder: &str| {
-            self.candidates
-                .get(folder)
-                .is_some_and(|candidate| candidate.lock || self.named_migrations(folder))
-        };
-        is_migration(path) || ancestors(path).any(|folder| is_migration(folder) || is_certain(folder))
-    }
-
-    fn found(&self) -> String {
+    pub(super) fn found(&self) -> String {
         if self.top.is_empty() {
             return "it is empty".into();
         }
         format!("at its top level: {}", first(&self.top))
+    }
+}
+
+fn remember(paths: &mut BTreeSet<String>, path: &str) {
+    if paths.len() < MOST {
+        paths.insert(path.to_owned());
     }
 }
 
@@ -312,7 +355,7 @@ pub fn join(folder: &str, name: &str) -> String {
 }
 
 /// The first of these names, for a message.
-fn first<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+pub(super) fn first<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     let mut names = names.into_iter();
     let shown: Vec<String> = names.by_ref().take(SHOWN).map(|name| shortened(name)).collect();
     let more = if names.next().is_some() { ", …" } else { "" };
@@ -337,9 +380,42 @@ pub fn shortened(name: &str) -> String {
     }
 }
 
+/// How a folder is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zone {
+    /// Migrations are looked for in it.
+    Searched,
+    /// It is hidden: migrations in it are seen, and not taken unasked.
+    Hidden,
+    /// It is another program's.
+    Skipped,
+}
+
+/// How a folder is searched.
+pub(super) fn zone(folder: &str) -> Zone {
+    let mut zone = Zone::Searched;
+    for name in folder.split('/') {
+        match name {
+            "node_modules" | "__MACOSX" | ".git" => return Zone::Skipped,
+            _ if name.starts_with('.') => zone = Zone::Hidden,
+            _ => {}
+        }
+    }
+    zone
+}
+
 /// Whether migrations are looked for directly inside a folder.
 pub fn searched(folder: &str) -> bool {
-    folder.is_empty() || !folder.split('/').any(is_skipped)
+    zone(folder) == Zone::Searched
+}
+
+/// The folder that a config file is for: its own, and of `.config/prisma.ts` the one above.
+pub(super) fn config_root(path: &str) -> &str {
+    let folder = parent(path);
+    match split(folder) {
+        (above, ".config") => above,
+        _ => folder,
+    }
 }
 
 /// Whether a folder of this name, and what lies below it, is left out of the search.
@@ -347,22 +423,21 @@ pub fn is_skipped(name: &str) -> bool {
     name == "node_modules" || name == "__MACOSX" || name.starts_with('.')
 }
 
+/// Whether the search enters a folder of this name; a folder `.config` may hold Prisma's config file.
+pub(super) fn is_entered(name: &str, hidden: bool) -> bool {
+    match hidden {
+        true => zone(name) != Zone::Skipped,
+        false => !is_skipped(name) || name == ".config",
+    }
+}
+
 /// The folder that a path lies in; empty for the root.
 pub fn parent(path: &str) -> &str {
     split(path).0
 }
 
-fn split(path: &str) -> (&str, &str) {
+pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
-}
-
-/// The folder beside whose schema the migrations stand: of `prisma/schema/user.prisma` it is `prisma`.
-fn schema_root(folder: &str) -> String {
-    folder
-        .split('/')
-        .take_while(|&part| part != "schema")
-        .collect::<Vec<_>>()
-        .join("/")
 }
 
 /// The folders that a path lies in, the root last; none for the root.
@@ -372,11 +447,6 @@ pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
         |&folder| if folder.is_empty() { None } else { Some(split(folder).0) },
     )
     .skip(1)
-}
-
-/// The migrations folder of a Prisma 8 bundle's `<folder>/<space>/<name>`.
-fn bundle_root(bundle: &str) -> &str {
-    ancestors(bundle).nth(1).unwrap_or_default()
 }
 
 #[cfg(test)]

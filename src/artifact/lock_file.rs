@@ -17,12 +17,25 @@ pub enum LockFileError {
     /// The migrations were written for another database.
     #[error("the migrations are for {0:?}, and this program applies PostgreSQL's (P3019)")]
     Provider(String),
+    /// The schema is for another database.
+    #[error("{file} names the provider {provider:?}, and this program applies PostgreSQL's migrations (P3019)")]
+    Schema {
+        /// The schema file.
+        file: String,
+        /// The provider of its datasource.
+        provider: String,
+    },
     /// It names no provider.
     #[error("migration_lock.toml names no provider (P3019)")]
     NoProvider,
     /// It is not TOML.
     #[error("migration_lock.toml cannot be read as TOML: {0} (P3019)")]
     Unreadable(String),
+}
+
+/// Whether a provider's migrations are PostgreSQL's.
+pub(super) fn is_postgres(provider: &str) -> bool {
+    matches!(provider, "postgresql" | "postgres")
 }
 
 impl LockFile {
@@ -36,7 +49,7 @@ impl LockFile {
         let table: toml::Table =
             toml::from_str(text).map_err(|error| LockFileError::Unreadable(error.message().to_owned()))?;
         match table.get("provider") {
-            Some(toml::Value::String(name)) if name == "postgresql" || name == "postgres" => {
+            Some(toml::Value::String(name)) if is_postgres(name) => {
                 Ok(LockFile::Postgres(name.clone()))
             }
             Some(toml::Value::String(name)) => Err(LockFileError::Provider(name.clone())),

@@ -14,7 +14,6 @@ use crate::judgement::{Evidence, Judgement};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
 use crate::printable::count;
-use crate::prepare;
 use crate::settings::Settings;
 use crate::sql::script::Strings;
 use std::sync::Arc;
@@ -100,11 +99,6 @@ impl<'a> Early<'a> {
         settings: &Settings,
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
-        if opened.history.is_none()
-            && let Some(schema) = &opened.server.schema
-        {
-            prepare::managed(&opened.session, schema).await?;
-        }
         match &self.plan {
             Ok(plan) => examine(plan, opened, settings, outcome).await,
             Err(_) => Ok(()),

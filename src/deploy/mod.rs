@@ -20,7 +20,7 @@ use crate::losses::Losses;
 use crate::migration::Migration;
 use crate::outcome::{ArtifactRead, Outcome};
 use crate::seed;
-use crate::settings::Settings;
+use crate::settings::{Options, Settings};
 use crate::stop::Stop;
 use beforehand::Early;
 use progress::Progress;
@@ -176,10 +176,15 @@ fn writable(opened: &Opened) -> Result<(), Failure> {
 ///
 /// # Errors
 /// It is missing or cannot be used.
-pub async fn read_artifact(source: &Source, settings: &Settings) -> Result<Artifact, Failure> {
-    artifact::load(source, settings.migrations_path.as_deref(), &settings.limits)
+pub async fn read_artifact(source: &Source, options: &Options) -> Result<Artifact, Failure> {
+    if let Some(artifact) = options.take_artifact() {
+        return Ok(artifact);
+    }
+    let artifact = artifact::load(source, options.migrations_path.as_deref(), &options.limits)
         .await
-        .map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code()))
+        .map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code()))?;
+    options.heed(&artifact);
+    Ok(artifact)
 }
 
 /// Says in the outcome what was read.

@@ -56,6 +56,8 @@ impl<'a> Turns<'a> {
         let early = Early::new(artifact, opened, self.settings).await?;
         early.check(self.settings)?;
         self.stop.unless(check_drift(self.settings, opened, outcome)).await??;
+        let wanted = self.settings.target.schema.as_deref();
+        prepare::check(opened, wanted, &artifact.datasource).await?;
         let to_seed = match (self.seed, opened.server.ledger()) {
             (Some(_), Some(ledger)) => seed::is_expected(&opened.session, &ledger).await?,
             _ => false,
@@ -84,7 +86,7 @@ impl<'a> Turns<'a> {
                 .map_err(|alive| recover::still_at_work(&lost.migrations.join(", "), Some(&alive)))?;
         }
         self.stop.unless(take_lock(session, self.settings)).await??;
-        let ledger = prepare::prepare(opened, self.settings.target.schema.as_deref()).await?;
+        let ledger = prepare::prepare(opened, self.settings.target.schema.as_deref(), &self.artifact.datasource).await?;
         if let Some(server) = &mut outcome.database {
             server.ledger_schema = Some(ledger.schema().to_owned());
         }

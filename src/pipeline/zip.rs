@@ -1,12 +1,14 @@
 //! `prisma.zip` out of a project: what a deploy needs and nothing else, and the same bytes for the same files.
 //!
 //! Whatever the folder is called and wherever it lies, the zip holds `prisma/migrations`, and beside it the schema and the seed, as Prisma lays them
-//! out. Names are sorted, times and modes fixed, and no entry has an extra field, so that two builds of one commit upload one and the same object.
+//! out. Of a config file it holds what a deploy needs, in a file of its own: the paths in the project's would be wrong there. Names are sorted, times and modes fixed, and no entry has an extra field, so that two builds of one commit upload one and the same object.
 
+use crate::artifact::project::Project;
 use crate::artifact::{self, ArtifactError, Limits, Source, folder, layout, seed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::migration::{Defect, Migration, SCRIPT_FILE};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Cursor, Write};
@@ -17,6 +19,8 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// Where Prisma keeps migrations in a project.
 const MIGRATIONS: &str = "prisma/migrations";
+/// The config file that is made for the zip.
+const CONFIG: &str = "prisma.config.mjs";
 /// The same for everybody, whatever the library's default is.
 const LEVEL: i64 = 6;
 /// What state a failure of this leaves.
@@ -64,7 +68,12 @@ pub async fn pack(root: &Path, wanted: Option<&str>) -> Result<Packed, Failure> 
             cause,
         })
     })?;
-    if read.migrations != found.migrations || read.lock_file != found.lock_file {
+    let of_database = |artifact: &artifact::Artifact| {
+        let said = &artifact.datasource;
+        let (schemas, external) = (said.schemas.clone(), said.external_tables.clone());
+        (schemas, external, said.direct_url.is_some(), said.prisma8.is_some())
+    };
+    if read.migrations != found.migrations || read.lock_file != found.lock_file || of_database(&read) != of_database(&found) {
         let why = "what was packed is not what was found, so it may have changed meanwhile";
         return Err(refused(&source, why, "start again"));
     }
@@ -129,16 +138,50 @@ fn files(root: &Path, wanted: Option<&str>, migrations: &str) -> io::Result<BTre
     if let Some(lock_file) = contents.lock_file {
         files.insert(format!("{migrations}/{}", layout::LOCK_FILE), lock_file);
     }
+    let project = &contents.project;
     // What lies beside the folder that was given is none of its own.
     if let Some(beside) = contents.folder.parent().filter(|_| contents.folder != root) {
         let prefix = layout::parent(migrations);
-        schemas(beside, prefix, &contents.folder, &mut files)?;
+        let is_beside = |file: &String| root.join(file).starts_with(beside);
+        if project.schema_files.iter().all(is_beside) {
+            schemas(beside, prefix, &contents.folder, &mut files)?;
+        }
+        for file in project.schema_files.iter().filter(|file| !is_beside(file)) {
+            let inside = file.strip_prefix("prisma/").unwrap_or(file);
+            files.insert(layout::join(prefix, inside), fs::read(root.join(file))?);
+        }
         let seed = beside.join(seed::SEED_FILE);
         if seed.is_file() {
             files.insert(layout::join(prefix, seed::SEED_FILE), fs::read(seed)?);
         }
     }
+    if let Some(bundle) = &project.bundle {
+        let inside = match root.join(bundle).strip_prefix(&contents.folder) {
+            Ok(below) => layout::join(migrations, &below.to_string_lossy()),
+            Err(_) => bundle.clone(),
+        };
+        for file in ["migration.json", "ops.json"] {
+            files.insert(layout::join(&inside, file), fs::read(root.join(bundle).join(file))?);
+        }
+    }
+    if project.direct_url_config.is_some() || !project.datasource.external_tables.is_empty() {
+        files.insert(CONFIG.to_owned(), config(project, migrations).into_bytes());
+    }
     Ok(files)
+}
+
+/// What a deploy needs of the project's config file.
+fn config(project: &Project, migrations: &str) -> String {
+    let mut config = json!({ "migrations": { "path": migrations } }).to_string();
+    config.pop();
+    if !project.datasource.external_tables.is_empty() {
+        let tables = json!({ "external": project.datasource.external_tables });
+        config.push_str(&format!(",\"tables\":{tables}"));
+    }
+    if project.direct_url_config.is_some() {
+        config.push_str(",\"datasource\":{\"url\":env(\"DIRECT_URL\")}");
+    }
+    format!("// What a deploy needs of the project's prisma.config, made by `prisma-migrate-task upload`.\nexport default {config}}};\n")
 }
 
 /// The schema: one file, or several in folders of their own (Prisma's documentation, "Multi-file Prisma schema").
@@ -241,6 +284,46 @@ mod tests {
         // Without what lies beside it.
         let alone = of(&one.path().join("prisma/migrations")).await;
         assert_eq!(names(&alone).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_a_config_file_says_holds_in_the_zip_too() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "prisma.config.ts",
+            "export default { migrations: { path: 'db/pg' }, tables: { external: ['auth.users'] }, datasource: { url: env('DIRECT_URL') }, \
+             secret: 'hunter2' }",
+        );
+        write("prisma/schema.prisma", "datasource db { provider = \"postgresql\" schemas = [\"shop\"] }");
+        write("db/pg/20240101_a/migration.sql", "SELECT 1;");
+        write("tools/migrations/20240101_b/migration.sql", "SELECT 2;");
+        write("migrations/app/2026_c/migration.json", "{}");
+        write("migrations/app/2026_c/ops.json", "[]");
+        let packed = pack(root.path(), None).await.unwrap();
+        assert_eq!(
+            names(&packed.bytes),
+            [
+                "migrations/app/2026_c/migration.json",
+                "migrations/app/2026_c/ops.json",
+                "prisma.config.mjs",
+                "prisma/migrations/20240101_a/migration.sql",
+                "prisma/schema.prisma",
+            ]
+        );
+        let read = artifact::of_bytes("prisma.zip", &packed.bytes, None, &Limits::DEFAULT).unwrap();
+        let said = read.datasource;
+        assert_eq!((said.schemas, said.external_tables), (vec!["shop".to_owned()], vec!["auth.users".to_owned()]));
+        assert_eq!(
+            (said.direct_url.as_deref(), said.prisma8.as_deref()),
+            (Some("prisma.config.mjs"), Some("migrations"))
+        );
+        assert!(!packed.bytes.windows(7).any(|at| at == b"hunter2"));
+        assert!(packed.warnings.iter().any(|warning| warning.contains("Prisma 8")), "{:?}", packed.warnings);
     }
 
     #[tokio::test]

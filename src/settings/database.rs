@@ -1,6 +1,7 @@
 //! Which of the ways to the database was given. There are four, and what belongs to two of them is refused.
 
 use super::usage;
+use crate::artifact::decide::DIRECT_URL;
 use crate::database::credentials::secret::SecretId;
 use crate::database::credentials::{Place, Way};
 use crate::database::target::{Parts, Target};
@@ -20,16 +21,14 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
         name => variable(name).is_some(),
     };
     contradictions(&is_set)?;
-    if let Some(url) = variable("DATABASE_URL") {
-        let (mut target, notes) =
-            Target::from_url(&Secret::new(url)).map_err(|error| invalid("DATABASE_URL cannot be used", &error))?;
-        let mut notes: Vec<(bool, String)> = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
-        if let Some(file) = variable("DB_CA_FILE")
-            && !target.tls.trust(PathBuf::from(file))
-        {
-            let ignored = "DB_CA_FILE is not read, since DATABASE_URL has an sslrootcert of its own";
-            notes.push((true, ignored.to_owned()));
-        }
+    let url = variable("DATABASE_URL").map(|url| ("DATABASE_URL", url));
+    // Whether it is used is for the artifact to say.
+    let direct = || {
+        let is_alone = ["DB_HOST", "DB_SECRET_ARN"].iter().all(|name| !is_set(name)) && !iam;
+        variable(DIRECT_URL).filter(|_| is_alone).map(|url| (DIRECT_URL, url))
+    };
+    if let Some((name, url)) = url.or_else(direct) {
+        let (target, notes) = of_url(name, &Secret::new(url), variable("DB_CA_FILE"))?;
         return Ok((Way::Url(target), notes));
     }
     let place = place(variable)?;
@@ -82,6 +81,20 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
         notes.push((true, unverified.to_owned()));
     }
     Ok((way, notes))
+}
+
+/// The target of a URL in this variable.
+pub(super) fn of_url(name: &str, url: &Secret, ca_file: Option<String>) -> Result<(Target, Notes), Failure> {
+    let (mut target, notes) =
+        Target::from_url(url).map_err(|error| invalid(&format!("{name} cannot be used"), &error))?;
+    let mut notes: Notes = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
+    if let Some(file) = ca_file
+        && !target.tls.trust(PathBuf::from(file))
+    {
+        let ignored = format!("DB_CA_FILE is not read, since {name} has an sslrootcert of its own");
+        notes.push((true, ignored));
+    }
+    Ok((target, notes))
 }
 
 /// Variables that cannot both be meant: the first, those that do not go with it, and why.

@@ -4,7 +4,7 @@ use super::usage;
 use crate::artifact::Source;
 use crate::drift::Location;
 use crate::failure::Failure;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What SOURCE says, or the variables where it is not given; none where nothing does.
 pub(super) fn source(
@@ -19,7 +19,7 @@ pub(super) fn source(
             )
         })?,
         (None, Some(bucket), Some(key)) => Source::s3(bucket, key),
-        (None, None, None) => return Ok(None),
+        (None, None, None) => return Ok(project()),
         (None, Some(_), None) => {
             return Err(usage(
                 "ARTIFACT_BUCKET is set and PRISMA_ARTIFACT_KEY is not",
@@ -40,6 +40,16 @@ pub(super) fn source(
     Ok(Some(source))
 }
 
+/// The project in the working directory, where there is one with a folder `prisma`, as `upload` finds it: the project itself if it has a config file
+/// of Prisma's, which may say that the migrations are elsewhere.
+fn project() -> Option<Source> {
+    const ENDINGS: [&str; 6] = ["ts", "js", "mjs", "cjs", "mts", "cts"];
+    let is_config = |name: &str| ENDINGS.iter().any(|ending| Path::new(&format!("{name}.{ending}")).is_file());
+    let has_config = ["prisma.config", "prisma7.config", ".config/prisma"].into_iter().any(is_config);
+    let folder = if has_config { "." } else { "./prisma" };
+    Path::new("prisma").is_dir().then(|| Source::Folder(folder.into()))
+}
+
 /// Where a report is.
 pub(super) fn location(given: &str) -> Result<Location, Failure> {
     match Source::parse(given) {
@@ -55,6 +65,6 @@ pub(super) fn no_source() -> Failure {
     usage(
         "nothing says where the migrations are",
         "give SOURCE as s3://bucket/key of a prisma.zip, or as a local zip file, or as a local folder (s3:// also by ARTIFACT_BUCKET and \
-         PRISMA_ARTIFACT_KEY)",
+         PRISMA_ARTIFACT_KEY); or start it where there is a folder prisma",
     )
 }

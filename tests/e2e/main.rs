@@ -31,6 +31,7 @@ mod pipelines;
 mod plan;
 mod planted;
 mod pooler;
+mod project;
 mod protocol;
 mod rds;
 mod readme;

@@ -146,7 +146,7 @@ impl Seek for ObjectReader {
 
 impl Reader for ObjectReader {
     fn expect(&mut self, parts: Vec<Range<u64>>) {
-        self.plan = Some(ranges::plan(parts, self.tail.start));
+        self.plan = (!parts.is_empty()).then(|| ranges::plan(parts, self.tail.start));
         self.batch = Vec::new();
     }
 }
