@@ -57,12 +57,8 @@ pub async fn resolve(
     if let Some(artifact) = &artifact {
         describe(artifact, outcome);
     }
-    let migrations = artifact
-        .as_ref()
-        .map(|artifact| &artifact.migrations[..])
-        .unwrap_or_default();
     if dry_run {
-        return stop.unless(look(settings, resolution, migrations, outcome)).await?;
+        return stop.unless(look(settings, resolution, artifact.as_ref(), outcome)).await?;
     }
     let mut warnings = Vec::new();
     let exit = under_lock(settings, stop, outcome, async |opened, ledger, history| {

@@ -1,6 +1,5 @@
 //! `status`: says what is applied, pending and failed, and what runs now. Takes no lock and writes nothing.
 
-use crate::artifact::Artifact;
 use crate::activity::{self, Activity, Progress};
 use crate::database::lock::{AS_LOGIN_USER, LockSession};
 use crate::database::session::Session;

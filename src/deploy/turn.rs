@@ -57,7 +57,9 @@ impl<'a> Turns<'a> {
         early.check(self.settings)?;
         self.stop.unless(check_drift(self.settings, opened, outcome)).await??;
         let wanted = self.settings.target.schema.as_deref();
-        prepare::check(opened, wanted, &artifact.datasource).await?;
+        if let Err(failure) = prepare::check(opened, wanted, &artifact.datasource).await {
+            return Err(with_existing(opened, &artifact.migrations, failure).await);
+        }
         let to_seed = match (self.seed, opened.server.ledger()) {
             (Some(_), Some(ledger)) => seed::is_expected(&opened.session, &ledger).await?,
             _ => false,
@@ -65,9 +67,7 @@ impl<'a> Turns<'a> {
         if !to_seed && early.nothing_pending(opened, outcome) {
             return Ok(Turn::UpToDate);
         }
-        if let Err(failure) = early.forewarn(opened, self.settings, outcome).await {
-            return Err(with_existing(opened, &artifact.migrations, failure).await);
-        }
+        early.forewarn(opened, self.settings, outcome).await?;
         self.early = Some(early);
         self.forewarned = true;
         Ok(Turn::Again)

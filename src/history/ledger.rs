@@ -314,7 +314,7 @@ impl Ledger {
                  WHERE id OPERATOR(pg_catalog.=) {id} AND finished_at IS NOT NULL AND rolled_back_at IS NULL",
                 self.table
             ),
-            NOT_WRITTEN,
+            Assertion::Written,
         )
     }
 
