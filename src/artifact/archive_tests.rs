@@ -307,7 +307,7 @@ fn padding_after_the_end_is_no_damage() {
     let mut commented = ZipWriter::new(Cursor::new(Vec::new()));
     commented.start_file(PATH, deflated()).unwrap();
     commented.write_all(SCRIPT.as_bytes()).unwrap();
-    commented.set_comment("made by hand\n\n");
+    commented.set_comment("made by hand\n\n").unwrap();
     let commented = commented.finish().unwrap().into_inner();
     for whole in [zip, commented] {
         let to_block = 10_240 - whole.len() % 10_240;
