@@ -19,7 +19,7 @@ use super::Limits;
 use super::decide::Surroundings;
 use super::layout::{self, Kind, LOCK_FILE, Survey};
 use super::project::config::is_config;
-use super::project::{MAX_BYTES, MAX_FILES, Project};
+use super::project::{MAX_BYTES, Project};
 use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, Migration, SCRIPT_FILE, Script};
 pub use error::ArchiveError;
@@ -262,7 +262,7 @@ impl Found {
     fn take(&mut self, entry: Entry, folder: &str, around: &Surroundings) -> Result<(), ArchiveError> {
         let (raw, kind) = name_and_kind(&entry);
         let clean = layout::clean(&raw);
-        let is_schema = || around.schema_files.iter().take(MAX_FILES).any(|file| *file == clean.path);
+        let is_schema = || around.schema_files.iter().any(|file| *file == clean.path);
         if kind == Kind::File && clean.fault.is_none() && clean.path.ends_with(".prisma") && is_schema() {
             if self.schemas.iter().any(|(path, _)| *path == clean.path) {
                 return Err(ArchiveError::Duplicate(layout::shortened(&raw)));

@@ -10,6 +10,7 @@ use super::layout::{
     Candidate, LayoutError, MIGRATIONS, Survey, Zone, ancestors, clean, config_root, join, parent, searched, shortened, shown,
     split, within, zone,
 };
+use super::project::MAX_FILES;
 use super::project::config::{Literal, PrismaConfig, Url};
 
 const LOOKED_FOR: &str = "a folder with migration_lock.toml or <name>/migration.sql, or a schema.prisma, outside node_modules and dot-folders";
@@ -317,7 +318,7 @@ impl Survey {
         });
         for (path, config) in self.effective_configs() {
             if config.is_opaque {
-                let unread = format!("{path} does not export an object of plain values, so nothing of it was read");
+                let unread = format!("{path} could not be read as an object of plain values, so nothing in it was used");
                 around.warnings.push(unread);
             } else {
                 let keys = [
@@ -338,6 +339,15 @@ impl Survey {
                 Literal::Computed => around.computed_url = Some(path.to_owned()),
                 _ => {}
             }
+        }
+        let is_schema = |link: &&String| link.ends_with(".prisma") && [parent(folder), ""].contains(&parent(link));
+        for link in self.links.iter().filter(is_schema) {
+            around.warnings.push(format!("{link} is a symbolic link, so it was not read"));
+        }
+        if around.schema_files.len() > MAX_FILES {
+            around.schema_files.truncate(MAX_FILES);
+            let what = format!("the schema has more than {MAX_FILES} files: the others were not read");
+            around.warnings.push(what);
         }
         for table in around.external_tables.iter().filter(|table| !table.contains('.')) {
             let what = format!("tables.external: {table:?} names no schema, so it has no effect: write it as \"public.{table}\"");

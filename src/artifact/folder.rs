@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::decide::Surroundings;
 use super::layout::{self, Kind, LOCK_FILE, LayoutError, Survey};
-use super::project::{MAX_BYTES, MAX_FILES, Project};
+use super::project::{MAX_BYTES, Project};
 use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, MAX_SCRIPT_BYTES, Migration, SCRIPT_FILE, Script};
 
@@ -131,7 +131,6 @@ pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> 
     let files: Vec<(String, Option<Vec<u8>>)> = around
         .schema_files
         .iter()
-        .take(MAX_FILES)
         .map(|path| (path.clone(), read_small(&root.join(path))))
         .collect();
     Ok(Contents {

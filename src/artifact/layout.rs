@@ -216,11 +216,15 @@ impl Survey {
         } else if kind == Kind::Symlink && zone(folder) != Zone::Skipped {
             remember(&mut self.links, path);
         }
+        if kind == Kind::Symlink && is_config(path) && searched(config_root(path)) {
+            // It is not followed, so what it says is not known.
+            self.configs.insert(path.to_owned(), Some(PrismaConfig::opaque()));
+        }
         if kind != Kind::File && !(kind == Kind::Symlink && name == SCRIPT_FILE) {
             return;
         }
         if is_config(path) && self.configs.len() < MOST && searched(config_root(path)) {
-            self.configs.insert(path.to_owned(), None);
+            self.configs.entry(path.to_owned()).or_default();
         }
         let is_searched = searched(folder);
         if is_searched && let Some((folder, tool)) = foreign::tool(path, kind) {

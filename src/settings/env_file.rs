@@ -2,7 +2,7 @@
 
 use crate::artifact::Source;
 use crate::failure::Failure;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Names the file in a failure that says that no variable names the database.
 pub(super) fn name(mut failure: Failure, source: Option<&Source>, variable: &dyn Fn(&str) -> Option<String>) -> Failure {
@@ -12,7 +12,8 @@ pub(super) fn name(mut failure: Failure, source: Option<&Source>, variable: &dyn
     }
     let mut files = vec![PathBuf::from(".env")];
     if let Some(Source::Folder(folder)) = source {
-        let above = folder.parent().filter(|above| *above != Path::new(""));
+        let is_plain = !folder.components().any(|part| part == Component::ParentDir);
+        let above = folder.parent().filter(|above| is_plain && *above != Path::new(""));
         files.extend(std::iter::once(folder.as_path()).chain(above).map(|folder| folder.join(".env")));
     }
     if let Some(file) = files.iter().find(|file| file.is_file()) {

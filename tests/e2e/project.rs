@@ -225,7 +225,7 @@ fn what_is_computed_is_told() {
         ("prisma/migrations/20240101000000_a/migration.sql", "SELECT 1;"),
     ]);
     let run = verb("status", root.path(), &Server::shared().database()).run().expect(10);
-    assert!(warnings(&run).contains("nothing of it was read"), "{run}");
+    assert!(warnings(&run).contains("nothing in it was used"), "{run}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn prisma_8_beside_prisma_7_is_a_warning_until_the_database_is_its_own() {
 
 fn shop(schemas: &str, script: &str) -> History {
     History::new()
-        .raw("schema.prisma", format!("datasource db {{\n  provider = \"postgresql\"\n  schemas = {schemas}\n}}\n"))
+        .raw("schema.prisma", format!("datasource db {{\n  provider = \"postgresql\"\n  url = env(\"DATABASE_URL\")\n  schemas = {schemas}\n}}\n"))
         .migration("20240101000000_init", script)
 }
 
@@ -337,6 +337,8 @@ fn tables_in_a_listed_schema_stop_the_first_deploy() {
             assert_eq!(failure(&run, "prisma_code"), "P3005", "{run}");
             assert!(failure(&run, "what").contains(expected), "{run}");
         }
+        let prisma = harness::prisma::migrate(&database.url(), history.folder(), ["deploy"]);
+        assert!(prisma.code == 1 && prisma.stderr.contains("P3005"), "{prisma}");
         assert!(!database.has_ledger());
         assert_eq!(database.scalar("SELECT count(*) FROM shop.orders"), "1");
     }
