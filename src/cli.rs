@@ -58,7 +58,9 @@ pub enum Verb {
 /// Whether the command line asks for a run, as far as can be told before it is read.
 pub fn is_run(arguments: &[OsString]) -> bool {
     match words::verb(arguments, &command()) {
-        words::Verb::At(at) => Cli::command().get_subcommands().any(|verb| arguments[at] == verb.get_name()),
+        words::Verb::At(at) => Cli::command()
+            .get_subcommands()
+            .any(|verb| arguments[at] == verb.get_name()),
         // Whoever waits for the answer of a run is told what is wrong with its command.
         words::Verb::Left | words::Verb::Unknown(_) => true,
         words::Verb::Asked => false,

@@ -154,7 +154,10 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
         let settings = stop.unless(settings.find_target()).await??;
         let ended = match &settings.action {
             Action::Deploy => deploy::deploy(&settings, stop, outcome).await,
-            Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await.flatten(),
+            Action::Plan { check } => stop
+                .unless(preview::preview(&settings, *check, outcome))
+                .await
+                .flatten(),
             Action::Status => stop.unless(status::status(&settings, outcome)).await.flatten(),
             Action::ResolveApplied(names) => resolve::applied(&settings, stop, names, outcome).await,
             Action::ResolveRolledBack(name) => resolve::rolled_back(&settings, stop, name, outcome).await,

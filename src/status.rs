@@ -1,7 +1,7 @@
 //! `status`: says what is applied, pending and failed, and what runs now. Takes no lock and writes nothing.
 
-use crate::artifact::Artifact;
 use crate::activity::{self, Activity, Progress};
+use crate::artifact::Artifact;
 use crate::database::lock::{self, AS_LOGIN_USER, LockSession};
 use crate::database::open::{self, Opened};
 use crate::database::session::Session;

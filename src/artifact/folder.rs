@@ -152,7 +152,11 @@ fn read_configs(root: &Path, survey: &mut Survey) {
 /// A schema or config file; none where it cannot be read or is too large to be one.
 fn read_small(path: &Path) -> Option<Vec<u8>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).ok()?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
+        .ok()?;
     let meta = file.metadata().ok()?;
     let mut bytes = Vec::new();
     if !meta.is_file() || meta.len() > MAX_BYTES {

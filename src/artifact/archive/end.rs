@@ -92,7 +92,10 @@ fn ends(tail: &[u8]) -> impl Iterator<Item = usize> + '_ {
 
 /// Where the zip ends in a tail that goes on in padding: at the first record with nothing else after it.
 fn padded_end(tail: &[u8]) -> Option<usize> {
-    let padding = tail.iter().rposition(|&byte| !is_padding(byte)).map_or(0, |last| last + 1);
+    let padding = tail
+        .iter()
+        .rposition(|&byte| !is_padding(byte))
+        .map_or(0, |last| last + 1);
     ends(tail).find(|&end| end >= padding)
 }
 
