@@ -292,7 +292,10 @@ fn finish(found: Found) -> Result<Artifact, Cause> {
         None => LockFile::Missing,
         Some(content) => LockFile::parse(&content)?,
     };
-    if let Some((file, provider)) = project.provider.filter(|(_, provider)| !lock_file::is_postgres(provider)) {
+    if let Some((file, provider)) = project
+        .provider
+        .filter(|(_, provider)| !lock_file::is_postgres(provider))
+    {
         return Err(LockFileError::Schema { file, provider }.into());
     }
     let is_drizzle = |migration: &Migration| migration.script.text().is_ok_and(foreign::is_drizzle_script);

@@ -58,7 +58,9 @@ pub enum Verb {
 /// Whether the command line asks for a run, as far as can be told before it is read.
 pub fn is_run(arguments: &[OsString]) -> bool {
     match words::verb(arguments, &command()) {
-        words::Verb::At(at) => Cli::command().get_subcommands().any(|verb| arguments[at] == verb.get_name()),
+        words::Verb::At(at) => Cli::command()
+            .get_subcommands()
+            .any(|verb| arguments[at] == verb.get_name()),
         // Whoever waits for the answer of a run is told what is wrong with its command.
         words::Verb::Left | words::Verb::Unknown(_) => true,
         words::Verb::Asked => false,
@@ -173,6 +175,7 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
 fn after_help() -> String {
     let mut text = String::from(
         "The database:\n  DATABASE_URL                     Prisma's connection string, or\n  \
+         DIRECT_URL                       beside it: used if the artifact says directUrl = env(\"DIRECT_URL\"); or\n  \
          DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA, DB_CA_FILE; or\n  \
          DB_SECRET_ARN                    a secret in Secrets Manager, as RDS has it; DB_HOST, DB_PORT, DB_NAME win over it; or\n  \
          DB_IAM_AUTH=true                 with DB_HOST and DB_USERNAME: an RDS IAM token for each connection\n\n\

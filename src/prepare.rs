@@ -80,7 +80,11 @@ pub async fn check(opened: &Opened, wanted: Option<&str>, datasource: &Datasourc
         return Ok(true);
     }
     ledger_elsewhere(own, &tables)?;
-    let is_external = |table: &Table| datasource.external_tables.contains(&format!("{}.{}", table.schema, table.name));
+    let is_external = |table: &Table| {
+        datasource
+            .external_tables
+            .contains(&format!("{}.{}", table.schema, table.name))
+    };
     let mut schemas: Vec<(&str, Vec<&str>)> = Vec::new();
     for table in tables.iter().filter(|table| !is_external(table)) {
         match schemas.last_mut() {
@@ -91,7 +95,11 @@ pub async fn check(opened: &Opened, wanted: Option<&str>, datasource: &Datasourc
     if schemas.is_empty() {
         return Ok(false);
     }
-    let (schema, are) = if schemas.len() == 1 { ("schema", "is") } else { ("schemas", "are") };
+    let (schema, are) = if schemas.len() == 1 {
+        ("schema", "is")
+    } else {
+        ("schemas", "are")
+    };
     let shown: Vec<String> = schemas.iter().map(|(schema, names)| shown(schema, names)).collect();
     Err(Failure::new(
         Exit::History,
@@ -121,11 +129,18 @@ pub async fn only_ledger(opened: &Opened, wanted: Option<&str>, datasource: &Dat
 }
 
 fn ledger_elsewhere(own: Option<&str>, tables: &[Table]) -> Result<(), Failure> {
-    let others: Vec<&str> = tables.iter().filter(|table| table.is_ledger()).map(|table| table.schema.as_str()).collect();
+    let others: Vec<&str> = tables
+        .iter()
+        .filter(|table| table.is_ledger())
+        .map(|table| table.schema.as_str())
+        .collect();
     let Some(other) = others.first() else {
         return Ok(());
     };
-    let own = own.map_or_else(|| "and the connection has no schema".to_owned(), |own| format!("and the connection's schema is {own}"));
+    let own = own.map_or_else(
+        || "and the connection has no schema".to_owned(),
+        |own| format!("and the connection's schema is {own}"),
+    );
     Err(Failure::new(
         Exit::History,
         format!(
@@ -151,7 +166,10 @@ fn shown(schema: &str, tables: &[&str]) -> String {
     const MOST: usize = 5;
     let count = count(tables.len(), "table", "tables");
     let more = if tables.len() > MOST { ", …" } else { "" };
-    format!("{schema} ({count}: {}{more})", tables[..tables.len().min(MOST)].join(", "))
+    format!(
+        "{schema} ({count}: {}{more})",
+        tables[..tables.len().min(MOST)].join(", ")
+    )
 }
 
 /// The ordinary tables of the connection's schema and of the datasource's, by schema and name. Those that extensions make and Prisma does not count are

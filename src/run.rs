@@ -160,7 +160,10 @@ fn act(cli: Cli, runtime: &Runtime, stop: &Stop, outcome: &mut Outcome) -> Resul
         let settings = stop.unless(settings.find_target()).await??;
         let ended = match &settings.action {
             Action::Deploy => deploy::deploy(&settings, stop, outcome).await,
-            Action::Plan { check } => stop.unless(preview::preview(&settings, *check, outcome)).await.flatten(),
+            Action::Plan { check } => stop
+                .unless(preview::preview(&settings, *check, outcome))
+                .await
+                .flatten(),
             Action::Status => stop.unless(status::status(&settings, outcome)).await.flatten(),
             Action::Resolve { resolution, dry_run } => {
                 resolve::resolve(&settings, stop, (resolution, *dry_run), outcome).await

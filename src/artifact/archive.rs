@@ -19,7 +19,7 @@ use super::Limits;
 use super::decide::Surroundings;
 use super::layout::{self, Kind, LOCK_FILE, Survey};
 use super::project::config::is_config;
-use super::project::{MAX_BYTES, MAX_FILES, Project};
+use super::project::{MAX_BYTES, Project};
 use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, Migration, SCRIPT_FILE, Script};
 pub use error::ArchiveError;
@@ -99,7 +99,12 @@ pub fn read(source: impl Reader, wanted: Option<&str>, limits: &Limits) -> Resul
         return Err(ArchiveError::Directory(fault));
     }
     let mut inflate = Inflate::new(directory, limits);
-    read_configs(&mut survey, configs, &mut inflate, zip.files().map_err(damaged)?.reader_mut())?;
+    read_configs(
+        &mut survey,
+        configs,
+        &mut inflate,
+        zip.files().map_err(damaged)?.reader_mut(),
+    )?;
     let folder = survey.choose()?;
     let around = survey.surroundings(&folder);
 
@@ -125,7 +130,12 @@ fn read_configs(
         return Ok(());
     }
     configs.sort_by_key(|(_, entry)| entry.header_start());
-    reader.expect(configs.iter().map(|(_, entry)| extent(entry, inflate.directory())).collect());
+    reader.expect(
+        configs
+            .iter()
+            .map(|(_, entry)| extent(entry, inflate.directory()))
+            .collect(),
+    );
     let mut read = HashSet::new();
     for (path, entry) in configs {
         match entry.size() > MAX_BYTES {
@@ -148,40 +158,14 @@ fn inflate_all(
     inflate: &mut Inflate<'_>,
     reader: &mut impl Reader,
 ) -> Result<Contents, ArchiveError> {
+    let twins = found.twins.clone();
+    let Sorted {
+        entries,
+        mut migrations,
+        mut seeds,
+        mut schemas,
+    } = found.sort();
     let mut lock_file = None;
-    let mut migrations = Vec::with_capacity(found.migrations.len());
-    let mut entries: Vec<(Role, Entry)> = found
-        .lock_file
-        .map(|entry| (Role::LockFile, entry))
-        .into_iter()
-        .collect();
-    let mut seeds = Vec::new();
-    for (path, entry) in found.seeds {
-        match path.ends_with(SEED_FILE) {
-            true => entries.push((Role::Seed(path), entry)),
-            false => seeds.push(Seed {
-                path,
-                content: Content::Program,
-            }),
-        }
-    }
-    for (name, at) in found.migrations {
-        match at {
-            ScriptAt::Entry(entry) => entries.push((Role::Migration(name), *entry)),
-            ScriptAt::Nowhere(defect) => migrations.push(Migration {
-                name,
-                script: Script::absent(defect),
-            }),
-        }
-    }
-    let mut schemas: BTreeMap<String, Option<Vec<u8>>> = BTreeMap::new();
-    for (path, entry) in found.schemas {
-        match entry.size() > MAX_BYTES {
-            true => drop(schemas.insert(path, None)),
-            false => entries.push((Role::Schema(path), entry)),
-        }
-    }
-    entries.sort_by_key(|(_, entry)| entry.header_start());
     let directory = inflate.directory();
     reader.expect(entries.iter().map(|(_, entry)| extent(entry, directory)).collect());
     for (role, entry) in entries {
@@ -203,7 +187,7 @@ fn inflate_all(
             }
         };
         let mut script = Script::read(bytes);
-        if let Some((_, twin)) = found.twins.iter().find(|(migration, _)| *migration == name) {
+        if let Some((_, twin)) = twins.iter().find(|(migration, _)| *migration == name) {
             let (one, other) = (SCRIPT_FILE.into(), twin.clone());
             script.refuse(Defect::Case { one, other });
         }
@@ -245,6 +229,14 @@ enum ScriptAt {
     Nowhere(Defect),
 }
 
+/// What was found, by what is to be done with it.
+struct Sorted {
+    entries: Vec<(Role, Entry)>,
+    migrations: Vec<Migration>,
+    seeds: Vec<Seed>,
+    schemas: BTreeMap<String, Option<Vec<u8>>>,
+}
+
 /// What the second pass found inside the migrations folder.
 #[derive(Default)]
 struct Found {
@@ -262,7 +254,7 @@ impl Found {
     fn take(&mut self, entry: Entry, folder: &str, around: &Surroundings) -> Result<(), ArchiveError> {
         let (raw, kind) = name_and_kind(&entry);
         let clean = layout::clean(&raw);
-        let is_schema = || around.schema_files.iter().take(MAX_FILES).any(|file| *file == clean.path);
+        let is_schema = || around.schema_files.iter().any(|file| *file == clean.path);
         if kind == Kind::File && clean.fault.is_none() && clean.path.ends_with(".prisma") && is_schema() {
             if self.schemas.iter().any(|(path, _)| *path == clean.path) {
                 return Err(ArchiveError::Duplicate(layout::shortened(&raw)));
@@ -322,6 +314,46 @@ impl Found {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What is to be inflated, in the order of its places, and what needs no inflating.
+    fn sort(self) -> Sorted {
+        let mut sorted = Sorted {
+            entries: self
+                .lock_file
+                .map(|entry| (Role::LockFile, entry))
+                .into_iter()
+                .collect(),
+            migrations: Vec::with_capacity(self.migrations.len()),
+            seeds: Vec::new(),
+            schemas: BTreeMap::new(),
+        };
+        for (path, entry) in self.seeds {
+            match path.ends_with(SEED_FILE) {
+                true => sorted.entries.push((Role::Seed(path), entry)),
+                false => sorted.seeds.push(Seed {
+                    path,
+                    content: Content::Program,
+                }),
+            }
+        }
+        for (name, at) in self.migrations {
+            match at {
+                ScriptAt::Entry(entry) => sorted.entries.push((Role::Migration(name), *entry)),
+                ScriptAt::Nowhere(defect) => sorted.migrations.push(Migration {
+                    name,
+                    script: Script::absent(defect),
+                }),
+            }
+        }
+        for (path, entry) in self.schemas {
+            match entry.size() > MAX_BYTES {
+                true => drop(sorted.schemas.insert(path, None)),
+                false => sorted.entries.push((Role::Schema(path), entry)),
+            }
+        }
+        sorted.entries.sort_by_key(|(_, entry)| entry.header_start());
+        sorted
     }
 
     /// A name that is a file and a directory at once would be one or the other, depending on who unpacks it.

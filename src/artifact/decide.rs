@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use super::foreign::Tool;
 use super::layout::{
-    Candidate, LayoutError, MIGRATIONS, Survey, Zone, ancestors, clean, config_root, join, parent, searched, shortened, shown,
-    split, within, zone,
+    Candidate, LayoutError, MIGRATIONS, Survey, Zone, ancestors, clean, config_root, join, parent, searched, shortened,
+    shown, split, within, zone,
 };
+use super::project::MAX_FILES;
 use super::project::config::{Literal, PrismaConfig, Url};
 
 const LOOKED_FOR: &str = "a folder with migration_lock.toml or <name>/migration.sql, or a schema.prisma, outside node_modules and dot-folders";
@@ -115,7 +116,9 @@ impl Survey {
         }
         match all.len() {
             0 | 1 => Ok(all.pop()),
-            _ => Err(LayoutError::Several(all.iter().map(|named| shown(&named.folder)).collect())),
+            _ => Err(LayoutError::Several(
+                all.iter().map(|named| shown(&named.folder)).collect(),
+            )),
         }
     }
 
@@ -133,7 +136,10 @@ impl Survey {
 
     /// The folder that a config names, unless it is another one that holds the migrations.
     fn as_named(&self, named: Named) -> Result<String, LayoutError> {
-        let has_scripts = self.candidates.get(&named.folder).is_some_and(|candidate| candidate.scripts);
+        let has_scripts = self
+            .candidates
+            .get(&named.folder)
+            .is_some_and(|candidate| candidate.scripts);
         if has_scripts || self.links.contains(&named.folder) {
             return Ok(named.folder);
         }
@@ -171,9 +177,13 @@ impl Survey {
             ([_, _, ..], []) => return Err(LayoutError::Several(owned(&full))),
             ([], _) => {}
         }
-        // No migrations at all: that must not be because they lie where nobody looks.
+        self.without_migrations(&empty)
+    }
+
+    /// The folder that will hold the migrations where there are none yet; that must not be because they lie where nobody looks.
+    fn without_migrations(&self, empty: &[&str]) -> Result<String, LayoutError> {
         let beside_schemas = self.beside_schemas();
-        let mut folders = empty.clone();
+        let mut folders = empty.to_vec();
         if folders.is_empty() && self.bundles().next().is_none() {
             folders.extend(beside_schemas.iter().map(String::as_str));
             if folders.is_empty() && self.root_is_migrations {
@@ -202,7 +212,7 @@ impl Survey {
                 looked_for: LOOKED_FOR,
                 found: self.found(),
             }),
-            _ => Err(LayoutError::Several(owned(&folders))),
+            _ => Err(LayoutError::Several(folders.iter().map(|path| shown(path)).collect())),
         }
     }
 
@@ -210,9 +220,8 @@ impl Survey {
     fn plausible(&self, is_meant: impl Fn(&str) -> bool) -> Vec<(&String, &Candidate)> {
         let mut candidates: Vec<(&String, &Candidate)> = self.candidates.iter().collect();
         candidates.retain(|(path, candidate)| is_meant(path) && !self.is_nested(path) && !is_drizzle(candidate));
-        let is_stray = |path: &str, candidate: &Candidate| {
-            !candidate.lock && !candidate.dated && !self.named_migrations(path)
-        };
+        let is_stray =
+            |path: &str, candidate: &Candidate| !candidate.lock && !candidate.dated && !self.named_migrations(path);
         if candidates.iter().any(|(path, candidate)| !is_stray(path, candidate)) {
             candidates.retain(|(path, candidate)| !is_stray(path, candidate));
         }
@@ -245,7 +254,10 @@ impl Survey {
         if let Some(bundle) = self.bundles().next() {
             return Err(LayoutError::Prisma8(shortened(&shown(bundle_root(bundle)))));
         }
-        let drizzle = self.candidates.iter().find(|(path, candidate)| is_drizzle(candidate) && searched(path));
+        let drizzle = self
+            .candidates
+            .iter()
+            .find(|(path, candidate)| is_drizzle(candidate) && searched(path));
         let drizzle = drizzle.map(|(path, _)| (path, Tool::Drizzle));
         let foreign = drizzle.or_else(|| self.foreign.iter().next().map(|(path, tool)| (path, *tool)));
         match foreign {
@@ -293,7 +305,10 @@ impl Survey {
             (false, true) => 1,
             (false, false) => 2,
         };
-        let read = self.configs.iter().filter_map(|(path, config)| Some((path.as_str(), config.as_ref()?)));
+        let read = self
+            .configs
+            .iter()
+            .filter_map(|(path, config)| Some((path.as_str(), config.as_ref()?)));
         let own: Vec<(&str, &PrismaConfig)> = read.filter(|(_, config)| !config.is_prisma8).collect();
         let is_first = |path: &str| {
             let mut beside = own.iter().filter(|(other, _)| config_root(other) == config_root(path));
@@ -316,20 +331,7 @@ impl Survey {
             None => shown(bundle_root(bundle)),
         });
         for (path, config) in self.effective_configs() {
-            if config.is_opaque {
-                let unread = format!("{path} does not export an object of plain values, so nothing of it was read");
-                around.warnings.push(unread);
-            } else {
-                let keys = [
-                    ("migrations.path", config.migrations_path == Literal::Computed && self.wanted.is_none()),
-                    ("schema", config.schema == Literal::Computed),
-                    ("tables.external", config.external_tables == Literal::Computed),
-                ];
-                let unread = keys.iter().filter(|(_, is_computed)| *is_computed);
-                around.warnings.extend(
-                    unread.map(|(key, _)| format!("{path}: {key} is computed and no plain string, so it was not read")),
-                );
-            }
+            around.warnings.extend(self.unread(path, config));
             if let Literal::Given(tables) = &config.external_tables {
                 around.external_tables.extend(tables.iter().cloned());
             }
@@ -339,11 +341,45 @@ impl Survey {
                 _ => {}
             }
         }
+        let is_schema = |link: &&String| link.ends_with(".prisma") && [parent(folder), ""].contains(&parent(link));
+        for link in self.links.iter().filter(is_schema) {
+            around
+                .warnings
+                .push(format!("{link} is a symbolic link, so it was not read"));
+        }
+        if around.schema_files.len() > MAX_FILES {
+            around.schema_files.truncate(MAX_FILES);
+            let what = format!("the schema has more than {MAX_FILES} files: the others were not read");
+            around.warnings.push(what);
+        }
         for table in around.external_tables.iter().filter(|table| !table.contains('.')) {
-            let what = format!("tables.external: {table:?} names no schema, so it has no effect: write it as \"public.{table}\"");
+            let what = format!(
+                "tables.external: {table:?} names no schema, so it has no effect: write it as \"public.{table}\""
+            );
             around.warnings.push(what);
         }
         around
+    }
+
+    /// What could not be read of a config file.
+    fn unread(&self, path: &str, config: &PrismaConfig) -> Vec<String> {
+        if config.is_opaque {
+            return vec![format!(
+                "{path} could not be read as an object of plain values, so nothing in it was used"
+            )];
+        }
+        let keys = [
+            (
+                "migrations.path",
+                config.migrations_path == Literal::Computed && self.wanted.is_none(),
+            ),
+            ("schema", config.schema == Literal::Computed),
+            ("tables.external", config.external_tables == Literal::Computed),
+        ];
+        let unread = keys.iter().filter(|(_, is_computed)| *is_computed);
+        unread
+            .map(|(key, _)| format!("{path}: {key} is computed and no plain string, so it was not read"))
+            .collect()
     }
 
     /// Directories of this folder that hold what Prisma 8 keeps there.
@@ -364,11 +400,22 @@ impl Survey {
     fn schema_files(&self, folder: &str) -> Vec<String> {
         // A migration's own directory may hold the schema as it was then.
         let is_old = |file: &str| ancestors(file).any(|above| self.migration_folders.contains(above));
-        let all = || self.schemas.iter().filter(|file| !is_old(file) && (folder.is_empty() || within(file, folder).is_none()));
+        let all = || {
+            self.schemas
+                .iter()
+                .filter(|file| !is_old(file) && (folder.is_empty() || within(file, folder).is_none()))
+        };
         for (path, config) in self.effective_configs() {
             let Literal::Given(text) = &config.schema else { continue };
-            let Some(schema) = resolve(parent(path), text) else { continue };
-            let files: Vec<String> = self.schemas.iter().filter(|file| within(file, &schema).is_some()).cloned().collect();
+            let Some(schema) = resolve(parent(path), text) else {
+                continue;
+            };
+            let files: Vec<String> = self
+                .schemas
+                .iter()
+                .filter(|file| within(file, &schema).is_some())
+                .cloned()
+                .collect();
             if !files.is_empty() {
                 return files;
             }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::decide::Surroundings;
 use super::layout::{self, Kind, LOCK_FILE, LayoutError, Survey};
-use super::project::{MAX_BYTES, MAX_FILES, Project};
+use super::project::{MAX_BYTES, Project};
 use super::seed::{self, Content, SEED_FILE, Seed};
 use crate::migration::{Defect, MAX_SCRIPT_BYTES, Migration, SCRIPT_FILE, Script};
 
@@ -131,7 +131,6 @@ pub fn read(root: &Path, wanted: Option<&str>) -> Result<Contents, FolderError> 
     let files: Vec<(String, Option<Vec<u8>>)> = around
         .schema_files
         .iter()
-        .take(MAX_FILES)
         .map(|path| (path.clone(), read_small(&root.join(path))))
         .collect();
     Ok(Contents {
@@ -153,7 +152,11 @@ fn read_configs(root: &Path, survey: &mut Survey) {
 /// A schema or config file; none where it cannot be read or is too large to be one.
 fn read_small(path: &Path) -> Option<Vec<u8>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).ok()?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
+        .ok()?;
     let meta = file.metadata().ok()?;
     let mut bytes = Vec::new();
     if !meta.is_file() || meta.len() > MAX_BYTES {

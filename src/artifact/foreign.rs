@@ -95,7 +95,8 @@ fn is_versioned(stem: &str) -> bool {
         return false;
     };
     let is_version = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'_')
+        text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'_')
     };
     !description.is_empty() && (version == "R" || version.strip_prefix(['V', 'U', 'B']).is_some_and(is_version))
 }
@@ -123,10 +124,22 @@ mod tests {
             ("db/V1_init.sql", None),
             ("migrations/20240101000000_init.js", Some(("migrations", Tool::Knex))),
             ("src/20240101000000_init.js", None),
-            ("a/migrations/20240101000000-init.cjs", Some(("a/migrations", Tool::Sequelize))),
-            ("a/migrations/1704067200000-Init.ts", Some(("a/migrations", Tool::TypeOrm))),
-            ("a/migrations/000001_init.up.sql", Some(("a/migrations", Tool::GolangMigrate))),
-            ("supabase/migrations/20240101000000_init.sql", Some(("supabase/migrations", Tool::Supabase))),
+            (
+                "a/migrations/20240101000000-init.cjs",
+                Some(("a/migrations", Tool::Sequelize)),
+            ),
+            (
+                "a/migrations/1704067200000-Init.ts",
+                Some(("a/migrations", Tool::TypeOrm)),
+            ),
+            (
+                "a/migrations/000001_init.up.sql",
+                Some(("a/migrations", Tool::GolangMigrate)),
+            ),
+            (
+                "supabase/migrations/20240101000000_init.sql",
+                Some(("supabase/migrations", Tool::Supabase)),
+            ),
             ("migrations/20240101000000_init.sql", None),
             ("migrations/atlas.sum", Some(("migrations", Tool::Atlas))),
             ("prisma/migrations/migration_lock.toml", None),
@@ -139,8 +152,12 @@ mod tests {
 
     #[test]
     fn drizzle_separates_statements_by_a_comment() {
-        assert!(is_drizzle_script("CREATE TABLE a (id int);\n--> statement-breakpoint\nSELECT 1;"));
-        assert!(is_drizzle_script("CREATE TABLE a (id int);--> statement-breakpoint\nSELECT 1;"));
+        assert!(is_drizzle_script(
+            "CREATE TABLE a (id int);\n--> statement-breakpoint\nSELECT 1;"
+        ));
+        assert!(is_drizzle_script(
+            "CREATE TABLE a (id int);--> statement-breakpoint\nSELECT 1;"
+        ));
         assert!(!is_drizzle_script("-- statement-breakpoint\nSELECT 1;"));
     }
 }

@@ -210,23 +210,38 @@ impl Survey {
         {
             self.wanted_exists = true;
         }
+        if kind == Kind::Symlink {
+            self.see_link(path);
+        }
+        if kind == Kind::File || (kind == Kind::Symlink && split(path).1 == SCRIPT_FILE) {
+            self.see_file(path, kind);
+        }
+    }
+
+    fn see_link(&mut self, path: &str) {
         let (folder, name) = split(path);
-        if kind == Kind::Symlink && name == MIGRATIONS {
+        if name == MIGRATIONS {
             self.links.insert(path.to_owned());
-        } else if kind == Kind::Symlink && zone(folder) != Zone::Skipped {
+        } else if zone(folder) != Zone::Skipped {
             remember(&mut self.links, path);
         }
-        if kind != Kind::File && !(kind == Kind::Symlink && name == SCRIPT_FILE) {
-            return;
+        if is_config(path) && searched(config_root(path)) {
+            // It is not followed, so what it says is not known.
+            self.configs.insert(path.to_owned(), Some(PrismaConfig::opaque()));
         }
+    }
+
+    fn see_file(&mut self, path: &str, kind: Kind) {
+        let (folder, name) = split(path);
         if is_config(path) && self.configs.len() < MOST && searched(config_root(path)) {
-            self.configs.insert(path.to_owned(), None);
+            self.configs.entry(path.to_owned()).or_default();
         }
         let is_searched = searched(folder);
-        if is_searched && let Some((folder, tool)) = foreign::tool(path, kind) {
-            if self.foreign.len() < MOST {
-                self.foreign.entry(folder.to_owned()).or_insert(tool);
-            }
+        if self.foreign.len() < MOST
+            && is_searched
+            && let Some((folder, tool)) = foreign::tool(path, kind)
+        {
+            self.foreign.entry(folder.to_owned()).or_insert(tool);
         }
         match name {
             LOCK_FILE if zone(folder) != Zone::Skipped => {

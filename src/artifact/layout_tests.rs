@@ -277,11 +277,46 @@ fn a_config_file_says_which_folder_it_is() {
     const PG: &str = "prisma/pg/20240101000000_a/migration.sql";
     const TOOLS: &str = "tools/migrations/20240101000000_b/migration.sql";
     let table: [(&[&str], &str); 13] = [
-        (&["prisma.config.ts=export default { migrations: { path: 'prisma/pg' } }", PG, TOOLS], "prisma/pg"),
-        (&["prisma.config.ts=export default { migrations: { path: './prisma//pg/' } }", PG, TOOLS], "prisma/pg"),
-        (&["prisma/prisma.config.js=module.exports = { migrations: { path: 'pg' } }", PG, TOOLS], "prisma/pg"),
-        (&["a/prisma.config.mjs=export default { migrations: { path: '../prisma/pg' } }", PG, TOOLS], "prisma/pg"),
-        (&[".config/prisma.ts=export default { migrations: { path: '../prisma/pg' } }", PG, TOOLS], "prisma/pg"),
+        (
+            &[
+                "prisma.config.ts=export default { migrations: { path: 'prisma/pg' } }",
+                PG,
+                TOOLS,
+            ],
+            "prisma/pg",
+        ),
+        (
+            &[
+                "prisma.config.ts=export default { migrations: { path: './prisma//pg/' } }",
+                PG,
+                TOOLS,
+            ],
+            "prisma/pg",
+        ),
+        (
+            &[
+                "prisma/prisma.config.js=module.exports = { migrations: { path: 'pg' } }",
+                PG,
+                TOOLS,
+            ],
+            "prisma/pg",
+        ),
+        (
+            &[
+                "a/prisma.config.mjs=export default { migrations: { path: '../prisma/pg' } }",
+                PG,
+                TOOLS,
+            ],
+            "prisma/pg",
+        ),
+        (
+            &[
+                ".config/prisma.ts=export default { migrations: { path: '../prisma/pg' } }",
+                PG,
+                TOOLS,
+            ],
+            "prisma/pg",
+        ),
         (
             &[
                 "prisma.config.ts=export default definePrismaConfig({ orm: orm({}) })",
@@ -301,7 +336,10 @@ fn a_config_file_says_which_folder_it_is() {
             "prisma/pg",
         ),
         (
-            &["prisma.config.ts=export default { migrations: { path: '.migrations' } }", ".migrations/1_a/migration.sql"],
+            &[
+                "prisma.config.ts=export default { migrations: { path: '.migrations' } }",
+                ".migrations/1_a/migration.sql",
+            ],
             ".migrations",
         ),
         (
@@ -333,20 +371,36 @@ fn a_config_file_says_which_folder_it_is() {
         ),
         // A project that has no migrations yet.
         (
-            &["prisma.config.ts=export default { migrations: { path: 'prisma/migrations' } }", "prisma/schema.prisma"],
+            &[
+                "prisma.config.ts=export default { migrations: { path: 'prisma/migrations' } }",
+                "prisma/schema.prisma",
+            ],
             "prisma/migrations",
         ),
         // It is computed, and there is one folder only.
-        (&["prisma.config.ts=export default { migrations: { path: join('prisma', 'pg') } }", PG], "prisma/pg"),
+        (
+            &[
+                "prisma.config.ts=export default { migrations: { path: join('prisma', 'pg') } }",
+                PG,
+            ],
+            "prisma/pg",
+        ),
     ];
     for (paths, expected) in table {
         assert_eq!(find(paths, None, None).as_deref(), Ok(expected), "{paths:?}");
         let reversed: Vec<&str> = paths.iter().rev().copied().collect();
-        assert_eq!(find(&reversed, None, None).as_deref(), Ok(expected), "{paths:?}, reversed");
+        assert_eq!(
+            find(&reversed, None, None).as_deref(),
+            Ok(expected),
+            "{paths:?}, reversed"
+        );
     }
     let config = "prisma.config.ts=export default { migrations: { path: 'prisma/pg' } }";
     let wanted = Some("tools/migrations");
-    assert_eq!(find(&[config, PG, TOOLS], None, wanted).as_deref(), Ok("tools/migrations"));
+    assert_eq!(
+        find(&[config, PG, TOOLS], None, wanted).as_deref(),
+        Ok("tools/migrations")
+    );
 }
 
 #[test]
@@ -358,25 +412,48 @@ fn nothing_is_guessed() {
             &["prisma/migrations/1_a/migration.sql", "old/1_a/migration.sql"],
             "several folders hold migrations: old, prisma/migrations",
         ),
-        (&[LOCK, PG], "prisma/migrations holds a lock file and no migration.sql, and there are migrations in prisma/pg"),
         (
-            &["prisma.config.ts=export default { migrations: { path: 'prisma/migrations' } }", LOCK, PG],
+            &[LOCK, PG],
+            "prisma/migrations holds a lock file and no migration.sql, and there are migrations in prisma/pg",
+        ),
+        (
+            &[
+                "prisma.config.ts=export default { migrations: { path: 'prisma/migrations' } }",
+                LOCK,
+                PG,
+            ],
             "prisma.config.ts (migrations.path) says that the migrations are in prisma/migrations, where there are none; \
              there are migrations in prisma/pg",
         ),
         (
-            &["prisma.config.ts=export default { schema: 'db/schema.prisma' }", "db/schema.prisma", PG],
+            &[
+                "prisma.config.ts=export default { schema: 'db/schema.prisma' }",
+                "db/schema.prisma",
+                PG,
+            ],
             "prisma.config.ts (schema) says that the migrations are in db/migrations, where there are none; there are migrations in prisma/pg",
         ),
-        (&[LOCK, ".migrations/1_a/migration.sql"], "and there are migrations in .migrations"),
-        (&["schema.prisma", ".migrations/1_a/migration.sql"], "the only migrations are in .migrations"),
-        (&["db/.old/migrations/1_a/migration.sql"], "the only migrations are in db/.old/migrations"),
+        (
+            &[LOCK, ".migrations/1_a/migration.sql"],
+            "and there are migrations in .migrations",
+        ),
+        (
+            &["schema.prisma", ".migrations/1_a/migration.sql"],
+            "the only migrations are in .migrations",
+        ),
+        (
+            &["db/.old/migrations/1_a/migration.sql"],
+            "the only migrations are in db/.old/migrations",
+        ),
         (
             &["prisma.config.ts=export default { migrations: { path: '../pg' } }", PG],
             "prisma.config.ts (migrations.path) says that the migrations are in \"../pg\", which is not inside the artifact",
         ),
         (
-            &["prisma.config.ts=export default { migrations: { path: '/app/prisma/pg' } }", PG],
+            &[
+                "prisma.config.ts=export default { migrations: { path: '/app/prisma/pg' } }",
+                PG,
+            ],
             "which is not inside the artifact",
         ),
         (
@@ -400,28 +477,60 @@ fn nothing_is_guessed() {
     for (paths, expected) in table {
         let error = find(paths, None, None).unwrap_err();
         assert!(error.to_string().contains(expected), "{paths:?}: {error}");
-        assert!(error.next_step().contains("--migrations-path"), "{error}: {}", error.next_step());
+        assert!(
+            error.next_step().contains("--migrations-path"),
+            "{error}: {}",
+            error.next_step()
+        );
     }
 }
 
 #[test]
 fn other_tools_are_refused_by_name() {
     let table: [(&[&str], &str); 9] = [
-        (&["drizzle/2024_a/migration.sql", "drizzle/2024_a/snapshot.json"], "drizzle holds the migrations of Drizzle"),
-        (&["drizzle/2024_a/snapshot.json", "drizzle/2024_a/migration.sql"], "drizzle holds the migrations of Drizzle"),
-        (&["migrations/0000_a.sql", "migrations/meta/_journal.json"], "migrations holds the migrations of Drizzle"),
-        (&["schema.prisma", "migrations/V1__init.sql"], "migrations holds the migrations of Flyway"),
-        (&["prisma/schema.prisma", "db/migration/V1__init.sql"], "db/migration holds the migrations of Flyway"),
         (
-            &["prisma/migrations/migration_lock.toml", "prisma/migrations/V1__init.sql"],
-            "prisma/migrations holds the migrations of Flyway",
-        ),
-        (&["migrations/20240101000000_a.js"], "migrations holds the migrations of Knex"),
-        (
-            &["prisma.config.ts=export default { migrations: { path: 'drizzle' } }", "drizzle/0000_a.sql", "drizzle/meta/_journal.json"],
+            &["drizzle/2024_a/migration.sql", "drizzle/2024_a/snapshot.json"],
             "drizzle holds the migrations of Drizzle",
         ),
-        (&["supabase/migrations/20240101000000_a.sql"], "supabase/migrations holds the migrations of Supabase"),
+        (
+            &["drizzle/2024_a/snapshot.json", "drizzle/2024_a/migration.sql"],
+            "drizzle holds the migrations of Drizzle",
+        ),
+        (
+            &["migrations/0000_a.sql", "migrations/meta/_journal.json"],
+            "migrations holds the migrations of Drizzle",
+        ),
+        (
+            &["schema.prisma", "migrations/V1__init.sql"],
+            "migrations holds the migrations of Flyway",
+        ),
+        (
+            &["prisma/schema.prisma", "db/migration/V1__init.sql"],
+            "db/migration holds the migrations of Flyway",
+        ),
+        (
+            &[
+                "prisma/migrations/migration_lock.toml",
+                "prisma/migrations/V1__init.sql",
+            ],
+            "prisma/migrations holds the migrations of Flyway",
+        ),
+        (
+            &["migrations/20240101000000_a.js"],
+            "migrations holds the migrations of Knex",
+        ),
+        (
+            &[
+                "prisma.config.ts=export default { migrations: { path: 'drizzle' } }",
+                "drizzle/0000_a.sql",
+                "drizzle/meta/_journal.json",
+            ],
+            "drizzle holds the migrations of Drizzle",
+        ),
+        (
+            &["supabase/migrations/20240101000000_a.sql"],
+            "supabase/migrations holds the migrations of Supabase",
+        ),
     ];
     for (paths, expected) in table {
         let error = find(paths, None, None).unwrap_err();
@@ -431,7 +540,11 @@ fn other_tools_are_refused_by_name() {
     assert!(wanted.to_string().contains("Drizzle"), "{wanted}");
     // Beside Prisma's own they do not matter, and a lock file says whose it is.
     for paths in [
-        &["prisma/migrations/1_a/migration.sql", "drizzle/2024_a/migration.sql", "drizzle/2024_a/snapshot.json"][..],
+        &[
+            "prisma/migrations/1_a/migration.sql",
+            "drizzle/2024_a/migration.sql",
+            "drizzle/2024_a/snapshot.json",
+        ][..],
         &["prisma/migrations/1_a/migration.sql", "db/migration/V1__init.sql"],
         &[
             "prisma/migrations/1_a/migration.sql",
@@ -451,7 +564,10 @@ fn prisma_8_beside_prisma_7_is_told_and_its_folders_are_no_migrations() {
     let paths = [seven, &beside[0], &beside[1]];
     let seen = survey(&paths, None, None);
     let around = seen.surroundings(&seen.choose().unwrap());
-    assert_eq!((around.prisma8.as_deref(), around.not_migrations.len()), (Some("migrations"), 0));
+    assert_eq!(
+        (around.prisma8.as_deref(), around.not_migrations.len()),
+        (Some("migrations"), 0)
+    );
 
     let inside = bundle("prisma/migrations/app/20260101T0000_init");
     let paths = [
@@ -478,23 +594,51 @@ fn prisma_8_beside_prisma_7_is_told_and_its_folders_are_no_migrations() {
 #[test]
 fn the_schema_of_a_folder_is_found() {
     let table: [(&[&str], &str, &[&str]); 6] = [
-        (&["prisma/schema.prisma", "prisma/a.prisma"], "prisma/migrations", &["prisma/schema.prisma", "prisma/a.prisma"]),
-        (&["prisma/schema.prisma", "other/schema.prisma"], "prisma/migrations", &["prisma/schema.prisma"]),
         (
-            &["prisma/schema.prisma", "prisma/migrations/1_a/schema.prisma", "prisma/migrations/1_a/migration.sql"],
+            &["prisma/schema.prisma", "prisma/a.prisma"],
+            "prisma/migrations",
+            &["prisma/schema.prisma", "prisma/a.prisma"],
+        ),
+        (
+            &["prisma/schema.prisma", "other/schema.prisma"],
             "prisma/migrations",
             &["prisma/schema.prisma"],
         ),
-        (&["prisma/schema.prisma", "db/pg/1_a/migration.sql"], "db/pg", &["prisma/schema.prisma"]),
         (
-            &["prisma.config.ts=export default { schema: 'x/main.prisma' }", "x/main.prisma", "prisma/schema.prisma"],
+            &[
+                "prisma/schema.prisma",
+                "prisma/migrations/1_a/schema.prisma",
+                "prisma/migrations/1_a/migration.sql",
+            ],
+            "prisma/migrations",
+            &["prisma/schema.prisma"],
+        ),
+        (
+            &["prisma/schema.prisma", "db/pg/1_a/migration.sql"],
+            "db/pg",
+            &["prisma/schema.prisma"],
+        ),
+        (
+            &[
+                "prisma.config.ts=export default { schema: 'x/main.prisma' }",
+                "x/main.prisma",
+                "prisma/schema.prisma",
+            ],
             "prisma/migrations",
             &["x/main.prisma"],
         ),
-        (&["schema.prisma", "1_a/migration.sql", "1_a/schema.prisma"], "", &["schema.prisma"]),
+        (
+            &["schema.prisma", "1_a/migration.sql", "1_a/schema.prisma"],
+            "",
+            &["schema.prisma"],
+        ),
     ];
     for (paths, folder, expected) in table {
-        assert_eq!(survey(paths, None, None).surroundings(folder).schema_files, expected, "{paths:?}");
+        assert_eq!(
+            survey(paths, None, None).surroundings(folder).schema_files,
+            expected,
+            "{paths:?}"
+        );
     }
 }
 

@@ -49,9 +49,7 @@ impl LockFile {
         let table: toml::Table =
             toml::from_str(text).map_err(|error| LockFileError::Unreadable(error.message().to_owned()))?;
         match table.get("provider") {
-            Some(toml::Value::String(name)) if is_postgres(name) => {
-                Ok(LockFile::Postgres(name.clone()))
-            }
+            Some(toml::Value::String(name)) if is_postgres(name) => Ok(LockFile::Postgres(name.clone())),
             Some(toml::Value::String(name)) => Err(LockFileError::Provider(name.clone())),
             _ => Err(LockFileError::NoProvider),
         }

@@ -73,7 +73,9 @@ impl Project {
             match text.map(schema::datasource) {
                 Some(Ok(Some(block))) => blocks.push((path, block)),
                 Some(Ok(None)) => {}
-                None | Some(Err(())) => project.warnings.push(format!("{path} could not be read, so its datasource is not known")),
+                None | Some(Err(schema::Unreadable)) => project
+                    .warnings
+                    .push(format!("{path} could not be read, so its datasource is not known")),
             }
             // The file that Prisma reads where nobody says which stands first.
             if blocks.len() == 1 && path.rsplit('/').next() == Some("schema.prisma") {
@@ -119,9 +121,20 @@ mod tests {
         let other = "datasource db { provider = \"sqlite\" }";
         for (files, schemas, warned) in [
             (&[("prisma/schema.prisma", block)][..], 1, false),
-            (&[("prisma/schema/a.prisma", "model A {}"), ("prisma/schema/b.prisma", block)], 1, false),
+            (
+                &[
+                    ("prisma/schema/a.prisma", "model A {}"),
+                    ("prisma/schema/b.prisma", block),
+                ],
+                1,
+                false,
+            ),
             // The usual file beats others; of others none does.
-            (&[("prisma/schema.prisma", block), ("prisma/test.prisma", other)], 1, false),
+            (
+                &[("prisma/schema.prisma", block), ("prisma/test.prisma", other)],
+                1,
+                false,
+            ),
             (&[("prisma/a.prisma", block), ("prisma/b.prisma", other)], 0, true),
             (&[("prisma/a.prisma", block), ("prisma/b.prisma", block)], 1, false),
             (&[("prisma/schema.prisma", "datasource db { url = \"")], 0, true),
@@ -130,7 +143,12 @@ mod tests {
             let project = of(files);
             assert_eq!(project.datasource.schemas.len(), schemas, "{files:?}");
             assert_eq!(project.datasource.direct_url.is_some(), schemas == 1, "{files:?}");
-            assert_eq!(!project.warnings.is_empty(), warned, "{files:?}: {:?}", project.warnings);
+            assert_eq!(
+                !project.warnings.is_empty(),
+                warned,
+                "{files:?}: {:?}",
+                project.warnings
+            );
         }
     }
 

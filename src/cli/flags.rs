@@ -287,7 +287,7 @@ pub enum CheckDrift {
 /// Where the migrations are.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ArtifactArgs {
-    /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY]
+    /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY, or the project in the working directory]
     #[arg(value_name = "SOURCE")]
     pub source: Option<String>,
     /// The migrations folder inside the source, where it is not found by itself

@@ -35,14 +35,20 @@ pub(super) fn verb(arguments: &[OsString], command: &Command) -> Verb {
         let argument = argument.to_string_lossy();
         if argument == "--" {
             break;
-        } else if let Some(flag) = argument.strip_prefix("--") {
-            if with_value.contains(flag) {
-                rest.next();
-            }
-        } else if argument.starts_with('-') && argument.len() > 1 {
-        } else if verbs.contains(&*argument) && unknown.is_none() {
+        }
+        if argument
+            .strip_prefix("--")
+            .is_some_and(|flag| with_value.contains(flag))
+        {
+            rest.next();
+        }
+        if argument.starts_with('-') && argument.len() > 1 {
+            continue;
+        }
+        if verbs.contains(&*argument) && unknown.is_none() {
             return Verb::At(at);
-        } else if !is_source(&argument) && unknown.is_none() {
+        }
+        if !is_source(&argument) && unknown.is_none() {
             unknown = Some(argument.into_owned());
         }
     }
@@ -64,7 +70,9 @@ fn flags_with_value(command: &Command) -> BTreeSet<String> {
     let verbs = command.get_subcommands().chain([command]);
     let flags = verbs.flat_map(Command::get_arguments);
     let with_value = flags.filter(|flag| flag.get_action().takes_values());
-    with_value.filter_map(|flag| flag.get_long().map(str::to_owned)).collect()
+    with_value
+        .filter_map(|flag| flag.get_long().map(str::to_owned))
+        .collect()
 }
 
 /// The error for a word that is no verb.
@@ -86,7 +94,9 @@ fn explain(word: &str, verbs: &[String], exists: bool) -> String {
         );
     }
     if exists {
-        return format!("{word:?} is no verb; to deploy what is there under that name: `prisma-migrate-task deploy {word}`");
+        return format!(
+            "{word:?} is no verb; to deploy what is there under that name: `prisma-migrate-task deploy {word}`"
+        );
     }
     let nearest = verbs.iter().map(|verb| (distance(word, verb), verb)).min();
     match nearest.filter(|(distance, verb)| *distance * 2 <= verb.len()) {
@@ -168,16 +178,23 @@ mod tests {
         for verb in command.get_subcommands() {
             for flag in verb.get_arguments() {
                 let Some(long) = flag.get_long() else { continue };
-                assert_eq!(flag.get_action().takes_values(), with_value.contains(long), "{}: {long}", verb.get_name());
+                assert_eq!(
+                    flag.get_action().takes_values(),
+                    with_value.contains(long),
+                    "{}: {long}",
+                    verb.get_name()
+                );
             }
         }
     }
 
     #[test]
     fn a_word_that_is_no_verb_is_explained() {
-        let verbs: Vec<String> = ["adopt", "baseline", "deploy", "drift", "execute", "plan", "resolve", "status"]
-            .map(str::to_owned)
-            .to_vec();
+        let verbs: Vec<String> = [
+            "adopt", "baseline", "deploy", "drift", "execute", "plan", "resolve", "status",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         for (word, exists, expected) in [
             ("statsu", false, "`prisma-migrate-task status`"),
             ("Status", false, "`prisma-migrate-task status`"),

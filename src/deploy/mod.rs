@@ -182,7 +182,9 @@ pub async fn read_artifact(source: &Source, options: &Options) -> Result<Artifac
     }
     let artifact = artifact::load(source, options.migrations_path.as_deref(), &options.limits)
         .await
-        .map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code()))?;
+        .map_err(|error| {
+            Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.prisma_code())
+        })?;
     options.heed(&artifact);
     Ok(artifact)
 }

@@ -86,7 +86,12 @@ impl<'a> Turns<'a> {
                 .map_err(|alive| recover::still_at_work(&lost.migrations.join(", "), Some(&alive)))?;
         }
         self.stop.unless(take_lock(session, self.settings)).await??;
-        let ledger = prepare::prepare(opened, self.settings.target.schema.as_deref(), &self.artifact.datasource).await?;
+        let ledger = prepare::prepare(
+            opened,
+            self.settings.target.schema.as_deref(),
+            &self.artifact.datasource,
+        )
+        .await?;
         if let Some(server) = &mut outcome.database {
             server.ledger_schema = Some(ledger.schema().to_owned());
         }

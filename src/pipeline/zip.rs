@@ -73,7 +73,10 @@ pub async fn pack(root: &Path, wanted: Option<&str>) -> Result<Packed, Failure> 
         let (schemas, external) = (said.schemas.clone(), said.external_tables.clone());
         (schemas, external, said.direct_url.is_some(), said.prisma8.is_some())
     };
-    if read.migrations != found.migrations || read.lock_file != found.lock_file || of_database(&read) != of_database(&found) {
+    if read.migrations != found.migrations
+        || read.lock_file != found.lock_file
+        || of_database(&read) != of_database(&found)
+    {
         let why = "what was packed is not what was found, so it may have changed meanwhile";
         return Err(refused(&source, why, "start again"));
     }
@@ -181,7 +184,9 @@ fn config(project: &Project, migrations: &str) -> String {
     if project.direct_url_config.is_some() {
         config.push_str(",\"datasource\":{\"url\":env(\"DIRECT_URL\")}");
     }
-    format!("// What a deploy needs of the project's prisma.config, made by `prisma-migrate-task upload`.\nexport default {config}}};\n")
+    format!(
+        "// What a deploy needs of the project's prisma.config, made by `prisma-migrate-task upload`.\nexport default {config}}};\n"
+    )
 }
 
 /// The schema: one file, or several in folders of their own (Prisma's documentation, "Multi-file Prisma schema").
@@ -299,7 +304,10 @@ mod tests {
             "export default { migrations: { path: 'db/pg' }, tables: { external: ['auth.users'] }, datasource: { url: env('DIRECT_URL') }, \
              secret: 'hunter2' }",
         );
-        write("prisma/schema.prisma", "datasource db { provider = \"postgresql\" schemas = [\"shop\"] }");
+        write(
+            "prisma/schema.prisma",
+            "datasource db { provider = \"postgresql\" schemas = [\"shop\"] }",
+        );
         write("db/pg/20240101_a/migration.sql", "SELECT 1;");
         write("tools/migrations/20240101_b/migration.sql", "SELECT 2;");
         write("migrations/app/2026_c/migration.json", "{}");
@@ -317,13 +325,20 @@ mod tests {
         );
         let read = artifact::of_bytes("prisma.zip", &packed.bytes, None, &Limits::DEFAULT).unwrap();
         let said = read.datasource;
-        assert_eq!((said.schemas, said.external_tables), (vec!["shop".to_owned()], vec!["auth.users".to_owned()]));
+        assert_eq!(
+            (said.schemas, said.external_tables),
+            (vec!["shop".to_owned()], vec!["auth.users".to_owned()])
+        );
         assert_eq!(
             (said.direct_url.as_deref(), said.prisma8.as_deref()),
             (Some("prisma.config.mjs"), Some("migrations"))
         );
         assert!(!packed.bytes.windows(7).any(|at| at == b"hunter2"));
-        assert!(packed.warnings.iter().any(|warning| warning.contains("Prisma 8")), "{:?}", packed.warnings);
+        assert!(
+            packed.warnings.iter().any(|warning| warning.contains("Prisma 8")),
+            "{:?}",
+            packed.warnings
+        );
     }
 
     #[tokio::test]

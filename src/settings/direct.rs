@@ -11,7 +11,8 @@ use crate::failure::Failure;
 use crate::secret::Secret;
 
 /// How an artifact says it.
-const SAY_SO: &str = "directUrl = env(\"DIRECT_URL\") in schema.prisma, or url: env(\"DIRECT_URL\") in prisma.config.ts";
+const SAY_SO: &str =
+    "directUrl = env(\"DIRECT_URL\") in schema.prisma, or url: env(\"DIRECT_URL\") in prisma.config.ts";
 
 /// `DIRECT_URL`, and what it stands beside.
 #[derive(Debug)]
@@ -51,7 +52,10 @@ impl Direct {
             };
             if self.is_only {
                 let next = format!("set DATABASE_URL, or write {SAY_SO}");
-                return Err(usage(&format!("DIRECT_URL is set and DATABASE_URL is not, and {why}"), &next));
+                return Err(usage(
+                    &format!("DIRECT_URL is set and DATABASE_URL is not, and {why}"),
+                    &next,
+                ));
             }
             tracing::info!("credentials for the database: those of DATABASE_URL; DIRECT_URL is not used: {why}");
             return Ok(database);
@@ -78,7 +82,8 @@ impl Direct {
 fn same(database: &Target, direct: &Target, file: &str) -> Result<(), Failure> {
     let schema = |target: &Target| target.schema.clone().unwrap_or_else(|| "public".to_owned());
     let differ = |what: &str, one: &str, other: &str| {
-        let what = format!("DATABASE_URL names the {what} {one:?} and DIRECT_URL, which {file} names, the {what} {other:?}");
+        let what =
+            format!("DATABASE_URL names the {what} {one:?} and DIRECT_URL, which {file} names, the {what} {other:?}");
         usage(&what, &format!("make both name the same {what}, or unset DIRECT_URL"))
     };
     if database.database != direct.database {
@@ -102,7 +107,9 @@ pub(super) fn hint(direct: Option<&Direct>, named: Option<&str>) -> Option<Strin
         (Some(_), None) => Some(format!(
             "DIRECT_URL is set and not used, since nothing in the artifact names it: write {SAY_SO}; or put its value into DATABASE_URL"
         )),
-        (None, Some(file)) => Some(format!("{file} names DIRECT_URL, which is not set: set it to the server's own address")),
+        (None, Some(file)) => Some(format!(
+            "{file} names DIRECT_URL, which is not set: set it to the server's own address"
+        )),
         (None, None) => None,
     }
 }
@@ -124,12 +131,18 @@ mod tests {
         };
         let database = target(if database.is_empty() { direct } else { database });
         let way = Way::Url(database.clone());
-        Direct::of(&way, &variable).unwrap().choose(database, said).map(|target| target.describe())
+        Direct::of(&way, &variable)
+            .unwrap()
+            .choose(database, said)
+            .map(|target| target.describe())
     }
 
     #[test]
     fn it_is_used_only_if_the_artifact_names_it() {
-        let (pooled, direct) = ("postgresql://u:hunter2@pool:6543/shop?pgbouncer=true", "postgresql://v:hunter2@own:5432/shop");
+        let (pooled, direct) = (
+            "postgresql://u:hunter2@pool:6543/shop?pgbouncer=true",
+            "postgresql://v:hunter2@own:5432/shop",
+        );
         let named = Datasource {
             direct_url: Some("prisma/schema.prisma".into()),
             ..Datasource::default()

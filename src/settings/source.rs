@@ -44,8 +44,14 @@ pub(super) fn source(
 /// of Prisma's, which may say that the migrations are elsewhere.
 fn project() -> Option<Source> {
     const ENDINGS: [&str; 6] = ["ts", "js", "mjs", "cjs", "mts", "cts"];
-    let is_config = |name: &str| ENDINGS.iter().any(|ending| Path::new(&format!("{name}.{ending}")).is_file());
-    let has_config = ["prisma.config", "prisma7.config", ".config/prisma"].into_iter().any(is_config);
+    let is_config = |name: &str| {
+        ENDINGS
+            .iter()
+            .any(|ending| Path::new(&format!("{name}.{ending}")).is_file())
+    };
+    let has_config = ["prisma.config", "prisma7.config", ".config/prisma"]
+        .into_iter()
+        .any(is_config);
     let folder = if has_config { "." } else { "./prisma" };
     Path::new("prisma").is_dir().then(|| Source::Folder(folder.into()))
 }

@@ -13,7 +13,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_prisma-migrate-task");
 const LOCK: &str = "provider = \"postgresql\"\n";
 
 fn failure<'a>(run: &'a Run, field: &str) -> &'a str {
-    run.report.as_ref().unwrap()["failure"][field].as_str().unwrap_or_default()
+    run.report.as_ref().unwrap()["failure"][field]
+        .as_str()
+        .unwrap_or_default()
 }
 
 fn warnings(run: &Run) -> String {
@@ -59,7 +61,9 @@ fn verb(verb: &str, source: &Path, database: &Database) -> Call {
 }
 
 fn tables(database: &Database) -> String {
-    database.scalar("SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '') FROM pg_tables WHERE schemaname = 'public'")
+    database.scalar(
+        "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '') FROM pg_tables WHERE schemaname = 'public'",
+    )
 }
 
 #[test]
@@ -70,8 +74,14 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         (
             "export default defineConfig",
             &[
-                ("prisma.config.ts", "import { defineConfig } from 'prisma/config';\n// path: 'tools/migrations'\nexport default defineConfig({ schema: 'prisma/schema.prisma', migrations: { path: 'prisma/pg' } });"),
-                ("prisma/schema.prisma", "datasource db {\n  provider = \"postgresql\"\n}\n"),
+                (
+                    "prisma.config.ts",
+                    "import { defineConfig } from 'prisma/config';\n// path: 'tools/migrations'\nexport default defineConfig({ schema: 'prisma/schema.prisma', migrations: { path: 'prisma/pg' } });",
+                ),
+                (
+                    "prisma/schema.prisma",
+                    "datasource db {\n  provider = \"postgresql\"\n}\n",
+                ),
                 ("prisma/pg/20240101000000_a/migration.sql", right),
                 ("tools/migrations/20240101000000_b/migration.sql", wrong),
             ],
@@ -79,7 +89,10 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         (
             "module.exports, relative to the file",
             &[
-                ("db/prisma.config.cjs", "module.exports = { migrations: { path: '../sql' } }"),
+                (
+                    "db/prisma.config.cjs",
+                    "module.exports = { migrations: { path: '../sql' } }",
+                ),
                 ("sql/20240101000000_a/migration.sql", right),
                 ("prisma/migrations/20240101000000_b/migration.sql", wrong),
             ],
@@ -87,7 +100,10 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         (
             "a hidden folder",
             &[
-                ("prisma.config.mjs", "export default { migrations: { path: '.migrations' } }"),
+                (
+                    "prisma.config.mjs",
+                    "export default { migrations: { path: '.migrations' } }",
+                ),
                 ("prisma/schema.prisma", ""),
                 ("prisma/migrations/migration_lock.toml", LOCK),
                 (".migrations/20240101000000_a/migration.sql", right),
@@ -96,7 +112,10 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         (
             "beside the schema that is named",
             &[
-                ("prisma.config.js", "module.exports = defineConfig({ schema: './db/main.prisma' })"),
+                (
+                    "prisma.config.js",
+                    "module.exports = defineConfig({ schema: './db/main.prisma' })",
+                ),
                 ("db/main.prisma", "datasource db { provider = \"postgresql\" }"),
                 ("db/migrations/20240101000000_a/migration.sql", right),
                 ("prisma/migrations/20240101000000_b/migration.sql", wrong),
@@ -105,8 +124,14 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         (
             "of Prisma 7, whose config has another name beside Prisma 8's",
             &[
-                ("prisma.config.ts", "export default definePrismaConfig({ orm: orm({ contract: 'tools' }) })"),
-                ("prisma7.config.ts", "export default defineConfig({ migrations: { path: 'prisma/pg' } })"),
+                (
+                    "prisma.config.ts",
+                    "export default definePrismaConfig({ orm: orm({ contract: 'tools' }) })",
+                ),
+                (
+                    "prisma7.config.ts",
+                    "export default defineConfig({ migrations: { path: 'prisma/pg' } })",
+                ),
                 ("prisma/pg/20240101000000_a/migration.sql", right),
                 ("tools/migrations/20240101000000_b/migration.sql", wrong),
             ],
@@ -114,7 +139,10 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         (
             "a constant that is exported",
             &[
-                ("prisma.config.ts", "const config: PrismaConfig = { migrations: { path: \"prisma/pg\" } }\nexport default config\n"),
+                (
+                    "prisma.config.ts",
+                    "const config: PrismaConfig = { migrations: { path: \"prisma/pg\" } }\nexport default config\n",
+                ),
                 ("prisma/pg/20240101000000_a/migration.sql", right),
                 ("prisma/migrations/20240101000000_b/migration.sql", wrong),
             ],
@@ -133,7 +161,11 @@ fn the_folder_that_a_config_file_names_is_applied_and_no_other() {
         if let Some(other) = files.iter().find(|(_, content)| *content == wrong) {
             let database = Server::shared().database();
             let folder = Path::new(other.0).parent().and_then(Path::parent).unwrap();
-            verb("deploy", root.path(), &database).arg("--migrations-path").arg(folder).run().expect(0);
+            verb("deploy", root.path(), &database)
+                .arg("--migrations-path")
+                .arg(folder)
+                .run()
+                .expect(0);
             assert_eq!(tables(&database), "_prisma_migrations wrong", "{case}");
         }
     }
@@ -159,19 +191,28 @@ fn what_is_ambiguous_or_elsewhere_is_never_up_to_date() {
             "prisma/migrations holds a lock file and no migration.sql",
         ),
         (
-            &[("prisma/schema.prisma", ""), (".migrations/20240101000000_a/migration.sql", script)],
+            &[
+                ("prisma/schema.prisma", ""),
+                (".migrations/20240101000000_a/migration.sql", script),
+            ],
             "the only migrations are in .migrations",
         ),
         (
             &[
-                ("prisma.config.ts", "export default { migrations: { path: 'prisma/pq' } }"),
+                (
+                    "prisma.config.ts",
+                    "export default { migrations: { path: 'prisma/pq' } }",
+                ),
                 ("prisma/pg/20240101000000_a/migration.sql", script),
             ],
             "prisma.config.ts (migrations.path) says that the migrations are in prisma/pq, where there are none",
         ),
         (
             &[
-                ("prisma.config.ts", "export default { migrations: { path: process.env.MIGRATIONS ?? 'prisma/pg' } }"),
+                (
+                    "prisma.config.ts",
+                    "export default { migrations: { path: process.env.MIGRATIONS ?? 'prisma/pg' } }",
+                ),
                 ("prisma/pg/20240101000000_a/migration.sql", script),
                 ("prisma/migrations/20240101000000_a/migration.sql", script),
             ],
@@ -179,7 +220,10 @@ fn what_is_ambiguous_or_elsewhere_is_never_up_to_date() {
         ),
         (
             &[
-                ("db/prisma.config.ts", "export default { migrations: { path: '../../elsewhere' } }"),
+                (
+                    "db/prisma.config.ts",
+                    "export default { migrations: { path: '../../elsewhere' } }",
+                ),
                 ("prisma/pg/20240101000000_a/migration.sql", script),
             ],
             "which is not inside the artifact",
@@ -196,7 +240,12 @@ fn what_is_ambiguous_or_elsewhere_is_never_up_to_date() {
         let root = project(files);
         let (_kept, zip) = zipped(root.path());
         let database = Server::shared().database();
-        for (verb_, source) in [("deploy", root.path()), ("deploy", &zip), ("status", root.path()), ("plan", &zip)] {
+        for (verb_, source) in [
+            ("deploy", root.path()),
+            ("deploy", &zip),
+            ("status", root.path()),
+            ("plan", &zip),
+        ] {
             let run = verb(verb_, source, &database).run();
             assert_eq!(run.code, if expected.contains("mysql") { 23 } else { 40 }, "{run}");
             assert!(failure(&run, "what").contains(expected), "{expected}\n{run}");
@@ -213,31 +262,61 @@ fn what_is_computed_is_told() {
         ("`prisma/pg`", "migrations.path"),
     ] {
         let root = project(&[
-            ("prisma.config.ts", &format!("export default {{ migrations: {{ path: {path} }} }}")),
+            (
+                "prisma.config.ts",
+                &format!("export default {{ migrations: {{ path: {path} }} }}"),
+            ),
             ("prisma/pg/20240101000000_a/migration.sql", "SELECT 1;"),
         ]);
         let database = Server::shared().database();
         let run = verb("deploy", root.path(), &database).run().expect(0);
-        assert!(warnings(&run).contains(&format!("prisma.config.ts: {key} is computed")), "{run}");
+        assert!(
+            warnings(&run).contains(&format!("prisma.config.ts: {key} is computed")),
+            "{run}"
+        );
     }
     let root = project(&[
         ("prisma.config.ts", "export default makeConfig()"),
         ("prisma/migrations/20240101000000_a/migration.sql", "SELECT 1;"),
     ]);
-    let run = verb("status", root.path(), &Server::shared().database()).run().expect(10);
-    assert!(warnings(&run).contains("nothing of it was read"), "{run}");
+    let run = verb("status", root.path(), &Server::shared().database())
+        .run()
+        .expect(10);
+    assert!(warnings(&run).contains("nothing in it was used"), "{run}");
 }
 
 #[test]
 fn migrations_of_other_tools_are_refused_by_name() {
     let script = "CREATE TABLE a (id int);\n--> statement-breakpoint\nCREATE TABLE b (id int);";
     let cases: [(&str, &[(&str, &str)]); 6] = [
-        ("Drizzle", &[("drizzle/20240101000000_a/migration.sql", script), ("drizzle/20240101000000_a/snapshot.json", "{}")]),
+        (
+            "Drizzle",
+            &[
+                ("drizzle/20240101000000_a/migration.sql", script),
+                ("drizzle/20240101000000_a/snapshot.json", "{}"),
+            ],
+        ),
         ("Drizzle", &[("drizzle/20240101000000_a/migration.sql", script)]),
-        ("Drizzle", &[("drizzle/0000_a.sql", script), ("drizzle/meta/_journal.json", "{}"), ("prisma/schema.prisma", "")]),
-        ("Flyway", &[("db/migration/V1__init.sql", "SELECT 1;"), ("prisma/schema.prisma", "")]),
+        (
+            "Drizzle",
+            &[
+                ("drizzle/0000_a.sql", script),
+                ("drizzle/meta/_journal.json", "{}"),
+                ("prisma/schema.prisma", ""),
+            ],
+        ),
+        (
+            "Flyway",
+            &[("db/migration/V1__init.sql", "SELECT 1;"), ("prisma/schema.prisma", "")],
+        ),
         ("Knex", &[("migrations/20240101000000_init.js", "exports.up = x")]),
-        ("Flyway", &[("prisma/migrations/migration_lock.toml", LOCK), ("prisma/migrations/V1__init.sql", "SELECT 1;")]),
+        (
+            "Flyway",
+            &[
+                ("prisma/migrations/migration_lock.toml", LOCK),
+                ("prisma/migrations/V1__init.sql", "SELECT 1;"),
+            ],
+        ),
     ];
     for (tool, files) in cases {
         let root = project(files);
@@ -245,7 +324,10 @@ fn migrations_of_other_tools_are_refused_by_name() {
         let database = Server::shared().database();
         for source in [root.path(), &zip] {
             let run = verb("deploy", source, &database).run().expect(40);
-            assert!(failure(&run, "what").contains(&format!("holds the migrations of {tool}")), "{run}");
+            assert!(
+                failure(&run, "what").contains(&format!("holds the migrations of {tool}")),
+                "{run}"
+            );
             assert!(failure(&run, "next").contains(tool), "{run}");
         }
         assert!(!database.has_ledger() && tables(&database).is_empty());
@@ -264,7 +346,10 @@ const PRISMA_8: &str = "CREATE SCHEMA prisma_contract; CREATE TABLE prisma_contr
 
 #[test]
 fn prisma_8_beside_prisma_7_is_a_warning_until_the_database_is_its_own() {
-    let seven = ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);");
+    let seven = (
+        "prisma/migrations/20240101000000_a/migration.sql",
+        "CREATE TABLE a (id int);",
+    );
     let lock = ("prisma/migrations/migration_lock.toml", LOCK);
     for (folder, named) in [
         ("migrations/app/20260101T0000_init", "migrations"),
@@ -278,7 +363,10 @@ fn prisma_8_beside_prisma_7_is_a_warning_until_the_database_is_its_own() {
         for source in [root.path(), &zip] {
             let database = Server::shared().database();
             let run = verb("deploy", source, &database).run().expect(0);
-            assert!(warnings(&run).contains(&format!("{named} holds Prisma 8 migrations")), "{run}");
+            assert!(
+                warnings(&run).contains(&format!("{named} holds Prisma 8 migrations")),
+                "{run}"
+            );
             for text in [&run.stdout, &run.stderr] {
                 assert!(!text.contains("remove") && !text.contains("delete"), "{run}");
             }
@@ -304,15 +392,20 @@ fn prisma_8_beside_prisma_7_is_a_warning_until_the_database_is_its_own() {
 
 fn shop(schemas: &str, script: &str) -> History {
     History::new()
-        .raw("schema.prisma", format!("datasource db {{\n  provider = \"postgresql\"\n  schemas = {schemas}\n}}\n"))
+        .raw("schema.prisma", format!("datasource db {{\n  provider = \"postgresql\"\n  url = env(\"DATABASE_URL\")\n  schemas = {schemas}\n}}\n"))
         .migration("20240101000000_init", script)
 }
 
 #[test]
 fn tables_in_a_listed_schema_stop_the_first_deploy() {
-    let script = "DROP TABLE IF EXISTS shop.orders; CREATE SCHEMA IF NOT EXISTS shop; CREATE TABLE shop.orders (id int);";
+    let script =
+        "DROP TABLE IF EXISTS shop.orders; CREATE SCHEMA IF NOT EXISTS shop; CREATE TABLE shop.orders (id int);";
     for (schemas, made, expected) in [
-        ("[\"shop\"]", "CREATE SCHEMA shop; CREATE TABLE shop.orders (id int); INSERT INTO shop.orders VALUES (1);", "the schema shop (1 table: orders)"),
+        (
+            "[\"shop\"]",
+            "CREATE SCHEMA shop; CREATE TABLE shop.orders (id int); INSERT INTO shop.orders VALUES (1);",
+            "the schema shop (1 table: orders)",
+        ),
         (
             "[\"base\", \"shop\"]",
             "CREATE SCHEMA shop; CREATE SCHEMA base; CREATE TABLE shop.orders (id int); CREATE TABLE base.a (); CREATE TABLE base.b (); INSERT INTO shop.orders VALUES (1);",
@@ -337,6 +430,8 @@ fn tables_in_a_listed_schema_stop_the_first_deploy() {
             assert_eq!(failure(&run, "prisma_code"), "P3005", "{run}");
             assert!(failure(&run, "what").contains(expected), "{run}");
         }
+        let prisma = harness::prisma::migrate(&database.url(), history.folder(), ["deploy"]);
+        assert!(prisma.code == 1 && prisma.stderr.contains("P3005"), "{prisma}");
         assert!(!database.has_ledger());
         assert_eq!(database.scalar("SELECT count(*) FROM shop.orders"), "1");
     }
@@ -344,18 +439,27 @@ fn tables_in_a_listed_schema_stop_the_first_deploy() {
     for schemas in ["[\"shop\"]", "[\"other\", \"shop\"]"] {
         let database = Server::shared().database();
         database.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.orders (id int); CREATE SCHEMA other;");
-        verb("deploy", &shop(schemas, script).folder(), &database).run().expect(0);
+        verb("deploy", &shop(schemas, script).folder(), &database)
+            .run()
+            .expect(0);
     }
 }
 
 #[test]
 fn a_ledger_in_another_listed_schema_is_never_joined_by_a_second() {
     for schemas in ["[\"shop\"]", "[\"public\", \"shop\"]", "[\"shop\", \"base\"]"] {
-        let history = shop(schemas, "CREATE SCHEMA IF NOT EXISTS shop; CREATE TABLE shop.orders (id int);");
+        let history = shop(
+            schemas,
+            "CREATE SCHEMA IF NOT EXISTS shop; CREATE TABLE shop.orders (id int);",
+        );
         let database = Server::shared().database();
         database.execute("CREATE SCHEMA shop");
         let in_shop = format!("{}?schema=shop", database.url());
-        migrate().deploy(history.folder()).database_url(&database, &in_shop).run().expect(0);
+        migrate()
+            .deploy(history.folder())
+            .database_url(&database, &in_shop)
+            .run()
+            .expect(0);
         let name = "20240101000000_init";
         for words in [
             &["deploy"][..],
@@ -364,20 +468,37 @@ fn a_ledger_in_another_listed_schema_is_never_joined_by_a_second() {
             &["resolve", "--applied", name],
             &["baseline", "--to", name],
         ] {
-            let run = migrate().verb(words).arg(history.folder()).database(&database).run().expect(23);
+            let run = migrate()
+                .verb(words)
+                .arg(history.folder())
+                .database(&database)
+                .run()
+                .expect(23);
             let what = failure(&run, "what");
-            assert!(what.contains("in the schema shop") && what.contains("schema is public"), "{run}");
+            assert!(
+                what.contains("in the schema shop") && what.contains("schema is public"),
+                "{run}"
+            );
             assert!(failure(&run, "next").contains("?schema=shop"), "{run}");
         }
         assert!(!database.has_ledger());
-        migrate().verb(["status"]).arg(history.folder()).database_url(&database, &in_shop).run().expect(0);
+        migrate()
+            .verb(["status"])
+            .arg(history.folder())
+            .database_url(&database, &in_shop)
+            .run()
+            .expect(0);
     }
 }
 
 #[test]
 fn external_tables_do_not_stop_the_first_deploy() {
     let schema = "datasource db { provider = \"postgresql\" schemas = [\"public\", \"auth\"] }";
-    let config = |tables: &str| format!("export default defineConfig({{ experimental: {{ externalTables: true }}, tables: {{ external: {tables} }} }})");
+    let config = |tables: &str| {
+        format!(
+            "export default defineConfig({{ experimental: {{ externalTables: true }}, tables: {{ external: {tables} }} }})"
+        )
+    };
     for (tables, code) in [
         ("['auth.users', 'public.cats']", 0),
         ("[\"public.cats\", \"auth.users\",] as const", 0),
@@ -389,14 +510,24 @@ fn external_tables_do_not_stop_the_first_deploy() {
         let root = project(&[
             ("prisma.config.ts", &config(tables)),
             ("prisma/schema.prisma", schema),
-            ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);"),
+            (
+                "prisma/migrations/20240101000000_a/migration.sql",
+                "CREATE TABLE a (id int);",
+            ),
         ]);
         let database = Server::shared().database();
         database.execute("CREATE SCHEMA auth; CREATE TABLE auth.users (id int); CREATE TABLE cats (id int);");
         let run = verb("deploy", root.path(), &database).run().expect(code);
         if code == 23 {
-            assert!(failure(&run, "what").contains("public (1 table: cats)"), "{tables}\n{run}");
-            assert_eq!(failure(&run, "what").contains("users"), !tables.contains("auth.users"), "{tables}\n{run}");
+            assert!(
+                failure(&run, "what").contains("public (1 table: cats)"),
+                "{tables}\n{run}"
+            );
+            assert_eq!(
+                failure(&run, "what").contains("users"),
+                !tables.contains("auth.users"),
+                "{tables}\n{run}"
+            );
         }
     }
 }
@@ -407,9 +538,18 @@ const NAMES_IT: [(&str, &str); 4] = [
         "prisma/schema.prisma",
         "datasource db {\n  provider  = \"postgresql\"\n  url       = env(\"DATABASE_URL\")\n  directUrl = env(\"DIRECT_URL\")\n}\n",
     ),
-    ("prisma/schema/base.prisma", "datasource db { provider = \"postgresql\" directUrl = env(\"DIRECT_URL\") }"),
-    ("prisma.config.ts", "import { defineConfig, env } from 'prisma/config'\nexport default defineConfig({ datasource: { url: env('DIRECT_URL') } })"),
-    ("prisma.config.cjs", "module.exports = { datasource: { url: env<Env>(\"DIRECT_URL\") } }"),
+    (
+        "prisma/schema/base.prisma",
+        "datasource db { provider = \"postgresql\" directUrl = env(\"DIRECT_URL\") }",
+    ),
+    (
+        "prisma.config.ts",
+        "import { defineConfig, env } from 'prisma/config'\nexport default defineConfig({ datasource: { url: env('DIRECT_URL') } })",
+    ),
+    (
+        "prisma.config.cjs",
+        "module.exports = { datasource: { url: env<Env>(\"DIRECT_URL\") } }",
+    ),
 ];
 
 #[test]
@@ -417,25 +557,36 @@ fn the_direct_url_is_used_if_the_artifact_names_it() {
     for (file, content) in NAMES_IT {
         let root = project(&[
             (file, content),
-            ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);"),
+            (
+                "prisma/migrations/20240101000000_a/migration.sql",
+                "CREATE TABLE a (id int);",
+            ),
         ]);
         let (_kept, zip) = zipped(root.path());
         for source in [root.path(), &zip] {
             let database = Server::shared().database();
             let pooler = PgBouncer::start(&database, PoolMode::Transaction, &[]);
             let call = |words: &[&str]| {
-                let call = migrate().verb(words).database_url(&database, &pooler.url_for(&database));
+                let call = migrate()
+                    .verb(words)
+                    .database_url(&database, &pooler.url_for(&database));
                 call.env("DIRECT_URL", database.url())
             };
             for verb in ["plan", "deploy", "status"] {
                 let run = call(&[verb]).arg(source).run().expect(0);
-                assert!(run.stderr.contains(&format!("those of DIRECT_URL, which {file} names")), "{run}");
+                assert!(
+                    run.stderr.contains(&format!("those of DIRECT_URL, which {file} names")),
+                    "{run}"
+                );
                 assert!(!run.stderr.contains("those of DATABASE_URL"), "{run}");
             }
             assert!(database.has_ledger());
             // Without an artifact nobody names it.
             let run = call(&["execute", "SELECT 1"]).run().expect(50);
-            assert!(failure(&run, "next").contains("DIRECT_URL is set and not used"), "{run}");
+            assert!(
+                failure(&run, "next").contains("DIRECT_URL is set and not used"),
+                "{run}"
+            );
         }
     }
 }
@@ -444,19 +595,37 @@ fn the_direct_url_is_used_if_the_artifact_names_it() {
 fn without_being_named_the_direct_url_is_not_used_and_the_refusal_of_a_pooler_names_it() {
     let database = Server::shared().database();
     let pooler = PgBouncer::start(&database, PoolMode::Transaction, &[]);
-    let script = ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);");
+    let script = (
+        "prisma/migrations/20240101000000_a/migration.sql",
+        "CREATE TABLE a (id int);",
+    );
     for (file, content) in [
-        ("prisma/schema.prisma", "datasource db { directUrl = env(\"OTHER_URL\") }"),
-        ("prisma/schema.prisma", "datasource db {\n  // directUrl = env(\"DIRECT_URL\")\n}"),
-        ("prisma.config.ts", "export default { datasource: { url: process.env.DIRECT_URL } }"),
-        ("prisma.config.ts", "export default { datasource: { url: env('DATABASE_URL') } } // env('DIRECT_URL')"),
+        (
+            "prisma/schema.prisma",
+            "datasource db { directUrl = env(\"OTHER_URL\") }",
+        ),
+        (
+            "prisma/schema.prisma",
+            "datasource db {\n  // directUrl = env(\"DIRECT_URL\")\n}",
+        ),
+        (
+            "prisma.config.ts",
+            "export default { datasource: { url: process.env.DIRECT_URL } }",
+        ),
+        (
+            "prisma.config.ts",
+            "export default { datasource: { url: env('DATABASE_URL') } } // env('DIRECT_URL')",
+        ),
     ] {
         let root = project(&[(file, content), script]);
         let call = verb("deploy", root.path(), &database)
             .database_url(&database, &pooler.url_for(&database))
             .env("OTHER_URL", database.url());
         let run = call.env("DIRECT_URL", database.url()).run().expect(50);
-        assert!(failure(&run, "next").contains("DIRECT_URL is set and not used"), "{run}");
+        assert!(
+            failure(&run, "next").contains("DIRECT_URL is set and not used"),
+            "{run}"
+        );
         assert!(run.stderr.contains("DIRECT_URL is not used"), "{run}");
         // What is not used need not be sound.
         let sound = verb("deploy", root.path(), &database).env("DIRECT_URL", "nonsense");
@@ -464,35 +633,66 @@ fn without_being_named_the_direct_url_is_not_used_and_the_refusal_of_a_pooler_na
     }
     let (file, content) = NAMES_IT[0];
     let root = project(&[(file, content), script]);
-    let run = verb("deploy", root.path(), &database).database_url(&database, &pooler.url_for(&database)).run().expect(50);
-    assert!(failure(&run, "next").contains("prisma/schema.prisma names DIRECT_URL, which is not set"), "{run}");
+    let run = verb("deploy", root.path(), &database)
+        .database_url(&database, &pooler.url_for(&database))
+        .run()
+        .expect(50);
+    assert!(
+        failure(&run, "next").contains("prisma/schema.prisma names DIRECT_URL, which is not set"),
+        "{run}"
+    );
 }
 
 #[test]
 fn two_urls_to_two_databases_are_refused() {
     let (file, content) = NAMES_IT[0];
-    let root = project(&[(file, content), ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);")]);
+    let root = project(&[
+        (file, content),
+        (
+            "prisma/migrations/20240101000000_a/migration.sql",
+            "CREATE TABLE a (id int);",
+        ),
+    ]);
     let (one, other) = (Server::shared().database(), Server::shared().database());
     for (direct, what) in [
         (other.url(), "the database"),
         (format!("{}?schema=other", one.url()), "the schema"),
-        ("postgresql://u:sesame@127.0.0.1:port/x".to_owned(), "DIRECT_URL cannot be used"),
+        (
+            "postgresql://u:sesame@127.0.0.1:port/x".to_owned(),
+            "DIRECT_URL cannot be used",
+        ),
     ] {
         for verb_ in ["deploy", "status", "plan"] {
-            let call = verb(verb_, root.path(), &one).env("DIRECT_URL", &direct).secret("sesame");
+            let call = verb(verb_, root.path(), &one)
+                .env("DIRECT_URL", &direct)
+                .secret("sesame");
             let run = call.secret(&other.password()).run().expect(2);
             assert!(failure(&run, "what").contains(what), "{run}");
         }
     }
     assert!(!one.has_ledger() && !other.has_ledger());
     // Alone it is used only if it is named.
-    let alone = |root: &Path| migrate().deploy(root).env("DIRECT_URL", one.url()).secret(&one.password());
+    let alone = |root: &Path| {
+        migrate()
+            .deploy(root)
+            .env("DIRECT_URL", one.url())
+            .secret(&one.password())
+    };
     alone(root.path()).run().expect(0);
-    let unnamed = project(&[("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);")]);
+    let unnamed = project(&[(
+        "prisma/migrations/20240101000000_a/migration.sql",
+        "CREATE TABLE a (id int);",
+    )]);
     let run = alone(unnamed.path()).run().expect(2);
-    assert!(failure(&run, "what").contains("DIRECT_URL is set and DATABASE_URL is not"), "{run}");
+    assert!(
+        failure(&run, "what").contains("DIRECT_URL is set and DATABASE_URL is not"),
+        "{run}"
+    );
     // Beside other ways to the database it is not read.
-    let parts = migrate().deploy(root.path()).database_parts(&one).env("DIRECT_URL", other.url());
+    let parts = migrate()
+        .deploy(root.path())
+        .database_parts(&one)
+        .env("DIRECT_URL", other.url());
     parts.secret(&other.password()).run().expect(0);
     assert!(!other.has_ledger());
 }
@@ -506,7 +706,10 @@ fn within(folder: &Path, words: &str) -> Call {
 #[test]
 fn without_a_source_the_project_in_the_working_directory_is_taken() {
     let database = Server::shared().database();
-    let script = ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);");
+    let script = (
+        "prisma/migrations/20240101000000_a/migration.sql",
+        "CREATE TABLE a (id int);",
+    );
     let root = project(&[script, ("tools/migrations/20240101000000_b/migration.sql", "SELECT 1;")]);
     within(root.path(), "status").database(&database).run().expect(10);
     within(root.path(), "plan --check").database(&database).run().expect(10);
@@ -514,11 +717,19 @@ fn without_a_source_the_project_in_the_working_directory_is_taken() {
     assert_eq!(tables(&database), "_prisma_migrations a");
     within(root.path(), "status").database(&database).run().expect(0);
     // ARTIFACT_BUCKET says where, and half of it is half of it.
-    let run = within(root.path(), "status").database(&database).env("ARTIFACT_BUCKET", "b").run().expect(2);
+    let run = within(root.path(), "status")
+        .database(&database)
+        .env("ARTIFACT_BUCKET", "b")
+        .run()
+        .expect(2);
     assert!(run.stdout.contains("PRISMA_ARTIFACT_KEY is not"), "{run}");
     // A config file of the project counts.
     let config = ("prisma.config.ts", "export default { migrations: { path: 'db' } }");
-    let named = project(&[script, config, ("db/20240101000000_c/migration.sql", "CREATE TABLE c (id int);")]);
+    let named = project(&[
+        script,
+        config,
+        ("db/20240101000000_c/migration.sql", "CREATE TABLE c (id int);"),
+    ]);
     let database = Server::shared().database();
     within(named.path(), "deploy").database(&database).run().expect(0);
     assert_eq!(tables(&database), "_prisma_migrations c");
@@ -531,7 +742,10 @@ fn without_a_source_the_project_in_the_working_directory_is_taken() {
 fn an_env_file_is_named_and_not_read() {
     let database = Server::shared().database();
     let url = format!("DATABASE_URL={}\n", database.url());
-    let script = ("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);");
+    let script = (
+        "prisma/migrations/20240101000000_a/migration.sql",
+        "CREATE TABLE a (id int);",
+    );
     for (file, words, shown) in [
         (".env", "status", ".env is there and is not read"),
         (".env", "status ./prisma", ".env is there and is not read"),
@@ -549,15 +763,26 @@ fn an_env_file_is_named_and_not_read() {
     }
     // What is printed can be pasted.
     let root = project(&[(".env", &url.replace('=', "='").replace('\n', "'\n")), script]);
-    let line = format!("set -a; . './.env'; set +a; cd '{0}'; exec '{BINARY}' status", root.path().display());
-    let call = Tool::new("sh").verb(["-c", &format!("cd '{}'; {line}", root.path().display())]).without_report();
+    let line = format!(
+        "set -a; . './.env'; set +a; cd '{0}'; exec '{BINARY}' status",
+        root.path().display()
+    );
+    let call = Tool::new("sh")
+        .verb(["-c", &format!("cd '{}'; {line}", root.path().display())])
+        .without_report();
     call.secret(&database.password()).run().expect(10);
 }
 
 #[test]
 fn a_word_that_is_no_verb_deploys_nothing() {
     let database = Server::shared().database();
-    let root = project(&[("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);"), ("dir/x", "")]);
+    let root = project(&[
+        (
+            "prisma/migrations/20240101000000_a/migration.sql",
+            "CREATE TABLE a (id int);",
+        ),
+        ("dir/x", ""),
+    ]);
     for (words, shown) in [
         ("statsu", "`prisma-migrate-task status`"),
         ("delpoy", "`prisma-migrate-task deploy`"),
@@ -572,7 +797,13 @@ fn a_word_that_is_no_verb_deploys_nothing() {
         assert!(!database.has_ledger(), "{words}\n{run}");
     }
     let role = format!("\"{}\"", database.user());
-    database.superuser().batch_execute(&format!("CREATE ROLE plan_{0} ; GRANT plan_{0} TO {role}; GRANT ALL ON SCHEMA public TO plan_{0}", std::process::id())).unwrap();
+    database
+        .superuser()
+        .batch_execute(&format!(
+            "CREATE ROLE plan_{0} ; GRANT plan_{0} TO {role}; GRANT ALL ON SCHEMA public TO plan_{0}",
+            std::process::id()
+        ))
+        .unwrap();
     for (words, code) in [
         ("prisma", 2),
         ("./prisma", 0),
@@ -583,27 +814,48 @@ fn a_word_that_is_no_verb_deploys_nothing() {
     ] {
         within(root.path(), words).database(&database).run().expect(code);
     }
-    database.superuser().batch_execute(&format!("REVOKE ALL ON SCHEMA public FROM plan_{0}; DROP ROLE plan_{0}", std::process::id())).unwrap();
+    database
+        .superuser()
+        .batch_execute(&format!(
+            "REVOKE ALL ON SCHEMA public FROM plan_{0}; DROP ROLE plan_{0}",
+            std::process::id()
+        ))
+        .unwrap();
 }
 
 #[test]
 fn a_flags_value_that_is_called_like_a_verb_is_a_value() {
     let server = Server::shared();
-    let root = project(&[("prisma/migrations/20240101000000_a/migration.sql", "CREATE TABLE a (id int);")]);
+    let root = project(&[(
+        "prisma/migrations/20240101000000_a/migration.sql",
+        "CREATE TABLE a (id int);",
+    )]);
     for verb in ["plan", "status", "run"] {
         let database = server.database();
         // Roles are the server's, shared by all tests.
         let exists = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{verb}'");
         if database.scalar(&exists) == "0" {
-            database.superuser().batch_execute(&format!("CREATE ROLE \"{verb}\"")).unwrap();
+            database
+                .superuser()
+                .batch_execute(&format!("CREATE ROLE \"{verb}\""))
+                .unwrap();
         }
-        let grant = format!("GRANT \"{verb}\" TO \"{}\"; GRANT ALL ON SCHEMA public TO \"{verb}\"", database.user());
+        let grant = format!(
+            "GRANT \"{verb}\" TO \"{}\"; GRANT ALL ON SCHEMA public TO \"{verb}\"",
+            database.user()
+        );
         database.superuser().batch_execute(&grant).unwrap();
         for words in [format!("--role {verb} ./prisma"), format!("--role={verb} ./prisma")] {
             within(root.path(), &words).database(&database).run().expect(0);
         }
-        assert_eq!(database.scalar("SELECT tableowner FROM pg_tables WHERE tablename = 'a'"), verb);
-        let status = within(root.path(), &format!("--role {verb} status ./prisma")).database(&database).run().expect(0);
+        assert_eq!(
+            database.scalar("SELECT tableowner FROM pg_tables WHERE tablename = 'a'"),
+            verb
+        );
+        let status = within(root.path(), &format!("--role {verb} status ./prisma"))
+            .database(&database)
+            .run()
+            .expect(0);
         assert!(status.stdout.contains("\"verb\":\"status\""), "{status}");
     }
 }
@@ -613,7 +865,13 @@ fn a_padded_zip_is_read() {
     let history = History::new().migration("20240101000000_a", "CREATE TABLE a (id int);");
     let whole = history.zip(Layout::Project);
     let block = 10_240 - whole.len() % 10_240;
-    for padding in [vec![0; block], vec![0; 512], vec![0; 10_240], b"\n".to_vec(), b"\r\n".to_vec()] {
+    for padding in [
+        vec![0; block],
+        vec![0; 512],
+        vec![0; 10_240],
+        b"\n".to_vec(),
+        b"\r\n".to_vec(),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prisma.zip");
         fs::write(&path, [whole.clone(), padding].concat()).unwrap();

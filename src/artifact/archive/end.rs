@@ -25,14 +25,13 @@ impl<R: Reader> Trimmed<R> {
     pub(super) fn new(mut inner: R) -> io::Result<Self> {
         let size = inner.seek(SeekFrom::End(0))?;
         let start = size.saturating_sub(PADDING + REACH);
-        let mut last = [0];
-        // An end record without a comment ends in two NULs, so only more than one says that there may be padding.
-        if size > 0 {
-            inner.seek(SeekFrom::Start(size - 1))?;
-            inner.read_exact(&mut last)?;
-        }
+        inner.seek(SeekFrom::Start(size.saturating_sub(RECORD as u64)))?;
+        let mut last = Vec::new();
+        inner.by_ref().take(RECORD as u64).read_to_end(&mut last)?;
+        // A zip without a comment, as nearly all are: its last bytes are the record.
+        let is_record = last.starts_with(SIGNATURE) && last.ends_with(&[0, 0]);
         let mut end = size;
-        if is_padding(last[0]) {
+        if !is_record && last.last().is_some_and(|&byte| is_padding(byte)) {
             inner.seek(SeekFrom::Start(start))?;
             let mut tail = Vec::new();
             inner.by_ref().take(size - start).read_to_end(&mut tail)?;
@@ -93,7 +92,10 @@ fn ends(tail: &[u8]) -> impl Iterator<Item = usize> + '_ {
 
 /// Where the zip ends in a tail that goes on in padding: at the first record with nothing else after it.
 fn padded_end(tail: &[u8]) -> Option<usize> {
-    let padding = tail.iter().rposition(|&byte| !is_padding(byte)).map_or(0, |last| last + 1);
+    let padding = tail
+        .iter()
+        .rposition(|&byte| !is_padding(byte))
+        .map_or(0, |last| last + 1);
     ends(tail).find(|&end| end >= padding)
 }
 

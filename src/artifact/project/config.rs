@@ -119,7 +119,7 @@ fn exported(tokens: &Tokens) -> Option<Exported> {
     ];
     let mut values = Vec::new();
     let mut at = 0;
-    while at < tokens.len() {
+    while at < tokens.end() {
         match FORMS.iter().find(|form| begins(at, form)) {
             Some(form) => {
                 at += form.len();
@@ -152,12 +152,12 @@ fn object(tokens: &Tokens, at: usize, may_be_named: bool) -> Option<Exported> {
         // A constant that is made and exported, and touched nowhere else.
         Token::Word(name) if may_be_named && tokens.count(name) == 2 && ends(tokens, at + 1) => {
             let mut place = 0;
-            while place < tokens.len() {
+            while place < tokens.end() {
                 if tokens.is_word(place, "const") && tokens.is_word(place + 1, name) {
                     let mut equals = place + 2;
                     while !tokens.is_mark(equals, '=') {
                         // Of its type nothing matters but where it ends.
-                        if equals >= tokens.len() || tokens.is_mark(equals, ';') {
+                        if equals >= tokens.end() || tokens.is_mark(equals, ';') {
                             return None;
                         }
                         equals = tokens.after(equals);
@@ -187,7 +187,7 @@ fn generics(tokens: &Tokens, at: usize) -> usize {
         return at;
     }
     let mut end = at + 1;
-    while end < tokens.len() && !tokens.is_mark(end, '>') {
+    while end < tokens.end() && !tokens.is_mark(end, '>') {
         end = tokens.after(end);
     }
     end + 1
@@ -195,8 +195,12 @@ fn generics(tokens: &Tokens, at: usize) -> usize {
 
 /// Whether the file makes a function of this name, which then is not Prisma's.
 fn is_declared(tokens: &Tokens, name: &str) -> bool {
-    let declares = |at: usize| ["function", "const", "let", "var", "class"].iter().any(|word| tokens.is_word(at, word));
-    (1..tokens.len()).any(|at| tokens.is_word(at, name) && (declares(at - 1) || (tokens.is_mark(at - 1, '*'))))
+    let declares = |at: usize| {
+        ["function", "const", "let", "var", "class"]
+            .iter()
+            .any(|word| tokens.is_word(at, word))
+    };
+    (1..tokens.end()).any(|at| tokens.is_word(at, name) && (declares(at - 1) || (tokens.is_mark(at - 1, '*'))))
 }
 
 struct Object<'a> {
@@ -387,27 +391,60 @@ mod tests {
     #[test]
     fn what_is_computed_is_told_from_what_is_absent() {
         for (text, expected) in [
-            ("export default { migrations: { path: process.env.X ?? 'y' } }", Literal::Computed),
-            ("export default { migrations: { path: path.join('a', 'b') } }", Literal::Computed),
+            (
+                "export default { migrations: { path: process.env.X ?? 'y' } }",
+                Literal::Computed,
+            ),
+            (
+                "export default { migrations: { path: path.join('a', 'b') } }",
+                Literal::Computed,
+            ),
             ("export default { migrations: { path: `a` } }", Literal::Computed),
             ("export default { migrations: { path: `a/${b}` } }", Literal::Computed),
             ("export default { migrations: { path: 'a' + b } }", Literal::Computed),
-            ("export default { migrations: { path: x ? 'a' : 'b' } }", Literal::Computed),
+            (
+                "export default { migrations: { path: x ? 'a' : 'b' } }",
+                Literal::Computed,
+            ),
             ("export default { migrations: { path } }", Literal::Computed),
-            ("export default { migrations: { get path() { return 'a' } } }", Literal::Computed),
+            (
+                "export default { migrations: { get path() { return 'a' } } }",
+                Literal::Computed,
+            ),
             ("export default { migrations: { ['path']: 'a' } }", Literal::Computed),
             ("export default { migrations: { path: 'a', ...b } }", Literal::Computed),
             ("export default { migrations: { path: 'a' }, ...b }", Literal::Computed),
             ("export default { migrations }", Literal::Computed),
             ("export default { migrations: where() }", Literal::Computed),
-            ("export default defineConfig(make({ migrations: { path: 'a' } }))", Literal::Computed),
-            ("export default defineConfig({ migrations: { path: 'a' } }, more)", Literal::Computed),
-            ("function defineConfig(x) { return y }\nexport default defineConfig({ migrations: { path: 'a' } })", Literal::Computed),
+            (
+                "export default defineConfig(make({ migrations: { path: 'a' } }))",
+                Literal::Computed,
+            ),
+            (
+                "export default defineConfig({ migrations: { path: 'a' } }, more)",
+                Literal::Computed,
+            ),
+            (
+                "function defineConfig(x) { return y }\nexport default defineConfig({ migrations: { path: 'a' } })",
+                Literal::Computed,
+            ),
             ("export default { migrations: { path: 'a' } }.b", Literal::Computed),
-            ("const c = { migrations: { path: 'a' } }; c.migrations.path = 'b'; export default c", Literal::Computed),
-            ("let c = { migrations: { path: 'a' } }; export default c", Literal::Computed),
-            ("export default async () => ({ migrations: { path: 'a' } })", Literal::Computed),
-            ("module.exports = { migrations: { path: 'a' } }; module.exports.migrations = b", Literal::Computed),
+            (
+                "const c = { migrations: { path: 'a' } }; c.migrations.path = 'b'; export default c",
+                Literal::Computed,
+            ),
+            (
+                "let c = { migrations: { path: 'a' } }; export default c",
+                Literal::Computed,
+            ),
+            (
+                "export default async () => ({ migrations: { path: 'a' } })",
+                Literal::Computed,
+            ),
+            (
+                "module.exports = { migrations: { path: 'a' } }; module.exports.migrations = b",
+                Literal::Computed,
+            ),
             ("module.exports.migrations = { path: 'a' }", Literal::Computed),
             ("export const migrations = { path: 'a' }", Literal::Computed),
             ("not ( even", Literal::Computed),

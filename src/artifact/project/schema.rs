@@ -15,20 +15,24 @@ pub struct Block {
     pub direct_url: Option<String>,
 }
 
+/// A schema file that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
 /// The only `datasource` block of a schema file.
 ///
 /// # Errors
 /// The file cannot be split into tokens, or has two such blocks.
-pub fn datasource(text: &str) -> Result<Option<Block>, ()> {
-    let tokens = Tokens::of(text).ok_or(())?;
+pub fn datasource(text: &str) -> Result<Option<Block>, Unreadable> {
+    let tokens = Tokens::of(text).ok_or(Unreadable)?;
     let mut found = None;
     let mut at = 0;
-    while at < tokens.len() {
+    while at < tokens.end() {
         let is_block = tokens.is_word(at, "datasource")
             && matches!(tokens.get(at + 1), Some(Token::Word(_)))
             && tokens.is_mark(at + 2, '{');
         if is_block && found.replace(block(&tokens, at + 2)).is_some() {
-            return Err(());
+            return Err(Unreadable);
         }
         at = tokens.after(at);
     }
@@ -105,10 +109,16 @@ mod tests {
             ("model A { id Int @id }", Ok(None)),
             ("model datasource { id Int }", Ok(None)),
             ("datasource db {}", Ok(Some(Block::default()))),
-            ("datasource db { directUrl = \"postgresql://u:p@h/d\" }", Ok(Some(Block::default()))),
-            ("datasource db { schemas = \"a\" provider = env(\"X\") }", Ok(Some(Block::default()))),
-            ("datasource a {} datasource b {}", Err(())),
-            ("datasource a { url = \"x", Err(())),
+            (
+                "datasource db { directUrl = \"postgresql://u:p@h/d\" }",
+                Ok(Some(Block::default())),
+            ),
+            (
+                "datasource db { schemas = \"a\" provider = env(\"X\") }",
+                Ok(Some(Block::default())),
+            ),
+            ("datasource a {} datasource b {}", Err(Unreadable)),
+            ("datasource a { url = \"x", Err(Unreadable)),
         ] {
             assert_eq!(datasource(schema), expected, "{schema}");
         }

@@ -55,8 +55,8 @@ impl Tokens {
         open.is_empty().then_some(Tokens { tokens, partners })
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    /// The place after the last one.
+    pub fn end(&self) -> usize {
         self.tokens.len()
     }
 
@@ -87,7 +87,7 @@ impl Tokens {
 
     /// How often a word occurs.
     pub fn count(&self, word: &str) -> usize {
-        (0..self.len()).filter(|&at| self.is_word(at, word)).count()
+        (0..self.end()).filter(|&at| self.is_word(at, word)).count()
     }
 }
 
@@ -126,7 +126,11 @@ fn split(text: &str) -> Option<Vec<Token>> {
             }
             '{' | '}' => {
                 if let Some(depth) = substitutions.last_mut() {
-                    *depth = if first == '{' { *depth + 1 } else { depth.checked_sub(1)? };
+                    *depth = if first == '{' {
+                        *depth + 1
+                    } else {
+                        depth.checked_sub(1)?
+                    };
                 }
                 tokens.push(Token::Mark(first));
             }
@@ -144,7 +148,19 @@ fn split(text: &str) -> Option<Vec<Token>> {
 /// Whether a `/` after this token divides.
 fn is_value(before: Option<&Token>) -> bool {
     const OPERATORS: [&str; 13] = [
-        "return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "instanceof", "else", "yield", "await",
+        "return",
+        "typeof",
+        "case",
+        "in",
+        "of",
+        "delete",
+        "void",
+        "throw",
+        "new",
+        "instanceof",
+        "else",
+        "yield",
+        "await",
     ];
     match before {
         Some(Token::Word(word)) => !OPERATORS.contains(&word.as_str()),
@@ -262,7 +278,10 @@ impl Rest<'_> {
     }
 
     fn hex(&mut self, digits: usize) -> Option<char> {
-        let text = self.0.get(..digits).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let text = self
+            .0
+            .get(..digits)
+            .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
         let code = u32::from_str_radix(text, 16).ok()?;
         self.0 = &self.0[digits..];
         char::from_u32(code)
@@ -312,7 +331,19 @@ mod tests {
     #[test]
     fn what_does_not_end_is_not_read() {
         for text in [
-            "'a", "\"a\n\"", "`a", "`${", "`${}", "/* a", "(", "(]", "}", "x = /a", "'\\u12'", "'\\u{110000}'", "'\\",
+            "'a",
+            "\"a\n\"",
+            "`a",
+            "`${",
+            "`${}",
+            "/* a",
+            "(",
+            "(]",
+            "}",
+            "x = /a",
+            "'\\u12'",
+            "'\\u{110000}'",
+            "'\\",
         ] {
             assert_eq!(shown(text), None, "{text}");
         }
