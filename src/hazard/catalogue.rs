@@ -193,7 +193,7 @@ pub struct IndexFacts {
     pub plain: bool,
     /// Whether all its operator classes are their types' own.
     pub default_operators: bool,
-    /// Its definition from `USING` on, with `UNIQUE` before it.
+    /// What two plain indexes on tables with the same columns have in common if they are the same.
     pub definition: String,
 }
 
@@ -253,7 +253,7 @@ pub struct ConstraintFacts {
     /// The columns that it speaks of.
     #[serde(default)]
     pub columns: Vec<String>,
-    /// Of a `CHECK`: its definition.
+    /// Of a `CHECK`: its definition; none if its table is locked.
     #[serde(default)]
     pub check: Option<String>,
 }
@@ -378,13 +378,15 @@ fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> St
     let functions = list(question.functions.iter().map(|name| quote::literal(name)));
     let schemas = list(question.schemas.iter().map(|name| quote::literal(name)));
     let extensions = list(question.extensions.iter().map(|name| quote::literal(name)));
-    let (bytes, empty) = if measured {
-        ("pg_table_size(l.oid)", "pg_relation_size(l.oid) = 0")
+    let (bytes, empty, check) = if measured {
+        ("pg_table_size(l.oid)", "pg_relation_size(l.oid) = 0", "pg_get_constraintdef(k.oid)")
     } else {
         (
             "(l.relpages + coalesce((SELECT t.relpages FROM pg_class t WHERE t.oid = l.reltoastrelid), 0)) \
              * current_setting('block_size')::bigint",
             "l.relpages = 0 AND l.reltuples = 0",
+            // To write it out is to lock its table.
+            "NULL::text",
         )
     };
     include_str!("catalogue.sql")
@@ -393,6 +395,7 @@ fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> St
         .replace("{types}", &types)
         .replace("{bytes}", bytes)
         .replace("{empty}", empty)
+        .replace("{check}", check)
         .replace("{functions}", &functions)
         .replace("{schemas}", &schemas)
         .replace("{extensions}", &extensions)

@@ -476,7 +476,9 @@ impl Case<'_> {
             return;
         }
         let own = &self.facts().indexes;
-        let missing = parent.facts.indexes.iter().filter(|index| !own.iter().any(|own| own.definition == index.definition));
+        // Expressions and conditions are not compared here.
+        let plain = parent.facts.indexes.iter().filter(|index| index.plain);
+        let missing = plain.filter(|index| !own.iter().any(|own| own.definition == index.definition));
         let missing: Vec<&str> = missing.map(|index| index.name.as_str()).collect();
         if !missing.is_empty() {
             let why = format!("like {}", missing.join(", "));

@@ -1,6 +1,6 @@
 //! What the pending statements have made of the database by the time that the next one runs.
 
-use super::act::{Act, Made, Opaque, Setting, TypeAct, TypeWork, When, Work};
+use super::act::{Act, Made, Opaque, Setting, Storage, TypeAct, TypeWork, When, Work};
 use super::catalogue::{ColumnFacts, ConstraintFacts, Facts, IndexFacts, PartitionFacts, Relation, TypedColumn};
 use super::mode::Mode;
 use super::name::Name;
@@ -108,15 +108,23 @@ impl Entry {
     /// What its validated `CHECK`s say.
     pub fn known(&self) -> Vec<Known> {
         let facts = self.facts.constraints.iter().filter(|constraint| constraint.valid);
-        let facts = facts.filter_map(|constraint| constraint.check.as_deref()).flat_map(proof::of_definition);
+        let facts = facts.filter(|constraint| constraint.kind == "c").flat_map(|constraint| match &constraint.check {
+            Some(check) => proof::of_definition(check),
+            None => vec![Known::Other(constraint.columns.clone())],
+        });
         let pending = self.checks.iter().filter(|(_, _, valid)| *valid).flat_map(|(_, says, _)| says.clone());
         facts.chain(pending).collect()
     }
 
-    /// Whether a column cannot be null: it is `NOT NULL`, or a validated `CHECK` says so (PostgreSQL 12).
+    /// Whether a column cannot be null: it is `NOT NULL`, or a validated `CHECK` says so (PostgreSQL 12), or may say so for all that is known.
     pub fn is_not_null(&self, column: &str, version: u32) -> bool {
+        let unread = |constraint: &ConstraintFacts| {
+            let here = constraint.columns.iter().any(|name| name == column);
+            constraint.kind == "c" && constraint.valid && constraint.check.is_none() && here
+        };
         self.facts.column(column).is_some_and(|column| column.not_null)
-            || version >= 120_000 && self.known().contains(&Known::NotNull(column.to_owned()))
+            || version >= 120_000
+                && (self.known().contains(&Known::NotNull(column.to_owned())) || self.facts.constraints.iter().any(unread))
     }
 
     /// Whether a constraint is validated; none if it is not known.
@@ -143,13 +151,12 @@ impl Entry {
         self.facts.columns.iter_mut().for_each(|column| rename(&mut column.name));
         for constraint in &mut self.facts.constraints {
             constraint.columns.iter_mut().for_each(rename);
-            if let Some(check) = constraint.check.take() {
-                // A definition is a text: what it says is kept in its place.
-                let mut says = proof::of_definition(&check);
-                says.iter_mut().for_each(|known| renamed(known, from, to));
-                self.checks.push((Some(constraint.name.clone()), says, constraint.valid));
-            }
         }
+        // A definition is a text: what it says is kept in its place.
+        let texts = self.facts.constraints.iter().filter_map(|known| Some((known, known.check.as_deref()?)));
+        let says = texts.map(|(known, check)| (Some(known.name.clone()), proof::of_definition(check), known.valid));
+        self.checks.extend(says);
+        self.facts.constraints.retain(|known| known.check.is_none());
         for (_, says, _) in &mut self.checks {
             says.iter_mut().for_each(|known| renamed(known, from, to));
         }
@@ -819,6 +826,11 @@ impl Entry {
                 let pending = self.checks.iter_mut().filter(|(name, ..)| name.as_ref() == Some(from));
                 pending.for_each(|(name, ..)| *name = Some(to.clone()));
             }
+            Work::Store { to, .. } => match to {
+                Storage::Tablespace(name) => self.facts.tablespace = Some(name.clone()),
+                Storage::Logged(logged) => self.facts.logged = *logged,
+                Storage::AccessMethod(method) => self.facts.method = Some(method.clone().unwrap_or_else(|| "heap".to_owned())),
+            },
             Work::DropColumn { column } => self.drop_column(column),
             Work::RenameColumn { from, to } => self.rename_column(from, to),
             Work::Truncate { .. } => (self.facts.bytes, self.facts.empty, self.facts.rows) = (0, true, Some(0)),
