@@ -389,7 +389,10 @@ fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> St
             "NULL::text",
         )
     };
-    include_str!("catalogue.sql")
+    let lines = include_str!("catalogue.sql").lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("--")).collect();
+    lines
+        .join(" ")
         .replace("{path}", &quote::literal(path))
         .replace("{asked}", &asked)
         .replace("{types}", &types)

@@ -429,6 +429,7 @@ impl Locks {
             }
             // The table of an index that is not there has no name.
             _ if act.table_of_index => {}
+            Found::Absent if world.is_missing(&act.on) => {}
             Found::New => self.add(mode, &act.on.to_string(), None, None, true),
             Found::Absent => self.add(mode, &act.on.to_string(), None, None, false),
         }

@@ -29,7 +29,7 @@ pub fn needs(node: &SyntaxNode) -> Vec<Need> {
             push(node, SyntaxKind::VIEW_REF, Vec::new(), &mut needs);
         }
         SyntaxKind::REFRESH => push(node, SyntaxKind::VIEW_REF, Vec::new(), &mut needs),
-        SyntaxKind::TRUNCATE | SyntaxKind::LOCK => {
+        SyntaxKind::TRUNCATE | SyntaxKind::LOCK | SyntaxKind::ANALYZE | SyntaxKind::VACUUM => {
             let tables = node.descendants().filter(|node| {
                 matches!(node.kind(), SyntaxKind::TABLE_RELATION_NAME | SyntaxKind::RELATION_NAME)
             });

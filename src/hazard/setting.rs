@@ -39,6 +39,18 @@ pub fn read(node: &SyntaxNode) -> Reading {
     }
 }
 
+/// A setting whose grammar is not known.
+pub fn unread(statement: &str) -> Reading {
+    let lower = statement.to_ascii_lowercase();
+    if lower.contains("search_path") || lower.contains("role") || lower.contains("authorization") {
+        return of(Setting::Path(None), false);
+    }
+    match lower.contains("timezone") || lower.contains("zone") {
+        true => of(Setting::TimeZone(None), false),
+        false => Reading::default(),
+    }
+}
+
 /// Everything as the session began.
 pub fn reset_all() -> Reading {
     of(Setting::All, false)

@@ -32,7 +32,7 @@ pub fn read(statement: &str) -> Reading {
         "execute" => return opaque(Some("what it executes cannot be seen")),
         "discard" => return setting::reset_all(),
         // What was done is undone, or nobody knows what is done.
-        "rollback" | "abort" | "import" | "load" | "copy" => return opaque(None),
+        "rollback" | "abort" | "import" | "load" => return opaque(None),
         _ => return Reading::default(),
     }
     if statement.len() > LONGEST {
@@ -40,6 +40,9 @@ pub fn read(statement: &str) -> Reading {
     }
     let parsed = SourceFile::parse(statement);
     let mut reading = parsed.tree().stmts().next().map(of_statement).unwrap_or_default();
+    if !parsed.errors().is_empty() && matches!(first.as_str(), "set" | "reset") {
+        return setting::unread(statement);
+    }
     if !parsed.errors().is_empty() {
         reading.needs.clear();
         reading.opaque = Some(Opaque::Anything);

@@ -229,10 +229,11 @@ pub struct World<'a> {
 impl<'a> World<'a> {
     /// The database before the first statement.
     pub fn new(facts: &'a Facts) -> Self {
-        let path = match facts.path.is_empty() {
-            true => vec![facts.schema.clone()],
-            false => facts.path.clone(),
-        };
+        // A schema that is not there yet is made before the first migration.
+        let mut path = facts.path.clone();
+        if !path.contains(&facts.schema) {
+            path.insert(0, facts.schema.clone());
+        }
         let mut world = World {
             facts,
             types: Types::new(facts, path.clone()),
@@ -614,7 +615,10 @@ impl<'a> World<'a> {
                     Work::OverIndex { index, .. } => self.index_key(at, index),
                     _ => Vec::new(),
                 };
-                self.entries[at].take(work, base, &index);
+                let below = (0..self.entries.len()).filter(|below| act.recurses && self.entries[*below].ancestors.contains(&at));
+                for at in std::iter::once(at).chain(below).collect::<Vec<_>>() {
+                    self.entries[at].take(work, base.clone(), &index);
+                }
             }
         }
     }
@@ -648,8 +652,9 @@ impl<'a> World<'a> {
             true => (TEMPORARY.to_owned(), name.name.clone()),
             false => self.key(name),
         };
-        // CREATE … IF NOT EXISTS and OR REPLACE make nothing new if it is there.
-        if self.names.contains_key(&key) {
+        // OR REPLACE may add columns.
+        if let Some(&at) = self.names.get(&key) {
+            self.entries[at].columns_known = false;
             return;
         }
         let mut entry = Entry::made(name, if made.partitioned.is_some() { "p" } else { "r" });

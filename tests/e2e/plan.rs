@@ -401,6 +401,7 @@ fn named() -> Database {
          CREATE TABLE item (id int PRIMARY KEY, kind kind, kinds kind[], price amount, pair pair); \
          INSERT INTO item VALUES (1, 'a', '{b}', 2, NULL); CREATE TABLE empty_item (kind kind); \
          CREATE VIEW cheap AS SELECT id FROM item; CREATE MATERIALIZED VIEW sums AS SELECT id FROM item; \
+         CREATE TABLE parts (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts DEFAULT; \
          CREATE SCHEMA shop; CREATE TABLE shop.old AS SELECT 1 AS id; CREATE SCHEMA bare_schema; CREATE TABLE bare_schema.t (id int)",
     );
     database
@@ -535,6 +536,8 @@ fn what_does_not_exist_is_said() {
         (&["ALTER TABLE bare RENAME TO b;", "UPDATE bare SET id = 1; UPDATE b SET id = 1;"], &["1: bare"]),
         (&["ALTER TABLE bare RENAME id TO n;", "UPDATE bare SET n = 1; UPDATE bare SET id = 1;"], &["1: the column id of bare"]),
         (&["CREATE TABLE \"Orders\" (id int);", "UPDATE \"Orders\" SET id = 1; ALTER TABLE \"Orders\" ADD x int; CREATE INDEX ON \"Orders\" (x);"], &[]),
+        (&["CREATE OR REPLACE VIEW cheap AS SELECT id, kind FROM item; UPDATE cheap SET kind = 'a';"], &[]),
+        (&["ALTER TABLE parts ADD n int; UPDATE part SET n = 1; UPDATE part SET m = 1;"], &["1: the column m of part"]),
         (&["CREATE TABLE shop.n AS SELECT 1 AS id; UPDATE shop.n SET id = 2, x = 3;"], &[]),
         (&["CREATE TEMP TABLE t (id int); INSERT INTO t VALUES (1); UPDATE t SET id = 2;"], &[]),
         (&["CREATE TEMP TABLE t (id int);", "INSERT INTO t VALUES (1);"], &["1: t"]),
