@@ -337,7 +337,9 @@ pub async fn ask(session: &Session, question: &Question, schema: &str) -> Result
         path: answer.path,
         time_zone: answer.time_zone,
         tablespace: answer.tablespace,
-        types: named.filter_map(|(at, name)| Some((name.clone(), types.remove(&at)?))).collect(),
+        types: named
+            .filter_map(|(at, name)| Some((name.clone(), types.remove(&at)?)))
+            .collect(),
         extensions: answer.extensions,
         casts: answer.casts,
         estimated,
@@ -361,7 +363,9 @@ fn list(values: impl Iterator<Item = String>) -> String {
 /// Names as rows of a `VALUES`, each with its place.
 fn rows_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     let rows = names.enumerate();
-    let rows: Vec<String> = rows.map(|(at, name)| format!("({at}, {})", quote::literal(&name.quoted()))).collect();
+    let rows: Vec<String> = rows
+        .map(|(at, name)| format!("({at}, {})", quote::literal(&name.quoted())))
+        .collect();
     match rows.as_slice() {
         [] => "(0, NULL::text)".to_owned(),
         rows => rows.join(", "),
@@ -379,7 +383,11 @@ fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> St
     let schemas = list(question.schemas.iter().map(|name| quote::literal(name)));
     let extensions = list(question.extensions.iter().map(|name| quote::literal(name)));
     let (bytes, empty, check) = if measured {
-        ("pg_table_size(l.oid)", "pg_relation_size(l.oid) = 0", "pg_get_constraintdef(k.oid)")
+        (
+            "pg_table_size(l.oid)",
+            "pg_relation_size(l.oid) = 0",
+            "pg_get_constraintdef(k.oid)",
+        )
     } else {
         (
             "(l.relpages + coalesce((SELECT t.relpages FROM pg_class t WHERE t.oid = l.reltoastrelid), 0)) \

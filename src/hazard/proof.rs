@@ -59,9 +59,11 @@ impl Constant {
                 None => {
                     let text = text(node);
                     let number = text.parse::<f64>().is_ok();
-                    (number || text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")).then(|| Constant {
-                        text: text.to_ascii_lowercase(),
-                        number,
+                    (number || text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")).then(|| {
+                        Constant {
+                            text: text.to_ascii_lowercase(),
+                            number,
+                        }
                     })
                 }
             },
@@ -123,7 +125,9 @@ pub fn of_definition(definition: &str) -> Vec<Known> {
     let Some(at) = definition.find('(').filter(|_| definition.starts_with("CHECK")) else {
         return Vec::new();
     };
-    let Some(end) = definition.rfind(')') else { return Vec::new() };
+    let Some(end) = definition.rfind(')') else {
+        return Vec::new();
+    };
     let statement = format!("SELECT {}", &definition[at..=end]);
     let parsed = SourceFile::parse(&statement);
     let target = parsed
@@ -222,7 +226,12 @@ fn column(node: &SyntaxNode) -> Option<String> {
 
 fn other(node: &SyntaxNode) -> Known {
     let names = node.descendants().filter(|node| node.kind() == SyntaxKind::NAME_REF);
-    Known::Other(names.filter_map(|name| Name::read(&text(&name))).map(|name| name.name).collect())
+    Known::Other(
+        names
+            .filter_map(|name| Name::read(&text(&name)))
+            .map(|name| name.name)
+            .collect(),
+    )
 }
 
 /// The operator between two expressions, in upper case.

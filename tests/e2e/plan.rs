@@ -437,11 +437,28 @@ fn what_the_application_knows_by_name_is_a_hazard() {
             &[],
         ),
         ("DROP VIEW cheap; CREATE VIEW cheap AS SELECT id, kind FROM item;", &[]),
-        ("ALTER VIEW cheap RENAME TO cheap_1; CREATE VIEW cheap AS SELECT id FROM item;", &[]),
-        ("CREATE TYPE n AS ENUM ('x'); ALTER TYPE n RENAME TO m; ALTER TYPE m RENAME VALUE 'x' TO 'y'; DROP TYPE m CASCADE;", &[]),
+        (
+            "ALTER VIEW cheap RENAME TO cheap_1; CREATE VIEW cheap AS SELECT id FROM item;",
+            &[],
+        ),
+        (
+            "CREATE TYPE n AS ENUM ('x'); ALTER TYPE n RENAME TO m; ALTER TYPE m RENAME VALUE 'x' TO 'y'; DROP TYPE m CASCADE;",
+            &[],
+        ),
         ("CREATE VIEW n AS SELECT 1; ALTER VIEW n RENAME TO m; DROP VIEW m;", &[]),
         ("ALTER TYPE kind ADD VALUE 'c';", &[]),
-        ("ALTER TABLE item RENAME CONSTRAINT item_pkey TO item_key; ALTER INDEX item_key RENAME TO item_pkey;", &[]),
+        (
+            "ALTER TABLE item RENAME CONSTRAINT item_pkey TO item_key; ALTER INDEX item_key RENAME TO item_pkey;",
+            &[],
+        ),
+        (
+            "ALTER TABLE item RENAME TO items; ALTER TABLE items SET SCHEMA shop;",
+            &["rename item"],
+        ),
+        (
+            "ALTER SCHEMA shop RENAME TO store; DROP SCHEMA store CASCADE;",
+            &["rename shop", "drop store"],
+        ),
         ("DROP SCHEMA bare_schema CASCADE;", &[]),
         ("DROP VIEW IF EXISTS nothing; DROP TYPE IF EXISTS nothing CASCADE;", &[]),
         ("ALTER TABLE empty_item DROP COLUMN kind; DROP TABLE empty_item;", &[]),
@@ -461,8 +478,14 @@ fn a_hazard_belongs_to_its_statement() {
     let place = |at: usize| (hazards[at]["line"].clone(), hazards[at]["statement"].clone());
     assert_eq!((place(0), place(1)), ((1.into(), 0.into()), (1.into(), 1.into())));
     let drop = run.stdout.split_once("DROP paid").unwrap();
-    assert!(drop.0.contains("rename: note of") && !drop.0.contains("drop: drops"), "{run}");
-    assert!(drop.1.contains("drop: drops the column paid") && !drop.1.contains("rename:"), "{run}");
+    assert!(
+        drop.0.contains("rename: note of") && !drop.0.contains("drop: drops"),
+        "{run}"
+    );
+    assert!(
+        drop.1.contains("drop: drops the column paid") && !drop.1.contains("rename:"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -470,7 +493,10 @@ fn the_time_zone_is_the_session_s() {
     let database = database();
     database.execute("CREATE TABLE at AS SELECT now()::timestamp AS t, repeat('x', 100) FROM generate_series(1, 2000)");
     let script = "ALTER TABLE at ALTER t TYPE timestamptz;";
-    for (zone, expected) in [("Europe/Berlin", vec!["table-rewrite at".to_owned()]), ("UTC", Vec::new())] {
+    for (zone, expected) in [
+        ("Europe/Berlin", vec!["table-rewrite at".to_owned()]),
+        ("UTC", Vec::new()),
+    ] {
         database.execute(&format!("ALTER DATABASE {} SET TimeZone = '{zone}'", database.name()));
         assert_eq!(classes(script, &database), expected, "{zone}");
     }
@@ -480,7 +506,11 @@ fn the_time_zone_is_the_session_s() {
         .migration("2_it", "SET TIME ZONE 'UTC';")
         .migration("3_it", script);
     let run = plan(&other, &database).run().expect(0);
-    assert_eq!(hazards(&run), ["table-rewrite 3_it:1 at"], "a migration's settings end with it");
+    assert_eq!(
+        hazards(&run),
+        ["table-rewrite 3_it:1 at"],
+        "a migration's settings end with it"
+    );
 }
 
 #[test]
@@ -500,7 +530,9 @@ fn missing(scripts: &[&str], database: &Database) -> Vec<String> {
     }
     let run = plan(&history, database).run().expect(0);
     let warnings = run.report.as_ref().unwrap()["warnings"].as_array().unwrap().clone();
-    let warnings = warnings.iter().filter_map(|warning| warning.as_str()?.split_once("migration.sql:"));
+    let warnings = warnings
+        .iter()
+        .filter_map(|warning| warning.as_str()?.split_once("migration.sql:"));
     warnings
         .filter(|(_, what)| what.ends_with("does not exist, and no pending migration makes it"))
         .map(|(_, what)| what.replace(" does not exist, and no pending migration makes it", ""))
@@ -512,49 +544,149 @@ fn what_does_not_exist_is_said() {
     let database = named();
     let cases: &[(&[&str], &[&str])] = &[
         (&["UPDATE \"Orders\" SET paid = true;"], &["1: \"Orders\""]),
-        (&["SELECT 1;\nDELETE FROM public.orders WHERE id = 1;"], &["2: public.orders"]),
+        (
+            &["SELECT 1;\nDELETE FROM public.orders WHERE id = 1;"],
+            &["2: public.orders"],
+        ),
         (&["INSERT INTO \"Orders\" (id) VALUES (1);"], &["1: \"Orders\""]),
-        (&["INSERT INTO small (id) SELECT id FROM \"Orders\";"], &["1: \"Orders\""]),
+        (
+            &["INSERT INTO small (id) SELECT id FROM \"Orders\";"],
+            &["1: \"Orders\""],
+        ),
         (&["ALTER TABLE \"Orders\" ADD COLUMN x int;"], &["1: \"Orders\""]),
         (&["CREATE INDEX ON \"Orders\" (id);"], &["1: \"Orders\""]),
         (&["CREATE TABLE n (id int REFERENCES \"Orders\");"], &["1: \"Orders\""]),
-        (&["ALTER TABLE small ADD FOREIGN KEY (id) REFERENCES \"Orders\" (id);"], &["1: \"Orders\""]),
+        (
+            &["ALTER TABLE small ADD FOREIGN KEY (id) REFERENCES \"Orders\" (id);"],
+            &["1: \"Orders\""],
+        ),
         (&["DROP TABLE \"Orders\";"], &["1: \"Orders\""]),
         (&["TRUNCATE \"Orders\";"], &["1: \"Orders\""]),
         (&["CREATE VIEW n AS SELECT * FROM \"Orders\";"], &["1: \"Orders\""]),
-        (&["UPDATE small SET note = 'x' FROM shop.orders o WHERE o.id = small.id;"], &["1: shop.orders"]),
-        (&["UPDATE \"Order\" SET payed = true;"], &["1: the column payed of \"Order\""]),
-        (&["UPDATE \"Order\" SET paid = true WHERE \"Id\" = 4;"], &["1: the column \"Id\" of \"Order\""]),
-        (&["ALTER TABLE \"Order\" DROP COLUMN payed;"], &["1: the column payed of \"Order\""]),
-        (&["ALTER TABLE \"Order\" ALTER COLUMN payed SET NOT NULL;"], &["1: the column payed of \"Order\""]),
-        (&["ALTER TABLE \"Order\" RENAME payed TO x;"], &["1: the column payed of \"Order\""]),
-        (&["CREATE INDEX ON \"Order\" (paid, payed);"], &["1: the column payed of \"Order\""]),
-        (&["INSERT INTO small (id, text) VALUES (1, 'a');"], &["1: the column text of small"]),
-        (&["CREATE TABLE n (id int); UPDATE n SET x = 1;"], &["1: the column x of n"]),
+        (
+            &["UPDATE small SET note = 'x' FROM shop.orders o WHERE o.id = small.id;"],
+            &["1: shop.orders"],
+        ),
+        (
+            &["UPDATE \"Order\" SET payed = true;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["UPDATE \"Order\" SET paid = true WHERE \"Id\" = 4;"],
+            &["1: the column \"Id\" of \"Order\""],
+        ),
+        (
+            &["ALTER TABLE \"Order\" DROP COLUMN payed;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["ALTER TABLE \"Order\" ALTER COLUMN payed SET NOT NULL;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["ALTER TABLE \"Order\" RENAME payed TO x;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["CREATE INDEX ON \"Order\" (paid, payed);"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["INSERT INTO small (id, text) VALUES (1, 'a');"],
+            &["1: the column text of small"],
+        ),
+        (
+            &["CREATE TABLE n (id int); UPDATE n SET x = 1;"],
+            &["1: the column x of n"],
+        ),
         // What pending migrations do counts.
         (&["DROP TABLE bare; UPDATE bare SET id = 1;"], &["1: bare"]),
-        (&["ALTER TABLE bare RENAME TO b;", "UPDATE bare SET id = 1; UPDATE b SET id = 1;"], &["1: bare"]),
-        (&["ALTER TABLE bare RENAME id TO n;", "UPDATE bare SET n = 1; UPDATE bare SET id = 1;"], &["1: the column id of bare"]),
-        (&["CREATE TABLE \"Orders\" (id int);", "UPDATE \"Orders\" SET id = 1; ALTER TABLE \"Orders\" ADD x int; CREATE INDEX ON \"Orders\" (x);"], &[]),
-        (&["CREATE OR REPLACE VIEW cheap AS SELECT id, kind FROM item; UPDATE cheap SET kind = 'a';"], &[]),
-        (&["ALTER TABLE parts ADD n int; UPDATE part SET n = 1; UPDATE part SET m = 1;"], &["1: the column m of part"]),
-        (&["CREATE TABLE shop.n AS SELECT 1 AS id; UPDATE shop.n SET id = 2, x = 3;"], &[]),
-        (&["CREATE TEMP TABLE t (id int); INSERT INTO t VALUES (1); UPDATE t SET id = 2;"], &[]),
-        (&["CREATE TEMP TABLE t (id int);", "INSERT INTO t VALUES (1);"], &["1: t"]),
+        (
+            &[
+                "ALTER TABLE bare RENAME TO b;",
+                "UPDATE bare SET id = 1; UPDATE b SET id = 1;",
+            ],
+            &["1: bare"],
+        ),
+        (
+            &[
+                "ALTER TABLE bare RENAME id TO n;",
+                "UPDATE bare SET n = 1; UPDATE bare SET id = 1;",
+            ],
+            &["1: the column id of bare"],
+        ),
+        (
+            &[
+                "CREATE TABLE \"Orders\" (id int);",
+                "UPDATE \"Orders\" SET id = 1; ALTER TABLE \"Orders\" ADD x int; CREATE INDEX ON \"Orders\" (x);",
+            ],
+            &[],
+        ),
+        (
+            &["CREATE OR REPLACE VIEW cheap AS SELECT id, kind FROM item; UPDATE cheap SET kind = 'a';"],
+            &[],
+        ),
+        (
+            &["ALTER TABLE parts ADD n int; UPDATE part SET n = 1; UPDATE part SET m = 1;"],
+            &["1: the column m of part"],
+        ),
+        (
+            &["CREATE TABLE shop.n AS SELECT 1 AS id; UPDATE shop.n SET id = 2, x = 3;"],
+            &[],
+        ),
+        (
+            &["CREATE TEMP TABLE t (id int); INSERT INTO t VALUES (1); UPDATE t SET id = 2;"],
+            &[],
+        ),
+        (
+            &["CREATE TEMP TABLE t (id int);", "INSERT INTO t VALUES (1);"],
+            &["1: t"],
+        ),
         (&["SELECT 1 AS id INTO n; DELETE FROM n;"], &[]),
         (&["ALTER TABLE bare SET SCHEMA shop; UPDATE shop.bare SET id = 1;"], &[]),
-        (&["ALTER SCHEMA shop RENAME TO store; UPDATE store.old SET id = 1;"], &[]),
-        (&["CREATE TABLE a (id int, b_id int); ALTER TABLE a ADD COLUMN c int, ADD CONSTRAINT u UNIQUE (c);"], &[]),
+        (
+            &["ALTER SCHEMA shop RENAME TO store; UPDATE store.old SET id = 1;"],
+            &[],
+        ),
+        (
+            &["CREATE TABLE a (id int, b_id int); ALTER TABLE a ADD COLUMN c int, ADD CONSTRAINT u UNIQUE (c);"],
+            &[],
+        ),
         // Nothing that is guarded, read by another name, or not to be known.
-        (&["ALTER TABLE IF EXISTS \"Orders\" ADD x int; DROP TABLE IF EXISTS \"Orders\"; ALTER TABLE \"Order\" DROP COLUMN IF EXISTS payed;"], &[]),
-        (&["WITH orders AS (SELECT 1 AS id) UPDATE small SET note = 'x' FROM orders WHERE orders.id = small.id;"], &[]),
-        (&["UPDATE small s SET note = 'x' WHERE s.id = 1 AND s.note IS NULL AND ctid IS NOT NULL;"], &[]),
-        (&["DO $$ BEGIN EXECUTE 'CREATE TABLE orders (id int)'; END $$; UPDATE orders SET id = 1;"], &[]),
+        (
+            &[
+                "ALTER TABLE IF EXISTS \"Orders\" ADD x int; DROP TABLE IF EXISTS \"Orders\"; ALTER TABLE \"Order\" DROP COLUMN IF EXISTS payed;",
+            ],
+            &[],
+        ),
+        (
+            &["WITH orders AS (SELECT 1 AS id) UPDATE small SET note = 'x' FROM orders WHERE orders.id = small.id;"],
+            &[],
+        ),
+        (
+            &["UPDATE small s SET note = 'x' WHERE s.id = 1 AND s.note IS NULL AND ctid IS NOT NULL;"],
+            &[],
+        ),
+        (
+            &["DO $$ BEGIN EXECUTE 'CREATE TABLE orders (id int)'; END $$; UPDATE orders SET id = 1;"],
+            &[],
+        ),
         (&["SELECT make_tables();", "UPDATE orders SET id = 1;"], &[]),
-        (&["CREATE EXTENSION IF NOT EXISTS citext; UPDATE orders SET id = 1;"], &["1: orders"]),
+        (
+            &["CREATE EXTENSION IF NOT EXISTS citext; UPDATE orders SET id = 1;"],
+            &["1: orders"],
+        ),
         (&["CREATE EXTENSION postgis; UPDATE spatial_ref_sys SET srid = 1;"], &[]),
-        (&["SET search_path TO shop; UPDATE old SET id = 1; UPDATE other SET id = 1;"], &[]),
-        (&["SELECT relname FROM pg_class; SELECT * FROM information_schema.tables; SELECT * FROM generate_series(1, 2) g;"], &[]),
+        (
+            &["SET search_path TO shop; UPDATE old SET id = 1; UPDATE other SET id = 1;"],
+            &[],
+        ),
+        (
+            &[
+                "SELECT relname FROM pg_class; SELECT * FROM information_schema.tables; SELECT * FROM generate_series(1, 2) g;",
+            ],
+            &[],
+        ),
         (&["DELETE FROM small WHERE note = current_user OR small IS NULL;"], &[]),
     ];
     for (scripts, expected) in cases {
@@ -570,12 +702,22 @@ fn refused(scripts: &[&str], version: u32) -> Option<String> {
         "CREATE TYPE kind AS ENUM ('a', 'b'); CREATE DOMAIN sort AS kind; \
          CREATE TABLE t (id int, kind kind, kinds kind[], note text, s sort); INSERT INTO t VALUES (1, 'a', '{b}', 'x', 'a');",
     );
-    crate::migrate().deploy(history.folder()).database(&database).run().expect(0);
+    crate::migrate()
+        .deploy(history.folder())
+        .database(&database)
+        .run()
+        .expect(0);
     for (at, script) in scripts.iter().enumerate() {
         history = history.migration(&format!("2024020{at}_it"), script);
     }
     let rows = database.ledger().len();
-    let call = |verb: &str| crate::migrate().verb([verb, "--all-or-nothing"]).arg(history.folder()).database(&database).run();
+    let call = |verb: &str| {
+        crate::migrate()
+            .verb([verb, "--all-or-nothing"])
+            .arg(history.folder())
+            .database(&database)
+            .run()
+    };
     let planned = call("plan");
     let deployed = call("deploy");
     assert_eq!(planned.code, deployed.code, "{scripts:?} {planned} {deployed}");
@@ -612,21 +754,70 @@ fn values_of_enums_that_share_a_transaction_with_their_use_are_refused_beforehan
     ];
     for script in uses {
         let said = refused(&[add, script], 15).unwrap_or_default();
-        assert!(said.starts_with("20240201_it: line 1: ") && said.contains("line 1 of 20240200_it adds"), "{script} {said}");
+        assert!(
+            said.starts_with("20240201_it: line 1: ") && said.contains("line 1 of 20240200_it adds"),
+            "{script} {said}"
+        );
     }
     for version in harness::postgres::Version::ALL {
         let refused = |scripts: &[&str]| refused(scripts, version);
         let cases: &[(&[&str], bool)] = &[
             (&["ALTER TYPE kind ADD VALUE 'c';\nUPDATE t SET kind = 'c';"], true),
-            (&[add, "ALTER TYPE kind RENAME VALUE 'c' TO 'd';", "UPDATE t SET kind = 'd';"], true),
-            (&["ALTER TYPE kind RENAME TO sorts; ALTER TYPE sorts ADD VALUE 'c';", "UPDATE t SET kind = 'c';"], true),
-            (&[add, "UPDATE t SET note = 'c'; INSERT INTO t (id, note) VALUES (2, 'c'); DELETE FROM t WHERE kind::text = 'c';"], false),
-            (&["ALTER TYPE kind ADD VALUE IF NOT EXISTS 'b';", "UPDATE t SET kind = 'b';"], false),
-            (&["ALTER TYPE kind RENAME VALUE 'b' TO 'd';", "UPDATE t SET kind = 'd';"], false),
-            (&["CREATE TYPE n AS ENUM ('x', 'y');", "ALTER TABLE t ADD n n DEFAULT 'y';"], false),
-            (&[add, "ALTER TABLE t ALTER kind TYPE text USING kind::text; UPDATE t SET kind = 'c';"], false),
+            (
+                &[
+                    add,
+                    "ALTER TYPE kind RENAME VALUE 'c' TO 'd';",
+                    "UPDATE t SET kind = 'd';",
+                ],
+                true,
+            ),
+            (
+                &[
+                    "ALTER TYPE kind RENAME TO sorts; ALTER TYPE sorts ADD VALUE 'c';",
+                    "UPDATE t SET kind = 'c';",
+                ],
+                true,
+            ),
+            (
+                &[
+                    add,
+                    "UPDATE t SET note = 'c'; INSERT INTO t (id, note) VALUES (2, 'c'); DELETE FROM t WHERE kind::text = 'c';",
+                ],
+                false,
+            ),
+            (
+                &[
+                    "ALTER TYPE kind ADD VALUE IF NOT EXISTS 'b';",
+                    "UPDATE t SET kind = 'b';",
+                ],
+                false,
+            ),
+            (
+                &["ALTER TYPE kind RENAME VALUE 'b' TO 'd';", "UPDATE t SET kind = 'd';"],
+                false,
+            ),
+            (
+                &[
+                    "CREATE TYPE n AS ENUM ('x', 'y');",
+                    "ALTER TABLE t ADD n n DEFAULT 'y';",
+                ],
+                false,
+            ),
+            (
+                &[
+                    add,
+                    "ALTER TABLE t ALTER kind TYPE text USING kind::text; UPDATE t SET kind = 'c';",
+                ],
+                false,
+            ),
             // Of a type of the same transaction they may be used since PostgreSQL 17.
-            (&["CREATE TYPE n AS ENUM ('x'); ALTER TYPE n ADD VALUE 'y';", "ALTER TABLE t ADD n n DEFAULT 'y';"], version < 17),
+            (
+                &[
+                    "CREATE TYPE n AS ENUM ('x'); ALTER TYPE n ADD VALUE 'y';",
+                    "ALTER TABLE t ADD n n DEFAULT 'y';",
+                ],
+                version < 17,
+            ),
         ];
         for (scripts, expected) in cases {
             assert_eq!(refused(scripts).is_some(), *expected, "{version} {scripts:?}");

@@ -24,7 +24,9 @@ fn class_of(rule: Rule) -> &'static [Class] {
         R::AddingForeignKeyConstraint | R::AddingNotNullableField => &[Class::TableScan],
         R::AddingFieldWithDefault | R::ChangingColumnType => &[Class::TableRewrite],
         R::RenamingColumn | R::RenamingTable | R::BanSetSchema => &[Class::Rename],
-        R::BanDropColumn | R::BanDropTable | R::BanDropView | R::BanDropSchema | R::BanTruncateCascade => &[Class::Drop],
+        R::BanDropColumn | R::BanDropTable | R::BanDropView | R::BanDropSchema | R::BanTruncateCascade => {
+            &[Class::Drop]
+        }
         // PostgreSQL 19's REPACK, in place of what is a rewrite here all the same.
         R::PreferRepack => &[],
         // A deploy that fails, not one that harms: a note, where the table has rows.
