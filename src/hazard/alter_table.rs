@@ -23,7 +23,11 @@ pub fn all(table: &Name, statement: &squawk_syntax::SyntaxNode, actions: Vec<Alt
     let only = super::tree::child(statement, SyntaxKind::TABLE_RELATION_NAME)
         .is_some_and(|name| super::tree::has_token(&name, SyntaxKind::ONLY_KW));
     // One statement takes the strongest of its forms' locks, and before all else.
-    let strongest = all.iter().filter(|act| act.on == *table).filter_map(|act| act.mode).max();
+    let strongest = all
+        .iter()
+        .filter(|act| act.on == *table)
+        .filter_map(|act| act.mode)
+        .max();
     let recurses = !only && all.iter().any(|act| act.recurses);
     for act in all.iter_mut().filter(|act| act.on == *table) {
         act.mode = strongest;
@@ -199,8 +203,13 @@ fn alter_column(table: &Name, column: &str, option: Option<AlterColumnOption>) -
         Some(O::SetType(set)) => {
             let to = set.ty().map(|ty| TypeRef::read(&text(ty.syntax()))).unwrap_or_default();
             let using = set.using_expr().and_then(|using| using.expr());
-            let using = using.map_or(Using::Casts(Vec::new()), |using| read_using(using.syntax(), &column, &to));
-            let collation = set.collate().and_then(|collate| name_in(collate.syntax())).map(|name| name.name);
+            let using = using.map_or(Using::Casts(Vec::new()), |using| {
+                read_using(using.syntax(), &column, &to)
+            });
+            let collation = set
+                .collate()
+                .and_then(|collate| name_in(collate.syntax()))
+                .map(|name| name.name);
             let retype = Work::Retype {
                 column,
                 to,
@@ -239,8 +248,13 @@ fn read_using(expression: &squawk_syntax::SyntaxNode, column: &str, to: &TypeRef
             // A type's name called like a function is a cast.
             (SyntaxKind::CALL_EXPR, [name, list]) if list.kind() == SyntaxKind::ARG_LIST => {
                 let called = TypeRef::read(&text(name));
-                let arguments: Vec<_> = list.children().filter_map(|argument| argument.children().next()).collect();
-                let [argument] = arguments.as_slice() else { return Using::Computes };
+                let arguments: Vec<_> = list
+                    .children()
+                    .filter_map(|argument| argument.children().next())
+                    .collect();
+                let [argument] = arguments.as_slice() else {
+                    return Using::Computes;
+                };
                 if called.name != to.name {
                     return Using::Computes;
                 }
@@ -327,7 +341,9 @@ fn build(table: &Name, makes: Option<String>, recipe: &'static str) -> Act {
 }
 
 fn add_constraint(table: &Name, constraint: &Constraint) -> Vec<Act> {
-    let not_valid = constraint.is_not_valid();
+    // NOT ENFORCED (PostgreSQL 18) looks at no row either.
+    let not_valid =
+        constraint.is_not_valid() || text(constraint.syntax()).to_ascii_uppercase().contains("NOT ENFORCED");
     let name = constraint
         .constraint_name()
         .and_then(|name| name_in(name.syntax()))
@@ -400,7 +416,11 @@ fn add_constraint(table: &Name, constraint: &Constraint) -> Vec<Act> {
             let not_null = columns_in(key.syntax());
             let mut acts = vec![build(table, name, CONCURRENTLY)];
             // The index is built over the rows anyway: to see that none is null costs nothing more.
-            acts.extend(not_null.into_iter().map(|column| Act::new(table, Mode::AccessExclusive, Work::PrimaryKey { column })));
+            acts.extend(
+                not_null
+                    .into_iter()
+                    .map(|column| Act::new(table, Mode::AccessExclusive, Work::PrimaryKey { column })),
+            );
             acts
         }
         _ => vec![build(table, name, CONCURRENTLY)],

@@ -193,7 +193,7 @@ pub struct IndexFacts {
     pub plain: bool,
     /// Whether all its operator classes are their types' own.
     pub default_operators: bool,
-    /// Its definition from `USING` on, with `UNIQUE` before it.
+    /// What two plain indexes on tables with the same columns have in common if they are the same.
     pub definition: String,
 }
 
@@ -253,7 +253,7 @@ pub struct ConstraintFacts {
     /// The columns that it speaks of.
     #[serde(default)]
     pub columns: Vec<String>,
-    /// Of a `CHECK`: its definition.
+    /// Of a `CHECK`: its definition; none if its table is locked.
     #[serde(default)]
     pub check: Option<String>,
 }
@@ -331,7 +331,9 @@ pub async fn ask(session: &Session, question: &Question, schema: &str) -> Result
         path: answer.path,
         time_zone: answer.time_zone,
         tablespace: answer.tablespace,
-        types: named.filter_map(|(at, name)| Some((name.clone(), types.remove(&at)?))).collect(),
+        types: named
+            .filter_map(|(at, name)| Some((name.clone(), types.remove(&at)?)))
+            .collect(),
         extensions: answer.extensions,
         casts: answer.casts,
         estimated,
@@ -355,7 +357,9 @@ fn list(values: impl Iterator<Item = String>) -> String {
 /// Names as rows of a `VALUES`, each with its place.
 fn rows_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
     let rows = names.enumerate();
-    let rows: Vec<String> = rows.map(|(at, name)| format!("({at}, {})", quote::literal(&name.quoted()))).collect();
+    let rows: Vec<String> = rows
+        .map(|(at, name)| format!("({at}, {})", quote::literal(&name.quoted())))
+        .collect();
     match rows.as_slice() {
         [] => "(0, NULL::text)".to_owned(),
         rows => rows.join(", "),
@@ -372,21 +376,31 @@ fn query(names: &[&Name], question: &Question, path: &str, measured: bool) -> St
     let functions = list(question.functions.iter().map(|name| quote::literal(name)));
     let schemas = list(question.schemas.iter().map(|name| quote::literal(name)));
     let extensions = list(question.extensions.iter().map(|name| quote::literal(name)));
-    let (bytes, empty) = if measured {
-        ("pg_table_size(l.oid)", "pg_relation_size(l.oid) = 0")
+    let (bytes, empty, check) = if measured {
+        (
+            "pg_table_size(l.oid)",
+            "pg_relation_size(l.oid) = 0",
+            "pg_get_constraintdef(k.oid)",
+        )
     } else {
         (
             "(l.relpages + coalesce((SELECT t.relpages FROM pg_class t WHERE t.oid = l.reltoastrelid), 0)) \
              * current_setting('block_size')::bigint",
             "l.relpages = 0 AND l.reltuples = 0",
+            // To write it out is to lock its table.
+            "NULL::text",
         )
     };
-    include_str!("catalogue.sql")
+    let lines = include_str!("catalogue.sql").lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("--")).collect();
+    lines
+        .join(" ")
         .replace("{path}", &quote::literal(path))
         .replace("{asked}", &asked)
         .replace("{types}", &types)
         .replace("{bytes}", bytes)
         .replace("{empty}", empty)
+        .replace("{check}", check)
         .replace("{functions}", &functions)
         .replace("{schemas}", &schemas)
         .replace("{extensions}", &extensions)

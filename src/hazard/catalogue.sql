@@ -64,12 +64,14 @@ described AS (SELECT w.oid, c.relkind, json_build_object(
   'constraints', (SELECT coalesce(json_agg(json_build_object('name', k.conname, 'kind', k.contype, 'valid', k.convalidated,
     'refers_to', nullif(k.confrelid, 0)::regclass::text,
     'columns', (SELECT coalesce(json_agg(a.attname), '[]') FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum = ANY (k.conkey)),
-    'check', CASE WHEN k.contype = 'c' THEN pg_get_constraintdef(k.oid) END)), '[]')
+    'check', CASE WHEN k.contype = 'c' THEN {check} END)), '[]')
     FROM pg_constraint k WHERE k.conrelid = w.oid AND k.contype IN ('c', 'f', 'n', 'p', 'u', 'x')),
   'indexes', (SELECT coalesce(json_agg(json_build_object('name', i.relname,
     'plain', x.indexprs IS NULL AND x.indpred IS NULL,
     'default_operators', NOT EXISTS (SELECT FROM pg_opclass o WHERE o.oid = ANY (x.indclass::oid[]) AND NOT o.opcdefault),
-    'definition', CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END || substring(pg_get_indexdef(i.oid) FROM ' (USING .*)$'),
+    'definition', concat_ws(' ', x.indisunique, i.relam, x.indnkeyatts, x.indclass, x.indcollation, x.indoption,
+      (SELECT string_agg(quote_ident(a.attname), ',' ORDER BY k.at) FROM unnest(x.indkey::int2[]) WITH ORDINALITY k(attnum, at)
+        JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum = k.attnum)),
     'key', (SELECT coalesce(json_agg(a.attname), '[]') FROM pg_attribute a
       WHERE a.attrelid = w.oid AND a.attnum > 0 AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])),
     'columns', (SELECT coalesce(json_agg(DISTINCT a.attname), '[]') FROM pg_attribute a

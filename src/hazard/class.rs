@@ -17,7 +17,7 @@ pub enum Class {
     IndexBuild,
     /// Rows of a large table are changed in one transaction
     DataChange,
-    /// Data are dropped that are there now
+    /// Data are dropped that are there now, or a view
     Drop,
     /// The running application may still use the old name
     Rename,

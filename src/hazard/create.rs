@@ -21,7 +21,10 @@ pub fn created(statement: Stmt) -> Vec<Act> {
                 return Vec::new();
             };
             match create.or_replace() {
-                Some(_) => vec![Act::brief(&view, Mode::AccessExclusive), Act::create(&view, made(&node))],
+                Some(_) => vec![
+                    Act::brief(&view, Mode::AccessExclusive),
+                    Act::create(&view, made(&node)),
+                ],
                 None => vec![Act::create(&view, made(&node))],
             }
         }
@@ -80,7 +83,8 @@ fn table(create: &ast::CreateTable) -> Vec<Act> {
         let words = text(by.syntax());
         let strategy = words.split_whitespace().nth(2).and_then(|word| word.chars().next());
         let key = every(by.syntax(), SyntaxKind::PARTITION_ITEM).filter_map(|item| name_in(&item));
-        made.partitioned = strategy.map(|strategy| (strategy.to_ascii_lowercase(), key.map(|name| name.name).collect()));
+        made.partitioned =
+            strategy.map(|strategy| (strategy.to_ascii_lowercase(), key.map(|name| name.name).collect()));
     }
     if Bounds::read(create.partition_type()) == Bounds::Default {
         made.default_of = parent.clone();
@@ -125,7 +129,11 @@ fn contents(create: &ast::CreateTable) -> (Option<Vec<MadeColumn>>, Vec<String>)
         return (None, constraints);
     };
     let mut columns = Vec::new();
-    for column in list.syntax().children().filter(|child| child.kind() == SyntaxKind::COLUMN) {
+    for column in list
+        .syntax()
+        .children()
+        .filter(|child| child.kind() == SyntaxKind::COLUMN)
+    {
         let name = child(&column, SyntaxKind::COLUMN_NAME).and_then(|name| name_in(&name));
         let ty = column.children().find_map(ast::Type::cast);
         let not_null = [SyntaxKind::NOT_NULL_CONSTRAINT, SyntaxKind::PRIMARY_KEY_CONSTRAINT];
@@ -135,9 +143,15 @@ fn contents(create: &ast::CreateTable) -> (Option<Vec<MadeColumn>>, Vec<String>)
             not_null: column.children().any(|child| not_null.contains(&child.kind())),
         }));
     }
-    let keys = list.syntax().children().filter(|child| child.kind() == SyntaxKind::PRIMARY_KEY_CONSTRAINT);
+    let keys = list
+        .syntax()
+        .children()
+        .filter(|child| child.kind() == SyntaxKind::PRIMARY_KEY_CONSTRAINT);
     for name in keys.flat_map(|key| columns_in(&key)) {
-        columns.iter_mut().filter(|column| column.name == name).for_each(|column| column.not_null = true);
+        columns
+            .iter_mut()
+            .filter(|column| column.name == name)
+            .for_each(|column| column.not_null = true);
     }
     (Some(columns), constraints)
 }
@@ -154,7 +168,10 @@ fn index(create: &ast::CreateIndex) -> Option<Vec<Act>> {
     };
     // ON ONLY a partitioned table builds nothing.
     let only = has_token(relation.syntax(), SyntaxKind::ONLY_KW);
-    let makes = create.index().and_then(|index| name_in(index.syntax())).map(|name| name.name);
+    let makes = create
+        .index()
+        .and_then(|index| name_in(index.syntax()))
+        .map(|name| name.name);
     let when = makes.clone().filter(|_| if_not_exists(node));
     let act = Act {
         recurses: !only,

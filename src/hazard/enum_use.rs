@@ -103,7 +103,8 @@ pub fn uses(statement: &str, line: usize, values: &[String]) -> Vec<Use> {
 /// Whether a text is a value, or an array with it.
 fn names(written: &str, value: &str) -> bool {
     let elements = written.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    written == value || elements.is_some_and(|list| list.split(',').any(|element| element.trim().trim_matches('"') == value))
+    written == value
+        || elements.is_some_and(|list| list.split(',').any(|element| element.trim().trim_matches('"') == value))
 }
 
 fn relations(root: &SyntaxNode) -> Vec<(Name, Option<String>)> {
@@ -116,13 +117,19 @@ fn relations(root: &SyntaxNode) -> Vec<(Name, Option<String>)> {
                 | SyntaxKind::TABLE_NAME
                 | SyntaxKind::ON_TABLE
                 | SyntaxKind::ON_RELATION
-        ) || node.kind() == SyntaxKind::RELATION_NAME_REF && node.parent().is_some_and(|parent| parent.kind() == SyntaxKind::INSERT)
+        ) || node.kind() == SyntaxKind::RELATION_NAME_REF
+            && node.parent().is_some_and(|parent| parent.kind() == SyntaxKind::INSERT)
     });
     let alias = |node: &SyntaxNode| {
         let own = every(node, SyntaxKind::TABLE_ALIAS).next();
-        let beside = || node.parent().and_then(|parent| child(&parent, SyntaxKind::OPTIONAL_AS_ALIAS));
+        let beside = || {
+            node.parent()
+                .and_then(|parent| child(&parent, SyntaxKind::OPTIONAL_AS_ALIAS))
+        };
         let alias = own.or_else(|| every(&beside()?, SyntaxKind::TABLE_ALIAS).next());
-        alias.and_then(|alias| Name::read(&text(&alias))).map(|alias| alias.name)
+        alias
+            .and_then(|alias| Name::read(&text(&alias)))
+            .map(|alias| alias.name)
     };
     named.filter_map(|node| Some((name_in(&node)?, alias(&node)))).collect()
 }
@@ -135,7 +142,10 @@ fn places(literal: &SyntaxNode) -> Vec<Place> {
         match parent.kind() {
             SyntaxKind::CAST_EXPR => {
                 let ty = parent.children().find_map(ast::Type::cast);
-                return ty.map(|ty| Place::Type(TypeRef::read(&text(ty.syntax())))).into_iter().collect();
+                return ty
+                    .map(|ty| Place::Type(TypeRef::read(&text(ty.syntax()))))
+                    .into_iter()
+                    .collect();
             }
             SyntaxKind::BIN_EXPR | SyntaxKind::BETWEEN_EXPR => {
                 let others = parent.children().filter(|other| *other != node);
@@ -144,35 +154,61 @@ fn places(literal: &SyntaxNode) -> Vec<Place> {
             // Its condition is no value of it.
             SyntaxKind::WHEN_CLAUSE if at == 0 => {
                 let case = parent.ancestors().find(|node| node.kind() == SyntaxKind::CASE_EXPR);
-                return case.and_then(|case| side(&case.children().next()?)).into_iter().collect();
+                return case
+                    .and_then(|case| side(&case.children().next()?))
+                    .into_iter()
+                    .collect();
             }
             SyntaxKind::ARG => {
                 let list = parent.parent();
-                let others = list.iter().flat_map(|list| list.children()).filter(|other| *other != parent);
+                let others = list
+                    .iter()
+                    .flat_map(|list| list.children())
+                    .filter(|other| *other != parent);
                 return others.filter_map(|other| side(&other.children().next()?)).collect();
             }
             SyntaxKind::SET_SINGLE_COLUMN | SyntaxKind::SET_MULTIPLE_COLUMNS => {
                 let value = literal.ancestors().find(|node| node.kind() == SyntaxKind::SET_EXPR);
                 let at = value.and_then(|value| value.parent()?.children().position(|child| child == value));
-                let at = if parent.kind() == SyntaxKind::SET_SINGLE_COLUMN { Some(0) } else { at };
+                let at = if parent.kind() == SyntaxKind::SET_SINGLE_COLUMN {
+                    Some(0)
+                } else {
+                    at
+                };
                 let target = at.and_then(|at| every(&parent, SyntaxKind::COLUMN_TARGET).nth(at));
-                return target.and_then(|target| name_in(&target)).map(|name| Place::Column(None, name.name)).into_iter().collect();
+                return target
+                    .and_then(|target| name_in(&target))
+                    .map(|name| Place::Column(None, name.name))
+                    .into_iter()
+                    .collect();
             }
             SyntaxKind::ROW | SyntaxKind::TARGET_LIST => return inserted(&parent, at).into_iter().collect(),
             SyntaxKind::DEFAULT_CONSTRAINT | SyntaxKind::PARAM | SyntaxKind::SET_TYPE => {
-                let of = if parent.kind() == SyntaxKind::DEFAULT_CONSTRAINT { parent.parent() } else { Some(parent) };
+                let of = if parent.kind() == SyntaxKind::DEFAULT_CONSTRAINT {
+                    parent.parent()
+                } else {
+                    Some(parent)
+                };
                 let ty = of.and_then(|of| of.children().find_map(ast::Type::cast));
-                return ty.map(|ty| Place::Type(TypeRef::read(&text(ty.syntax())))).into_iter().collect();
+                return ty
+                    .map(|ty| Place::Type(TypeRef::read(&text(ty.syntax()))))
+                    .into_iter()
+                    .collect();
             }
             SyntaxKind::ALTER_COLUMN => {
                 let column = child(&parent, SyntaxKind::COLUMN_NAME_REF).and_then(|name| name_in(&name));
-                return column.map(|column| Place::Column(None, column.name)).into_iter().collect();
+                return column
+                    .map(|column| Place::Column(None, column.name))
+                    .into_iter()
+                    .collect();
             }
             SyntaxKind::ALTER_DOMAIN => {
                 let domain = child(&parent, SyntaxKind::DOMAIN_REF).map(|name| TypeRef::read(&text(&name)));
                 return domain.map(Place::Type).into_iter().collect();
             }
-            SyntaxKind::PARTITION_FOR_VALUES_IN | SyntaxKind::PARTITION_FROM_VALUES | SyntaxKind::PARTITION_TO_VALUES => {
+            SyntaxKind::PARTITION_FOR_VALUES_IN
+            | SyntaxKind::PARTITION_FROM_VALUES
+            | SyntaxKind::PARTITION_TO_VALUES => {
                 let of = parent.ancestors().find_map(|node| {
                     child(&node, SyntaxKind::PARTITION_OF).or_else(|| child(&node, SyntaxKind::TABLE_RELATION_NAME))
                 });
@@ -195,7 +231,8 @@ fn side(node: &SyntaxNode) -> Option<Place> {
         }
         SyntaxKind::NAME_REF => {
             let name = Name::read(&text(node))?.name;
-            let domain = |node: &SyntaxNode| matches!(node.kind(), SyntaxKind::CREATE_DOMAIN | SyntaxKind::ALTER_DOMAIN);
+            let domain =
+                |node: &SyntaxNode| matches!(node.kind(), SyntaxKind::CREATE_DOMAIN | SyntaxKind::ALTER_DOMAIN);
             match node.ancestors().find(domain).filter(|_| name == "value") {
                 Some(domain) => {
                     let ty = domain.children().find_map(ast::Type::cast).map(|ty| text(ty.syntax()));
@@ -216,12 +253,19 @@ fn side(node: &SyntaxNode) -> Option<Place> {
 /// The column that a value of an `INSERT` is for.
 fn inserted(list: &SyntaxNode, at: usize) -> Option<Place> {
     let mut above = list.ancestors().skip(1);
-    let insert = above.find(|node| !matches!(node.kind(), SyntaxKind::ROW_LIST | SyntaxKind::VALUES | SyntaxKind::SELECT_CLAUSE | SyntaxKind::SELECT))?;
+    let insert = above.find(|node| {
+        !matches!(
+            node.kind(),
+            SyntaxKind::ROW_LIST | SyntaxKind::VALUES | SyntaxKind::SELECT_CLAUSE | SyntaxKind::SELECT
+        )
+    })?;
     if insert.kind() != SyntaxKind::INSERT {
         return None;
     }
     let table = child(&insert, SyntaxKind::RELATION_NAME_REF).and_then(|name| name_in(&name))?;
-    let columns = child(&insert, SyntaxKind::COLUMN_TARGET_LIST).map(|list| super::tree::columns_in(&list)).unwrap_or_default();
+    let columns = child(&insert, SyntaxKind::COLUMN_TARGET_LIST)
+        .map(|list| super::tree::columns_in(&list))
+        .unwrap_or_default();
     Some(Place::Inserted(table, columns, at))
 }
 
@@ -231,15 +275,21 @@ pub fn unsafe_use<'w>(used: &Use, world: &'w World<'_>) -> Option<&'w Taker> {
     let of_type = |ty: &TypeRef| types.base(ty).map_or_else(|| types.key(ty), |base| types.key(&base));
     let of_column = |relation: &Name, column: &str| {
         let column = world.entry(relation)?.facts.column(column)?;
-        column.base.as_deref().map_or_else(|| types.key(&column.type_ref()), |base| types.key(&TypeRef::read(base)))
+        column
+            .base
+            .as_deref()
+            .map_or_else(|| types.key(&column.type_ref()), |base| types.key(&TypeRef::read(base)))
     };
     let key: Key = match &used.place {
         Place::Type(ty) => of_type(ty)?,
         Place::Column(qualifier, column) => {
-            let relations = used.relations.iter().filter(|(name, alias)| match qualifier.as_deref() {
-                None | Some("new" | "old" | "excluded") => true,
-                Some(qualifier) => alias.as_deref().unwrap_or(&name.name) == qualifier,
-            });
+            let relations = used
+                .relations
+                .iter()
+                .filter(|(name, alias)| match qualifier.as_deref() {
+                    None | Some("new" | "old" | "excluded") => true,
+                    Some(qualifier) => alias.as_deref().unwrap_or(&name.name) == qualifier,
+                });
             let mut keys: Vec<Key> = relations.filter_map(|(name, _)| of_column(name, column)).collect();
             keys.dedup();
             match keys.as_slice() {
@@ -250,7 +300,11 @@ pub fn unsafe_use<'w>(used: &Use, world: &'w World<'_>) -> Option<&'w Taker> {
         Place::Inserted(table, columns, at) => {
             let entry = world.entry(table)?;
             let in_place = || Some(entry.facts.columns.get(*at)?.name.clone());
-            let column = if columns.is_empty() { in_place() } else { columns.get(*at).cloned() };
+            let column = if columns.is_empty() {
+                in_place()
+            } else {
+                columns.get(*at).cloned()
+            };
             of_column(table, &column?)?
         }
         Place::Key(parent) => {

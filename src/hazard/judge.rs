@@ -74,8 +74,7 @@ impl Terms<'_> {
 const RECIPE_RETYPE: &str =
     "add a column of the new type, keep it in step by a trigger, fill it in batches, then swap the two";
 const RECIPE_DEFAULT: &str = "add the column without it, fill it in batches, then set the default";
-const RECIPE_DOMAIN: &str =
-    "add the column with the domain's own type, and a CHECK that is NOT VALID until it is validated in a later migration";
+const RECIPE_DOMAIN: &str = "add the column with the domain's own type, and a CHECK that is NOT VALID until it is validated in a later migration";
 const RECIPE_NOT_NULL: &str = "add CHECK (column IS NOT NULL) NOT VALID, VALIDATE CONSTRAINT in a later migration, then SET NOT NULL: \
      it trusts the CHECK (PostgreSQL 12)";
 const RECIPE_CHECK: &str = "add it NOT VALID, and VALIDATE CONSTRAINT in a later migration: that one only keeps others from altering the table";
@@ -83,11 +82,10 @@ const RECIPE_REBUILT: &str =
     "drop the index first and build it again with CREATE INDEX CONCURRENTLY, each in a migration of its own";
 const RECIPE_RECHECKED: &str =
     "drop the CHECK first, and add it again NOT VALID; VALIDATE CONSTRAINT in a later migration";
-const RECIPE_ATTACH: &str =
-    "give it a validated CHECK with the partition's bounds first, then ATTACH need not read it";
-const RECIPE_DEFAULT_PARTITION: &str =
-    "give the default partition a validated CHECK that keeps the new partition's rows out first, then it need not be read";
-const RECIPE_PARTITION_INDEX: &str = "build the same indexes on it with CREATE INDEX CONCURRENTLY first, then ATTACH takes them over";
+const RECIPE_ATTACH: &str = "give it a validated CHECK with the partition's bounds first, then ATTACH need not read it";
+const RECIPE_DEFAULT_PARTITION: &str = "give the default partition a validated CHECK that keeps the new partition's rows out first, then it need not be read";
+const RECIPE_PARTITION_INDEX: &str =
+    "build the same indexes on it with CREATE INDEX CONCURRENTLY first, then ATTACH takes them over";
 const RECIPE_PARTITIONED: &str = "CREATE INDEX … ON ONLY the parent, CREATE INDEX CONCURRENTLY on each partition, then ALTER INDEX … ATTACH PARTITION";
 /// What to do before data are dropped.
 pub const RECIPE_DROP: &str =
@@ -173,7 +171,11 @@ impl Case<'_> {
                 self.slow(Class::TableRewrite, "SET EXPRESSION writes", "anew", QUIET_HOUR)
             }
             Work::Scan { to, recipe } => self.slow(Class::TableScan, "reads all of", &format!("to {to}"), recipe),
-            Work::Build { harmless: false, recipe, .. } => {
+            Work::Build {
+                harmless: false,
+                recipe,
+                ..
+            } => {
                 let recipe = if facts.partitions > 0 {
                     RECIPE_PARTITIONED
                 } else {
@@ -189,7 +191,11 @@ impl Case<'_> {
                 self.scan_for_nulls(nullable)
             }
             Work::AddColumn(column) => self.add_column(column),
-            Work::SetNotNull { column } if !self.is_not_null(column) => self.scan_for_nulls(column),
+            Work::SetNotNull { column }
+                if !self.is_not_null(column) && self.entry.has_column(column) != Some(false) =>
+            {
+                self.scan_for_nulls(column)
+            }
             Work::AddCheck { not_valid: false, .. } => {
                 self.slow(Class::TableScan, "reads all of", "to check each row", RECIPE_CHECK)
             }
@@ -203,16 +209,28 @@ impl Case<'_> {
             Work::Drop { cascade } => self.drop(*cascade),
             Work::Truncate { cascade } if !facts.empty => {
                 let what = match (cascade, facts.referencing.as_slice()) {
-                    (true, [_, ..]) => format!("empties {}, and {} with it", described(facts), facts.referencing.join(", ")),
+                    (true, [_, ..]) => format!(
+                        "empties {}, and {} with it",
+                        described(facts),
+                        facts.referencing.join(", ")
+                    ),
                     _ => format!("empties {}", described(facts)),
                 };
-                Some(self.finding(Class::Drop, what, "see that nobody needs the rows; keep a copy in another table"))
+                Some(self.finding(
+                    Class::Drop,
+                    what,
+                    "see that nobody needs the rows; keep a copy in another table",
+                ))
             }
-            Work::Rename { to } => self.rename(&format!("becomes {to}: an application that knows the old name fails from then on")),
+            Work::Rename { to } => self.rename(&format!(
+                "becomes {to}: an application that knows the old name fails from then on"
+            )),
             Work::Move { to } => self.rename(&format!(
                 "moves into the schema {to}: an application that looks for it where it was fails from then on"
             )),
-            Work::RenameColumn { from, to } if !self.entry.added(from) && self.entry.has_column(from) != Some(false) => {
+            Work::RenameColumn { from, to }
+                if !self.entry.added(from) && self.entry.has_column(from) != Some(false) =>
+            {
                 let what = format!(
                     "{from} of {} becomes {to}: an application that knows the old name fails from then on",
                     described(facts)
@@ -251,8 +269,13 @@ impl Case<'_> {
 
     fn rename(&self, becomes: &str) -> Option<Finding> {
         let facts = self.facts();
-        // The application names neither.
-        if matches!(facts.kind.as_str(), "i" | "I" | "S") {
+        // The application names neither an index nor a sequence, and no name that only pending statements gave.
+        let renamed = !facts.identity.1.is_empty()
+            && self
+                .key
+                .as_ref()
+                .is_some_and(|key| !self.world.is_before(key, &facts.identity));
+        if renamed || matches!(facts.kind.as_str(), "i" | "I" | "S") {
             return None;
         }
         let what = format!("{} {becomes}", described(facts));
@@ -279,10 +302,19 @@ impl Case<'_> {
             false => String::new(),
         };
         let what = match facts.kind.as_str() {
-            "v" => format!("drops the view {}{with}: an application that reads it fails from then on", facts.name),
-            "m" => format!("drops the materialized view {}, and what is in it{with}", described(facts)),
+            "v" => format!(
+                "drops the view {}{with}: an application that reads it fails from then on",
+                facts.name
+            ),
+            "m" => format!(
+                "drops the materialized view {}, and what is in it{with}",
+                described(facts)
+            ),
             _ if !facts.empty => format!("drops {}, and what is in it{with}", described(facts)),
-            _ if !with.is_empty() => format!("drops {}{with}: an application that reads that fails from then on", facts.name),
+            _ if !with.is_empty() => format!(
+                "drops {}{with}: an application that reads that fails from then on",
+                facts.name
+            ),
             _ => return None,
         };
         let view = matches!(facts.kind.as_str(), "v" | "m");
@@ -309,7 +341,10 @@ impl Case<'_> {
             format!(" {why}")
         };
         let under = match since {
-            Some(taker) => format!("{mode}, which {} took and its transaction holds", self.terms.place(taker)),
+            Some(taker) => format!(
+                "{mode}, which {} took and its transaction holds",
+                self.terms.place(taker)
+            ),
             None => mode.to_string(),
         };
         // Where the statement by itself would be harmless, the recipe is to leave it by itself.
@@ -417,7 +452,10 @@ impl Case<'_> {
         }
         if !keeps {
             let why = format!("anew, since {name} changes from {} to {}", column.ty, to.written);
-            return self.slow(Class::TableRewrite, "writes", &why, RECIPE_RETYPE).into_iter().collect();
+            return self
+                .slow(Class::TableRewrite, "writes", &why, RECIPE_RETYPE)
+                .into_iter()
+                .collect();
         }
         self.after_retype(column, &first, &from, collation)
     }
@@ -426,10 +464,15 @@ impl Case<'_> {
     fn after_retype(&self, column: &ColumnFacts, from: &Side, to: &Side, collation: Option<&str>) -> Vec<Finding> {
         let name = &column.name;
         let collated = column.collation.as_deref() != collation;
-        let rebuilt = self.facts().indexes.iter().filter(|index| index.uses(name)).filter(|index| {
-            // It is compared with what it was only as far as that has no expression (`CheckIndexCompatible`).
-            !index.plain || collated || index.default_operators && !keeps_operators(&from.base, &to.base)
-        });
+        let rebuilt = self
+            .facts()
+            .indexes
+            .iter()
+            .filter(|index| index.uses(name))
+            .filter(|index| {
+                // It is compared with what it was only as far as that has no expression (`CheckIndexCompatible`).
+                !index.plain || collated || index.default_operators && !keeps_operators(&from.base, &to.base)
+            });
         let rebuilt: Vec<&str> = rebuilt.map(|index| index.name.as_str()).collect();
         let mut findings = Vec::new();
         if !rebuilt.is_empty() {
@@ -437,9 +480,18 @@ impl Case<'_> {
                 [index] => format!("builds the index {index} anew on"),
                 indexes => format!("builds the indexes {} anew on", indexes.join(", ")),
             };
-            findings.extend(self.slow(Class::IndexBuild, &does, &format!("since {name} changes its type"), RECIPE_REBUILT));
+            findings.extend(self.slow(
+                Class::IndexBuild,
+                &does,
+                &format!("since {name} changes its type"),
+                RECIPE_REBUILT,
+            ));
         }
-        let mut checks = self.facts().constraints.iter().filter(|check| check.kind == "c" && check.valid && check.columns.contains(name));
+        let mut checks = self
+            .facts()
+            .constraints
+            .iter()
+            .filter(|check| check.kind == "c" && check.valid && check.columns.contains(name));
         if let Some(check) = checks.next() {
             let why = format!("to check {} again, since {name} changes its type", check.name);
             findings.extend(self.slow(Class::TableScan, "reads all of", &why, RECIPE_RECHECKED));
@@ -450,8 +502,12 @@ impl Case<'_> {
     fn attach(&self, to: &super::name::Name, bounds: &Bounds, judgement: &mut Judgement) {
         let Some(parent) = self.world.entry(to) else { return };
         let partitioned = parent.facts.partitioned.as_ref();
-        let key = partitioned.map(|partitioned| partitioned.key.as_slice()).unwrap_or_default();
-        let not_null = key.iter().all(|column| self.facts().column(column).is_some_and(|column| column.not_null));
+        let key = partitioned
+            .map(|partitioned| partitioned.key.as_slice())
+            .unwrap_or_default();
+        let not_null = key
+            .iter()
+            .all(|column| self.facts().column(column).is_some_and(|column| column.not_null));
         // The default partition of a table without others takes every row.
         let reads = match *bounds == Bounds::Default && parent.facts.partitions == 0 {
             true => Some(true),
@@ -476,11 +532,15 @@ impl Case<'_> {
             return;
         }
         let own = &self.facts().indexes;
-        let missing = parent.facts.indexes.iter().filter(|index| !own.iter().any(|own| own.definition == index.definition));
+        // Expressions and conditions are not compared here.
+        let plain = parent.facts.indexes.iter().filter(|index| index.plain);
+        let missing = plain.filter(|index| !own.iter().any(|own| own.definition == index.definition));
         let missing: Vec<&str> = missing.map(|index| index.name.as_str()).collect();
         if !missing.is_empty() {
             let why = format!("like {}", missing.join(", "));
-            judgement.findings.extend(self.slow(Class::IndexBuild, "builds an index on", &why, RECIPE_PARTITION_INDEX));
+            judgement
+                .findings
+                .extend(self.slow(Class::IndexBuild, "builds an index on", &why, RECIPE_PARTITION_INDEX));
         }
     }
 
@@ -499,7 +559,11 @@ impl Case<'_> {
             entry: default,
             terms: self.terms,
         };
-        let columns = self.facts().partitioned.as_ref().map(|partitioned| partitioned.key.as_slice());
+        let columns = self
+            .facts()
+            .partitioned
+            .as_ref()
+            .map(|partitioned| partitioned.key.as_slice());
         let scan = case.slow(
             Class::TableScan,
             "reads all of",
@@ -535,7 +599,10 @@ impl Case<'_> {
         };
         let held = self.held.as_ref().and_then(|(mode, taker)| {
             let shuts_out = mode.shuts_out()?;
-            Some(format!("; under {mode}, which {} took, {shuts_out}", self.terms.place(taker)))
+            Some(format!(
+                "; under {mode}, which {} took, {shuts_out}",
+                self.terms.place(taker)
+            ))
         });
         let what = format!(
             "{verb} of {which} of {} in one transaction: each stays locked until its end{}",

@@ -9,9 +9,9 @@ use super::world::{Entry, Key, World};
 
 const RECIPE_DOMAIN_CHECK: &str =
     "add it NOT VALID and leave it so, which checks new values alone: VALIDATE CONSTRAINT reads under the same lock";
-const RECIPE_DOMAIN_VALIDATE: &str = "there is no way to do it while rows are written: choose a quiet hour, or leave it NOT VALID";
-const RECIPE_DOMAIN_NOT_NULL: &str =
-    "set NOT NULL on the columns instead: behind a validated CHECK that reads nothing";
+const RECIPE_DOMAIN_VALIDATE: &str =
+    "there is no way to do it while rows are written: choose a quiet hour, or leave it NOT VALID";
+const RECIPE_DOMAIN_NOT_NULL: &str = "set NOT NULL on the columns instead: behind a validated CHECK that reads nothing";
 
 /// A lock that an act on a domain takes.
 pub struct DomainLock<'a> {
@@ -23,7 +23,9 @@ pub struct DomainLock<'a> {
 
 /// The tables that a new constraint of a domain locks and reads, each once.
 pub fn locked_by<'a>(act: &TypeAct, world: &'a World<'_>) -> Vec<DomainLock<'a>> {
-    let Some(key) = world.types.key_for(act) else { return Vec::new() };
+    let Some(key) = world.types.key_for(act) else {
+        return Vec::new();
+    };
     let reads = match &act.work {
         TypeWork::AddCheck { not_valid, .. } => !not_valid,
         // Also if it is validated already.
@@ -36,7 +38,9 @@ pub fn locked_by<'a>(act: &TypeAct, world: &'a World<'_>) -> Vec<DomainLock<'a>>
     };
     let mut locks: Vec<DomainLock<'a>> = Vec::new();
     for column in domain.columns.iter().filter(|column| column.direct) {
-        let Some(entry) = world.entry_with(column) else { continue };
+        let Some(entry) = world.entry_with(column) else {
+            continue;
+        };
         let read = matches!(entry.facts.kind.as_str(), "r" | "m") && !entry.retyped(&column.column);
         if read && !locks.iter().any(|lock| std::ptr::eq(lock.entry, entry)) {
             locks.push(DomainLock { column, entry });
@@ -47,8 +51,12 @@ pub fn locked_by<'a>(act: &TypeAct, world: &'a World<'_>) -> Vec<DomainLock<'a>>
 
 /// The hazards of an act on a type.
 pub fn judge(act: &TypeAct, world: &World<'_>, terms: Terms<'_>) -> Vec<Finding> {
-    let Some(key) = world.types.key_for(act) else { return Vec::new() };
-    let Some(ty) = world.types.by_key(&key) else { return Vec::new() };
+    let Some(key) = world.types.key_for(act) else {
+        return Vec::new();
+    };
+    let Some(ty) = world.types.by_key(&key) else {
+        return Vec::new();
+    };
     let rename = |what: String, unless: Back| {
         let finding = Finding {
             class: Class::Rename,
@@ -59,22 +67,29 @@ pub fn judge(act: &TypeAct, world: &World<'_>, terms: Terms<'_>) -> Vec<Finding>
         };
         Vec::from_iter((!ty.new).then_some(finding))
     };
-    let shown = &ty.shown;
+    // As it is called now.
+    let shown = &act.on;
     match &act.work {
         TypeWork::Rename { to } => rename(
             format!("the type {shown} becomes {to}: an application that knows the old name fails from then on"),
             Back::Type(key),
         ),
         TypeWork::Move { to } => rename(
-            format!("the type {shown} moves into the schema {to}: an application that looks for it where it was fails from then on"),
+            format!(
+                "the type {shown} moves into the schema {to}: an application that looks for it where it was fails from then on"
+            ),
             Back::Type(key),
         ),
         TypeWork::RenameAttribute { from, to } => rename(
-            format!("{from} of the type {shown} becomes {to}: an application that knows the old name fails from then on"),
+            format!(
+                "{from} of the type {shown} becomes {to}: an application that knows the old name fails from then on"
+            ),
             Back::Value(key, from.clone()),
         ),
         TypeWork::RenameValue { from, to } if world.types.had_value(&key, from) => rename(
-            format!("the value {from} of {shown} becomes {to}: an application that knows the old value fails from then on"),
+            format!(
+                "the value {from} of {shown} becomes {to}: an application that knows the old value fails from then on"
+            ),
             Back::Value(key, from.clone()),
         ),
         TypeWork::Drop { cascade: true } => {
@@ -92,7 +107,9 @@ pub fn judge(act: &TypeAct, world: &World<'_>, terms: Terms<'_>) -> Vec<Finding>
 /// What an extension's types take along.
 pub fn drop_extension(name: &str, world: &World<'_>) -> Vec<Finding> {
     let columns = world.facts.extensions.get(name);
-    columns.map(|columns| drops(columns, Vec::new(), &format!("the extension {name}"), world)).unwrap_or_default()
+    columns
+        .map(|columns| drops(columns, Vec::new(), &format!("the extension {name}"), world))
+        .unwrap_or_default()
 }
 
 /// The columns that go with a type, a hazard for each table that holds rows.
@@ -102,7 +119,9 @@ fn drops<'a>(
     with: &str,
     world: &'a World<'_>,
 ) -> Vec<Finding> {
-    let there = columns.iter().filter_map(|column| Some((world.entry_with(column)?, column.column.clone())));
+    let there = columns
+        .iter()
+        .filter_map(|column| Some((world.entry_with(column)?, column.column.clone())));
     also.extend(there.filter(|(entry, column)| !entry.retyped(column)));
     let mut tables: Vec<(&Entry, Vec<String>)> = Vec::new();
     for (entry, column) in also.into_iter().filter(|(entry, _)| !entry.facts.empty) {
@@ -123,7 +142,10 @@ fn drops<'a>(
         Finding {
             class: Class::Drop,
             on: (entry.facts.name.clone(), Some(entry.facts.bytes), entry.facts.rows),
-            what: format!("drops {columns} of {}, and what is in it, with {with}", described(&entry.facts)),
+            what: format!(
+                "drops {columns} of {}, and what is in it, with {with}",
+                described(&entry.facts)
+            ),
             recipe: RECIPE_DROP.to_owned(),
             unless: None,
         }
@@ -144,14 +166,21 @@ fn scans(act: &TypeAct, world: &World<'_>, terms: Terms<'_>) -> Vec<Finding> {
         let facts = &lock.entry.facts;
         let held = world.held_entry(lock.entry).filter(|(mode, _)| *mode > Mode::Share);
         let (mode, since) = match held {
-            Some((mode, taker)) => (mode, format!(", which {} took and its transaction holds", terms.place(&taker))),
+            Some((mode, taker)) => (
+                mode,
+                format!(", which {} took and its transaction holds", terms.place(&taker)),
+            ),
             None => (Mode::Share, String::new()),
         };
         let shuts_out = mode.shuts_out()?;
         Some(Finding {
             class: Class::TableScan,
             on: (facts.name.clone(), Some(facts.bytes), facts.rows),
-            what: format!("reads all of {} to check its {}, under {mode}{since}: {shuts_out}", described(facts), lock.column.column),
+            what: format!(
+                "reads all of {} to check its {}, under {mode}{since}: {shuts_out}",
+                described(facts),
+                lock.column.column
+            ),
             recipe: recipe.to_owned(),
             unless: None,
         })
@@ -161,7 +190,10 @@ fn scans(act: &TypeAct, world: &World<'_>, terms: Terms<'_>) -> Vec<Finding> {
 
 /// The hazards of an act on a schema.
 pub fn judge_schema(act: &SchemaAct, world: &World<'_>) -> Option<Finding> {
-    let tables = |name: &str| world.facts.schemas.get(name).copied().unwrap_or(0) - world.left_schema(name);
+    let tables = |name: &str| {
+        let held = world.facts.schemas.get(world.schema_before(name)).copied();
+        held.unwrap_or(0) - world.left_schema(name)
+    };
     let (class, name, what, recipe) = match act {
         SchemaAct::Drop { name, cascade: true } if tables(name) > 0 => {
             let what = match tables(name) {
@@ -172,7 +204,8 @@ pub fn judge_schema(act: &SchemaAct, world: &World<'_>) -> Option<Finding> {
             (Class::Drop, name, what, recipe)
         }
         SchemaAct::Rename { from, to } if world.facts.schemas.contains_key(from) => {
-            let what = format!("the schema {from} becomes {to}: an application that knows the old name fails from then on");
+            let what =
+                format!("the schema {from} becomes {to}: an application that knows the old name fails from then on");
             (Class::Rename, from, what, RECIPE_RENAME)
         }
         _ => return None,

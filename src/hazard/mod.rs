@@ -174,7 +174,10 @@ pub async fn examine(
         true => enum_use::added_values(pending),
         false => Vec::new(),
     };
-    let mut scripts: Vec<Script> = pending.iter().map(|pending| script::read_for(pending, &values)).collect();
+    let mut scripts: Vec<Script> = pending
+        .iter()
+        .map(|pending| script::read_for(pending, &values))
+        .collect();
     if settings.all_or_nothing {
         for script in &mut scripts {
             script.how = How::Together;
@@ -206,7 +209,9 @@ pub fn foresee(scripts: &[Script], facts: &Facts, watchfulness: &Watchfulness) -
             foresight.begin_transaction();
         }
         let entries = script.entries.iter().enumerate();
-        let statements = entries.map(|(at, entry)| foresight.statement(script, at, entry)).collect();
+        let statements = entries
+            .map(|(at, entry)| foresight.statement(script, at, entry))
+            .collect();
         foresight.world.end_migration();
         foresight.examined.plan.push(Planned {
             name: script.name.clone(),
@@ -280,8 +285,18 @@ impl Foresight<'_> {
                 locks.add(Mode::Share, &facts.name, Some(facts.bytes), facts.rows, false);
             }
         }
-        findings.extend(reading.schemas.iter().filter_map(|act| judge_type::judge_schema(act, world)));
-        findings.extend(reading.dropped_extensions.iter().flat_map(|name| judge_type::drop_extension(name, world)));
+        findings.extend(
+            reading
+                .schemas
+                .iter()
+                .filter_map(|act| judge_type::judge_schema(act, world)),
+        );
+        findings.extend(
+            reading
+                .dropped_extensions
+                .iter()
+                .flat_map(|name| judge_type::drop_extension(name, world)),
+        );
         notes.extend(kept_invalid(&reading.acts, world));
         for missing in missing(reading, world) {
             let what = format!("{missing}, and no pending migration makes it");
@@ -347,7 +362,9 @@ impl Foresight<'_> {
             world.take(act);
         }
         for act in &reading.types {
-            let identities = judge_type::locked_by(act, world).into_iter().map(|lock| lock.entry.facts.identity.clone());
+            let identities = judge_type::locked_by(act, world)
+                .into_iter()
+                .map(|lock| lock.entry.facts.identity.clone());
             for identity in identities.collect::<Vec<_>>() {
                 world.lock_identity(&identity, Mode::Share, &taker);
             }
@@ -366,7 +383,9 @@ impl Foresight<'_> {
             world.obscure(opaque);
         }
         for used in &entry.uses {
-            let Some(added) = enum_use::unsafe_use(used, world) else { continue };
+            let Some(added) = enum_use::unsafe_use(used, world) else {
+                continue;
+            };
             let why = format!(
                 "line {}: {} … uses the value {} that line {} of {} adds to an enum: PostgreSQL lets no transaction use a value that it adds itself",
                 used.line, used.words, used.value, added.line, added.migration
@@ -429,6 +448,7 @@ impl Locks {
             }
             // The table of an index that is not there has no name.
             _ if act.table_of_index => {}
+            Found::Absent if world.is_missing(&act.on) => {}
             Found::New => self.add(mode, &act.on.to_string(), None, None, true),
             Found::Absent => self.add(mode, &act.on.to_string(), None, None, false),
         }

@@ -88,7 +88,7 @@ fn part(text: &str) -> Option<(String, &str)> {
                     characters.next();
                     name.push('"');
                 }
-                ('"', _) => return Some((name, &quoted[at + 1..])),
+                ('"', _) => return Some((cut(name), &quoted[at + 1..])),
                 (c, _) => name.push(c),
             }
         }
@@ -97,7 +97,20 @@ fn part(text: &str) -> Option<(String, &str)> {
     let end = text
         .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
         .unwrap_or(text.len());
-    (end > 0).then(|| (text[..end].to_lowercase(), &text[end..]))
+    // U&"…" would have to be unescaped.
+    let escaped = text[end..].starts_with("&\"");
+    // Only ASCII is folded (`downcase_identifier`, in UTF-8).
+    (end > 0 && !escaped).then(|| (cut(text[..end].to_ascii_lowercase()), &text[end..]))
+}
+
+/// PostgreSQL cuts names after 63 bytes.
+fn cut(mut name: String) -> String {
+    let mut end = name.len().min(63);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
+    name
 }
 
 #[cfg(test)]
@@ -112,6 +125,7 @@ mod tests {
             ("Shop . \"Order\" x", Some("shop"), "Order"),
             ("\"a\"\"b\".\"c.d\"", Some("a\"b"), "c.d"),
             ("db.public.t", Some("public"), "t"),
+            ("ÄB", None, "Äb"),
         ];
         for (text, schema, name) in cases {
             let expected = Name {
@@ -120,9 +134,10 @@ mod tests {
             };
             assert_eq!(Name::read(text), Some(expected), "{text}");
         }
-        for text in ["", "(a)", "\"open", "a."] {
+        for text in ["", "(a)", "\"open", "a.", "U&\"a\""] {
             assert_eq!(Name::read(text), None, "{text}");
         }
+        assert_eq!(Name::read(&"n".repeat(70)), Name::read(&"n".repeat(63)));
         for (text, shown) in [
             ("Orders", "orders"),
             ("public.\"Order\"", "public.\"Order\""),

@@ -17,9 +17,19 @@ pub fn needs(node: &SyntaxNode) -> Vec<Need> {
         SyntaxKind::CREATE_INDEX => {
             let items = child(node, SyntaxKind::PARTITION_ITEM_LIST);
             let include = child(node, SyntaxKind::INDEX_INCLUDE_CLAUSE);
-            let columns = items.iter().chain(&include).flat_map(|list| every(list, SyntaxKind::PARTITION_ITEM));
-            let plain = columns.filter_map(|item| child(&item, SyntaxKind::NAME_REF)).filter_map(|name| name_in(&name));
-            push(node, SyntaxKind::TABLE_RELATION_NAME, plain.map(|name| name.name).collect(), &mut needs);
+            let columns = items
+                .iter()
+                .chain(&include)
+                .flat_map(|list| every(list, SyntaxKind::PARTITION_ITEM));
+            let plain = columns
+                .filter_map(|item| child(&item, SyntaxKind::NAME_REF))
+                .filter_map(|name| name_in(&name));
+            push(
+                node,
+                SyntaxKind::TABLE_RELATION_NAME,
+                plain.map(|name| name.name).collect(),
+                &mut needs,
+            );
         }
         SyntaxKind::DROP_TABLE | SyntaxKind::DROP_VIEW | SyntaxKind::DROP_MATERIALIZED_VIEW if !if_exists(node) => {
             let names = node.children().filter_map(|child| name_in(&child));
@@ -29,10 +39,10 @@ pub fn needs(node: &SyntaxNode) -> Vec<Need> {
             push(node, SyntaxKind::VIEW_REF, Vec::new(), &mut needs);
         }
         SyntaxKind::REFRESH => push(node, SyntaxKind::VIEW_REF, Vec::new(), &mut needs),
-        SyntaxKind::TRUNCATE | SyntaxKind::LOCK => {
-            let tables = node.descendants().filter(|node| {
-                matches!(node.kind(), SyntaxKind::TABLE_RELATION_NAME | SyntaxKind::RELATION_NAME)
-            });
+        SyntaxKind::TRUNCATE | SyntaxKind::LOCK | SyntaxKind::ANALYZE | SyntaxKind::VACUUM => {
+            let tables = node
+                .descendants()
+                .filter(|node| matches!(node.kind(), SyntaxKind::TABLE_RELATION_NAME | SyntaxKind::RELATION_NAME));
             needs.extend(tables.filter_map(|table| name_in(&table)).map(alone));
         }
         SyntaxKind::CREATE_TRIGGER | SyntaxKind::CREATE_POLICY => {
@@ -100,11 +110,15 @@ fn altered(node: &SyntaxNode, needs: &mut Vec<Need>) {
 
 /// The columns of a new constraint; what it refers to is needed as well.
 fn constrained(form: &SyntaxNode, table: &Name, needs: &mut Vec<Need>) -> Vec<String> {
-    let Some(constraint) = form.children().next() else { return Vec::new() };
+    let Some(constraint) = form.children().next() else {
+        return Vec::new();
+    };
     match constraint.kind() {
         SyntaxKind::FOREIGN_KEY_CONSTRAINT => {
             needs.extend(referenced(&constraint, table));
-            child(&constraint, SyntaxKind::FOREIGN_KEY_COLUMN_LIST).map(|list| columns_in(&list)).unwrap_or_default()
+            child(&constraint, SyntaxKind::FOREIGN_KEY_COLUMN_LIST)
+                .map(|list| columns_in(&list))
+                .unwrap_or_default()
         }
         SyntaxKind::UNIQUE_CONSTRAINT | SyntaxKind::PRIMARY_KEY_CONSTRAINT => columns_in(&constraint),
         _ => Vec::new(),
@@ -113,10 +127,15 @@ fn constrained(form: &SyntaxNode, table: &Name, needs: &mut Vec<Need>) -> Vec<St
 
 /// What a foreign key refers to, unless that is its own table.
 fn referenced(key: &SyntaxNode, table: &Name) -> Option<Need> {
-    let at = key.children().position(|child| child.kind() == SyntaxKind::TABLE_NAME_REF)?;
+    let at = key
+        .children()
+        .position(|child| child.kind() == SyntaxKind::TABLE_NAME_REF)?;
     let relation = key.children().nth(at).and_then(|name| name_in(&name))?;
     let columns = key.children().skip(at + 1).take_while(|child| {
-        matches!(child.kind(), SyntaxKind::FOREIGN_KEY_COLUMN_LIST | SyntaxKind::COLUMN_NAME_REF)
+        matches!(
+            child.kind(),
+            SyntaxKind::FOREIGN_KEY_COLUMN_LIST | SyntaxKind::COLUMN_NAME_REF
+        )
     });
     let columns = columns.flat_map(|list| columns_in(&list)).collect();
     (relation.name != table.name).then_some(Need { relation, columns })
@@ -131,7 +150,10 @@ fn made(node: &SyntaxNode, needs: &mut Vec<Need>) {
         return;
     }
     let keys = node.descendants().filter(|node| {
-        matches!(node.kind(), SyntaxKind::FOREIGN_KEY_CONSTRAINT | SyntaxKind::REFERENCES_CONSTRAINT)
+        matches!(
+            node.kind(),
+            SyntaxKind::FOREIGN_KEY_CONSTRAINT | SyntaxKind::REFERENCES_CONSTRAINT
+        )
     });
     needs.extend(keys.filter_map(|key| referenced(&key, &table)));
     for parent in [SyntaxKind::PARTITION_OF, SyntaxKind::INHERITS, SyntaxKind::LIKE_CLAUSE] {
@@ -150,8 +172,13 @@ fn changed(node: &SyntaxNode, needs: &mut Vec<Need>) {
         };
         let set = child(&change, SyntaxKind::SET_CLAUSE);
         let targets = child(&change, SyntaxKind::COLUMN_TARGET_LIST);
-        let targets = set.iter().chain(&targets).flat_map(|list| every(list, SyntaxKind::COLUMN_TARGET));
-        let mut columns: Vec<String> = targets.filter_map(|target| columns_in(&target).into_iter().next()).collect();
+        let targets = set
+            .iter()
+            .chain(&targets)
+            .flat_map(|list| every(list, SyntaxKind::COLUMN_TARGET));
+        let mut columns: Vec<String> = targets
+            .filter_map(|target| columns_in(&target).into_iter().next())
+            .collect();
         if let Some(filter) = child(&change, SyntaxKind::WHERE_CLAUSE).filter(|_| stands_alone(&change)) {
             columns.extend(plain_columns(&filter));
         }
@@ -170,7 +197,9 @@ fn stands_alone(change: &SyntaxNode) -> bool {
         SyntaxKind::SELECT,
         SyntaxKind::WITH_CLAUSE,
     ];
-    let alias = change.children().any(|child| child.kind() == SyntaxKind::OPTIONAL_AS_ALIAS);
+    let alias = change
+        .children()
+        .any(|child| child.kind() == SyntaxKind::OPTIONAL_AS_ALIAS);
     !alias && !change.descendants().any(|node| others.contains(&node.kind()))
 }
 
@@ -188,7 +217,9 @@ fn plain_columns(filter: &SyntaxNode) -> Vec<String> {
 /// What reads like a column and is none.
 fn is_word(name: &str) -> bool {
     let system = ["ctid", "oid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
-    system.contains(&name) || name.starts_with("current_") || matches!(name, "localtime" | "localtimestamp" | "session_user" | "user")
+    system.contains(&name)
+        || name.starts_with("current_")
+        || matches!(name, "localtime" | "localtimestamp" | "session_user" | "user")
 }
 
 /// The relations that are read.

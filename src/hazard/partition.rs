@@ -24,7 +24,8 @@ impl Bounds {
         match partition {
             Some(PartitionType::PartitionDefault(_)) => Bounds::Default,
             Some(PartitionType::PartitionForValuesIn(list)) => {
-                let values: Option<Vec<Constant>> = list.syntax().children().map(|node| Constant::read(&node)).collect();
+                let values: Option<Vec<Constant>> =
+                    list.syntax().children().map(|node| Constant::read(&node)).collect();
                 values.map_or(Bounds::Other, Bounds::List)
             }
             Some(PartitionType::PartitionForValuesFrom(range)) => {
@@ -37,7 +38,8 @@ impl Bounds {
                     }
                     Constant::read(value).map(Some)
                 };
-                let find = |is: fn(squawk_syntax::SyntaxKind) -> bool| range.syntax().children().find(|node| is(node.kind()));
+                let find =
+                    |is: fn(squawk_syntax::SyntaxKind) -> bool| range.syntax().children().find(|node| is(node.kind()));
                 let from = side(find(ast::PartitionFromValues::can_cast));
                 let to = side(find(ast::PartitionToValues::can_cast));
                 match (from, to) {
@@ -72,15 +74,23 @@ pub fn implied(bounds: &Bounds, key: &[String], known: &[Known], not_null: bool)
             })
         }
         Bounds::Range(from, to) => {
-            let lower = from.as_ref().is_none_or(|from| known.iter().any(|known| at_least(known, column, from)));
-            let upper = to.as_ref().is_none_or(|to| known.iter().any(|known| below(known, column, to)));
+            let lower = from
+                .as_ref()
+                .is_none_or(|from| known.iter().any(|known| at_least(known, column, from)));
+            let upper = to
+                .as_ref()
+                .is_none_or(|to| known.iter().any(|known| below(known, column, to)));
             lower && upper
         }
         Bounds::Default | Bounds::Other => false,
     };
     match proved && not_null {
         true => Some(true),
-        false => known.iter().filter(of_key).all(|known| comparable(known, bounds)).then_some(false),
+        false => known
+            .iter()
+            .filter(of_key)
+            .all(|known| comparable(known, bounds))
+            .then_some(false),
     }
 }
 
@@ -102,7 +112,9 @@ fn comparable(known: &Known, bounds: &Bounds) -> bool {
 fn at_least(known: &Known, column: &str, bound: &Constant) -> bool {
     let enough = |constant: &Constant| matches!(constant.order(bound), Some(Ordering::Greater | Ordering::Equal));
     match known {
-        Known::Compared(name, Comparison::Greater | Comparison::GreaterOrEqual, constant) => name == column && enough(constant),
+        Known::Compared(name, Comparison::Greater | Comparison::GreaterOrEqual, constant) => {
+            name == column && enough(constant)
+        }
         Known::OneOf(name, constants) => name == column && constants.iter().all(enough),
         _ => false,
     }

@@ -59,9 +59,11 @@ impl Constant {
                 None => {
                     let text = text(node);
                     let number = text.parse::<f64>().is_ok();
-                    (number || text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")).then(|| Constant {
-                        text: text.to_ascii_lowercase(),
-                        number,
+                    (number || text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")).then(|| {
+                        Constant {
+                            text: text.to_ascii_lowercase(),
+                            number,
+                        }
                     })
                 }
             },
@@ -83,7 +85,9 @@ impl Constant {
         }
         let (left, left_zone) = instant(&self.text)?;
         let (right, right_zone) = instant(&other.text)?;
-        (left_zone == right_zone).then(|| left.cmp(&right))
+        // The catalogue shows a time with the session's offset, which is what a time without one has.
+        let comparable = left_zone == right_zone || left_zone.is_empty() || right_zone.is_empty();
+        comparable.then(|| left.cmp(&right))
     }
 
     /// Whether two constants of one type are the same; none if that is for the type to say.
@@ -105,8 +109,7 @@ fn instant(text: &str) -> Option<(String, String)> {
     let rest = rest.strip_prefix([' ', 'T'])?;
     let time = rest.strip_prefix("00:00:00")?;
     let clock = &text[11..19];
-    let zone = time.trim_start_matches("+").trim_start_matches('-');
-    let zoned = time.is_empty() || zone == "00" || zone == "00:00" || time == "Z";
+    let zoned = matches!(time, "" | "+00" | "-00" | "+00:00" | "-00:00" | "Z");
     zoned.then(|| (format!("{date} {clock}"), text[19..].to_owned()))
 }
 
@@ -122,7 +125,9 @@ pub fn of_definition(definition: &str) -> Vec<Known> {
     let Some(at) = definition.find('(').filter(|_| definition.starts_with("CHECK")) else {
         return Vec::new();
     };
-    let Some(end) = definition.rfind(')') else { return Vec::new() };
+    let Some(end) = definition.rfind(')') else {
+        return Vec::new();
+    };
     let statement = format!("SELECT {}", &definition[at..=end]);
     let parsed = SourceFile::parse(&statement);
     let target = parsed
@@ -221,7 +226,12 @@ fn column(node: &SyntaxNode) -> Option<String> {
 
 fn other(node: &SyntaxNode) -> Known {
     let names = node.descendants().filter(|node| node.kind() == SyntaxKind::NAME_REF);
-    Known::Other(names.filter_map(|name| Name::read(&text(&name))).map(|name| name.name).collect())
+    Known::Other(
+        names
+            .filter_map(|name| Name::read(&text(&name)))
+            .map(|name| name.name)
+            .collect(),
+    )
 }
 
 /// The operator between two expressions, in upper case.
@@ -274,7 +284,8 @@ mod tests {
             ("10", "9", Some(Ordering::Greater)),
             ("2024-01-01", "2024-01-01 00:00:00", Some(Ordering::Equal)),
             ("2024-01-01", "2023-12-31", Some(Ordering::Greater)),
-            ("2024-01-01 00:00:00+00", "2024-01-01", None),
+            ("2024-01-01 00:00:00+02", "2024-01-01", Some(Ordering::Equal)),
+            ("2024-01-01 00:00:00+02", "2024-01-01 00:00:00+00", None),
             ("2024-01-01 00:00:00+00", "2024-02-01 00:00:00+00", Some(Ordering::Less)),
             ("eu", "eu", Some(Ordering::Equal)),
             ("eu", "us", None),

@@ -41,7 +41,14 @@ pub struct Casting<'a> {
 }
 
 /// Casts that every server has.
-const BINARY: &[(&str, &str)] = &[("varchar", "text"), ("text", "varchar"), ("cidr", "inet"), ("xml", "text"), ("bit", "varbit"), ("varbit", "bit")];
+const BINARY: &[(&str, &str)] = &[
+    ("varchar", "text"),
+    ("text", "varchar"),
+    ("cidr", "inet"),
+    ("xml", "text"),
+    ("bit", "varbit"),
+    ("varbit", "bit"),
+];
 
 /// Whether a column of one type becomes one of the other without a row being written.
 pub fn keeps_rows(from: &Side, to: &Side, casting: Casting<'_>) -> bool {
@@ -197,8 +204,16 @@ mod tests {
         let cases = [
             (domain("text", "d", true), Side::of("text"), true),
             (domain("character varying(20)", "d", true), Side::of("varchar"), true),
-            (domain("character varying(20)", "d", true), Side::of("varchar(20)"), false),
-            (Side::of("character varying(20)"), domain("varchar(20)", "d", false), true),
+            (
+                domain("character varying(20)", "d", true),
+                Side::of("varchar(20)"),
+                false,
+            ),
+            (
+                Side::of("character varying(20)"),
+                domain("varchar(20)", "d", false),
+                true,
+            ),
             (Side::of("text"), domain("text", "d", false), true),
             (Side::of("text"), domain("text", "d", true), false),
             (domain("text", "d", true), domain("text", "d", true), true),

@@ -2,10 +2,10 @@
 
 use super::act::{Act, Opaque, Reading, SchemaAct, Setting, TypeWork, Using, When, Work};
 use super::catalogue::Question;
-use super::name::Name;
-use super::types::TypeRef;
 use super::enum_use::{self, Use};
+use super::name::Name;
 use super::statement::{self, first_word};
+use super::types::TypeRef;
 use crate::apply::How;
 use crate::plan::Pending;
 use crate::sql::kind::Kind;
@@ -158,7 +158,10 @@ pub fn question(scripts: &[Script]) -> Question {
             asked.question.types.insert(act.on.clone());
             if let TypeWork::CreateDomain { base, default, .. } = &act.work {
                 asked.ty(base);
-                asked.question.functions.extend(default.iter().map(|name| name.name.clone()));
+                asked
+                    .question
+                    .functions
+                    .extend(default.iter().map(|name| name.name.clone()));
             }
         }
         for act in &reading.schemas {
@@ -171,7 +174,10 @@ pub fn question(scripts: &[Script]) -> Question {
             };
             asked.question.schemas.insert(name.clone());
         }
-        asked.question.extensions.extend(reading.dropped_extensions.iter().cloned());
+        asked
+            .question
+            .extensions
+            .extend(reading.dropped_extensions.iter().cloned());
         if let Some((Setting::Path(Some(path)), _)) = &reading.setting {
             asked.paths.extend(path.iter().cloned());
         }
@@ -230,7 +236,11 @@ impl Asked {
             Work::Attach { to, .. } => self.relation(to),
             Work::Create(made) => {
                 let types = made.columns.iter().flatten().filter_map(|column| column.ty.as_ref());
-                let named = types.filter(|ty| ty.name.as_ref().is_some_and(|name| name.schema.as_deref() != Some("pg_catalog")));
+                let named = types.filter(|ty| {
+                    ty.name
+                        .as_ref()
+                        .is_some_and(|name| name.schema.as_deref() != Some("pg_catalog"))
+                });
                 self.question.types.extend(named.filter_map(|ty| ty.name.clone()));
             }
             _ => {}
@@ -244,7 +254,11 @@ impl Asked {
             let more = names.iter().flat_map(|name| {
                 let schemas: Vec<&String> = match &name.schema {
                     None => paths.iter().collect(),
-                    Some(schema) => renamed.iter().filter(|(_, to)| to == schema).map(|(from, _)| from).collect(),
+                    Some(schema) => renamed
+                        .iter()
+                        .filter(|(_, to)| to == schema)
+                        .map(|(from, _)| from)
+                        .collect(),
                 };
                 schemas.into_iter().map(|schema| Name {
                     schema: Some(schema.clone()),

@@ -28,7 +28,8 @@ pub fn read(node: &SyntaxNode) -> Reading {
                 return Reading::default();
             };
             let name = child(&config, SyntaxKind::CONFIG_PARAMETER_REF).map(|name| text(&name).to_ascii_lowercase());
-            let values = child(&config, SyntaxKind::TO_CONFIG_VALUE).map(|to| to.children().map(|value| value_of(&value)).collect::<Vec<_>>());
+            let values = child(&config, SyntaxKind::TO_CONFIG_VALUE)
+                .map(|to| to.children().map(|value| value_of(&value)).collect::<Vec<_>>());
             set(name.as_deref().unwrap_or_default(), values.unwrap_or_default(), local)
         }
         // Another role may have a schema of its own name on the path.
@@ -36,6 +37,18 @@ pub fn read(node: &SyntaxNode) -> Reading {
             opaque: Some(Opaque::Path),
             ..Reading::default()
         },
+    }
+}
+
+/// A setting whose grammar is not known.
+pub fn unread(statement: &str) -> Reading {
+    let lower = statement.to_ascii_lowercase();
+    if lower.contains("search_path") || lower.contains("role") || lower.contains("authorization") {
+        return of(Setting::Path(None), false);
+    }
+    match lower.contains("timezone") || lower.contains("zone") {
+        true => of(Setting::TimeZone(None), false),
+        false => Reading::default(),
     }
 }
 
@@ -57,7 +70,9 @@ pub fn of_query(node: &SyntaxNode, reading: &mut Reading) {
             .flat_map(|list| list.children())
             .filter_map(|argument| argument.children().next())
             .collect();
-        let [setting, value, local] = arguments.as_slice() else { continue };
+        let [setting, value, local] = arguments.as_slice() else {
+            continue;
+        };
         let Some(setting) = string_of(setting) else {
             reading.opaque = Some(Opaque::Anything);
             continue;
@@ -65,7 +80,9 @@ pub fn of_query(node: &SyntaxNode, reading: &mut Reading) {
         let local = text(local).eq_ignore_ascii_case("true");
         let values = match string_of(value) {
             // The value is a list already.
-            Some(value) if setting == "search_path" => value.split(',').map(|part| folded(part.trim())).map(Some).collect(),
+            Some(value) if setting == "search_path" => {
+                value.split(',').map(|part| folded(part.trim())).map(Some).collect()
+            }
             value => vec![value],
         };
         let of_setting = set(&setting.to_ascii_lowercase(), values, local);
@@ -122,7 +139,17 @@ fn folded(word: &str) -> String {
 
 /// Whether a time zone is UTC for good: PostgreSQL asks `pg_get_timezone_offset`, which knows an offset that never changes alone.
 pub fn is_utc(zone: &str) -> bool {
-    const NAMES: &[&str] = &["utc", "gmt", "uct", "universal", "zulu", "greenwich", "gmt0", "gmt+0", "gmt-0"];
+    const NAMES: &[&str] = &[
+        "utc",
+        "gmt",
+        "uct",
+        "universal",
+        "zulu",
+        "greenwich",
+        "gmt0",
+        "gmt+0",
+        "gmt-0",
+    ];
     let zone = zone.trim().to_ascii_lowercase();
     if NAMES.contains(&zone.strip_prefix("etc/").unwrap_or(&zone)) {
         return true;
@@ -151,10 +178,29 @@ mod tests {
 
     #[test]
     fn zones_that_are_utc_for_good() {
-        for zone in ["UTC", "Etc/UTC", "GMT", "etc/gmt+0", "Zulu", "UTC0", "<+00>-00", "0", "00:00"] {
+        for zone in [
+            "UTC",
+            "Etc/UTC",
+            "GMT",
+            "etc/gmt+0",
+            "Zulu",
+            "UTC0",
+            "<+00>-00",
+            "0",
+            "00:00",
+        ] {
             assert!(is_utc(zone), "{zone}");
         }
-        for zone in ["Europe/London", "Africa/Abidjan", "Etc/GMT+1", "UTC+1", "EST5EDT", "1", "", "Europe/Berlin"] {
+        for zone in [
+            "Europe/London",
+            "Africa/Abidjan",
+            "Etc/GMT+1",
+            "UTC+1",
+            "EST5EDT",
+            "1",
+            "",
+            "Europe/Berlin",
+        ] {
             assert!(!is_utc(zone), "{zone}");
         }
     }

@@ -24,15 +24,19 @@ pub const LONGEST: usize = 256 << 10;
 pub fn read(statement: &str) -> Reading {
     let first = first_word(statement);
     match first.as_str() {
-        "insert" if !is_parsed(statement) => return inserted_into(statement).map(|insert| insert.reading).unwrap_or_default(),
-        "insert" | "alter" | "cluster" | "create" | "delete" | "drop" | "lock" | "merge" | "refresh" | "reindex" | "select"
-        | "set" | "reset" | "truncate" | "update" | "vacuum" | "analyze" | "analyse" | "with" => {}
+        "insert" if !is_parsed(statement) => {
+            return inserted_into(statement)
+                .map(|insert| insert.reading)
+                .unwrap_or_default();
+        }
+        "insert" | "alter" | "cluster" | "create" | "delete" | "drop" | "lock" | "merge" | "refresh" | "reindex"
+        | "select" | "set" | "reset" | "truncate" | "update" | "vacuum" | "analyze" | "analyse" | "with" => {}
         "do" => return opaque(Some("a DO block cannot be seen into")),
         "call" => return opaque(Some("what the procedure does cannot be seen")),
         "execute" => return opaque(Some("what it executes cannot be seen")),
         "discard" => return setting::reset_all(),
         // What was done is undone, or nobody knows what is done.
-        "rollback" | "abort" | "import" | "load" | "copy" => return opaque(None),
+        "rollback" | "abort" | "import" | "load" => return opaque(None),
         _ => return Reading::default(),
     }
     if statement.len() > LONGEST {
@@ -40,6 +44,9 @@ pub fn read(statement: &str) -> Reading {
     }
     let parsed = SourceFile::parse(statement);
     let mut reading = parsed.tree().stmts().next().map(of_statement).unwrap_or_default();
+    if !parsed.errors().is_empty() && matches!(first.as_str(), "set" | "reset") {
+        return setting::unread(statement);
+    }
     if !parsed.errors().is_empty() {
         reading.needs.clear();
         reading.opaque = Some(Opaque::Anything);
@@ -66,7 +73,9 @@ pub fn first_word(statement: &str) -> String {
 
 /// Whether a statement's tree is looked at. `INSERT … VALUES` never is: a script may hold millions of them.
 pub fn is_parsed(statement: &str) -> bool {
-    let Some(insert) = inserted_into(statement) else { return true };
+    let Some(insert) = inserted_into(statement) else {
+        return true;
+    };
     ["select", "with", "table"].contains(&first_word(insert.source).as_str()) || insert.source.starts_with('(')
 }
 
@@ -88,7 +97,9 @@ fn inserted_into(statement: &str) -> Option<Insert<'_>> {
         let mut at = list;
         // What is no list of plain names (an element of an array, a query) tells no columns.
         let plain = loop {
-            let Some((column, after)) = Name::split(at) else { break false };
+            let Some((column, after)) = Name::split(at) else {
+                break false;
+            };
             columns.push(column.name);
             let after = after.trim_start();
             match (after.strip_prefix(','), after.strip_prefix(')')) {
@@ -130,16 +141,22 @@ fn of_statement(statement: Stmt) -> Reading {
             opaque: Some(Opaque::Anything),
             ..Reading::default()
         },
-        Stmt::Set(_) | Stmt::Reset(_) | Stmt::SetRole(_) | Stmt::SetSessionAuth(_) | Stmt::ResetRole(_) | Stmt::ResetSessionAuth(_) => {
-            setting::read(&node)
-        }
-        Stmt::CreateType(_) | Stmt::CreateDomain(_) | Stmt::AlterType(_) | Stmt::AlterDomain(_) | Stmt::DropType(_) | Stmt::DropDomain(_) => {
-            Reading {
-                types: user_type::acts(&node),
-                note: has(&node, SyntaxKind::CASCADE).then_some("CASCADE also drops what depends on it"),
-                ..Reading::default()
-            }
-        }
+        Stmt::Set(_)
+        | Stmt::Reset(_)
+        | Stmt::SetRole(_)
+        | Stmt::SetSessionAuth(_)
+        | Stmt::ResetRole(_)
+        | Stmt::ResetSessionAuth(_) => setting::read(&node),
+        Stmt::CreateType(_)
+        | Stmt::CreateDomain(_)
+        | Stmt::AlterType(_)
+        | Stmt::AlterDomain(_)
+        | Stmt::DropType(_)
+        | Stmt::DropDomain(_) => Reading {
+            types: user_type::acts(&node),
+            note: has(&node, SyntaxKind::CASCADE).then_some("CASCADE also drops what depends on it"),
+            ..Reading::default()
+        },
         Stmt::DropDatabase(_) | Stmt::DropOwned(_) => Reading {
             opaque: Some(Opaque::Anything),
             note: Some("drops everything in it"),
@@ -186,7 +203,9 @@ fn of_schema(node: &SyntaxNode) -> Reading {
     let schemas: Vec<SchemaAct> = match node.kind() {
         SyntaxKind::DROP_SCHEMA => names.map(|name| SchemaAct::Drop { name, cascade }).collect(),
         SyntaxKind::ALTER_SCHEMA => {
-            let to = every(node, SyntaxKind::SCHEMA).next().and_then(|to| Name::read(&text(&to)));
+            let to = every(node, SyntaxKind::SCHEMA)
+                .next()
+                .and_then(|to| Name::read(&text(&to)));
             names
                 .zip(to)
                 .map(|(from, to)| SchemaAct::Rename { from, to: to.name })
@@ -196,7 +215,9 @@ fn of_schema(node: &SyntaxNode) -> Reading {
     };
     // CREATE SCHEMA may hold statements of its own.
     let holds = node.kind() == SyntaxKind::CREATE_SCHEMA
-        && node.children().any(|child| matches!(child.kind(), SyntaxKind::CREATE_TABLE | SyntaxKind::CREATE_VIEW));
+        && node
+            .children()
+            .any(|child| matches!(child.kind(), SyntaxKind::CREATE_TABLE | SyntaxKind::CREATE_VIEW));
     Reading {
         schemas,
         opaque: holds.then_some(Opaque::Anything),
@@ -216,12 +237,33 @@ fn of_extension(node: &SyntaxNode) -> Reading {
 
 /// Extensions that make types, functions and operators, and no tables or views.
 const WITHOUT_RELATIONS: &[&str] = &[
-    "uuid-ossp", "pgcrypto", "citext", "hstore", "pg_trgm", "unaccent", "btree_gin", "btree_gist", "ltree", "vector",
-    "fuzzystrmatch", "intarray", "cube", "earthdistance", "tablefunc", "isn", "seg", "lo", "dblink", "postgres_fdw", "plpgsql",
+    "uuid-ossp",
+    "pgcrypto",
+    "citext",
+    "hstore",
+    "pg_trgm",
+    "unaccent",
+    "btree_gin",
+    "btree_gist",
+    "ltree",
+    "vector",
+    "fuzzystrmatch",
+    "intarray",
+    "cube",
+    "earthdistance",
+    "tablefunc",
+    "isn",
+    "seg",
+    "lo",
+    "dblink",
+    "postgres_fdw",
+    "plpgsql",
 ];
 
 fn makes_relations(node: &SyntaxNode) -> bool {
-    let name = every(node, SyntaxKind::EXTENSION).next().and_then(|name| Name::read(&text(&name)));
+    let name = every(node, SyntaxKind::EXTENSION)
+        .next()
+        .and_then(|name| Name::read(&text(&name)));
     // A name with a hyphen is quoted.
     name.is_none_or(|name| !WITHOUT_RELATIONS.contains(&name.name.as_str()))
 }
@@ -274,7 +316,11 @@ fn altered(statement: Stmt) -> Vec<Act> {
             table.map(|table| alter_table::all(&table, &node, alter.actions().collect()))
         }
         .unwrap_or_default(),
-        Stmt::AlterForeignTable(_) => of(child(&node, SyntaxKind::TABLE_RELATION_NAME).and_then(|name| name_in(&name)), Mode::AccessExclusive, renamed),
+        Stmt::AlterForeignTable(_) => of(
+            child(&node, SyntaxKind::TABLE_RELATION_NAME).and_then(|name| name_in(&name)),
+            Mode::AccessExclusive,
+            renamed,
+        ),
         Stmt::AlterIndex(alter) => {
             use ast::AlterIndexAction as A;
             let mode = match alter.action() {
@@ -289,7 +335,11 @@ fn altered(statement: Stmt) -> Vec<Act> {
                 other => other,
             })
         }
-        Stmt::AlterView(alter) => of(alter.view_ref().and_then(|name| name_in(name.syntax())), Mode::AccessExclusive, renamed),
+        Stmt::AlterView(alter) => of(
+            alter.view_ref().and_then(|name| name_in(name.syntax())),
+            Mode::AccessExclusive,
+            renamed,
+        ),
         Stmt::AlterMaterializedView(alter) => {
             let Some(view) = alter.view_ref().and_then(|name| name_in(name.syntax())) else {
                 return Vec::new();
@@ -343,7 +393,12 @@ fn with_relation(mut acts: Vec<Act>) -> Vec<Act> {
 
 /// `RENAME TO`, `RENAME COLUMN` or `SET SCHEMA`, of whatever it is.
 fn renamed(node: &SyntaxNode) -> Work {
-    let last = |kind: SyntaxKind| every(node, kind).last().and_then(|name| Name::read(&text(&name))).map(|name| name.name);
+    let last = |kind: SyntaxKind| {
+        every(node, kind)
+            .last()
+            .and_then(|name| Name::read(&text(&name)))
+            .map(|name| name.name)
+    };
     let find = |kinds: &[SyntaxKind]| node.descendants().find(|node| kinds.contains(&node.kind()));
     if let Some(set) = find(&[SyntaxKind::SET_SCHEMA]) {
         return name_in(&set).map_or(Work::Brief, |schema| Work::Move { to: schema.name });
@@ -389,9 +444,11 @@ fn dropped(statement: Stmt) -> Vec<Act> {
             .collect()
     };
     match statement {
-        Stmt::DropTable(_) | Stmt::DropForeignTable(_) | Stmt::DropView(_) | Stmt::DropMaterializedView(_) => every(Work::Drop {
-            cascade: has(&node, SyntaxKind::CASCADE),
-        }),
+        Stmt::DropTable(_) | Stmt::DropForeignTable(_) | Stmt::DropView(_) | Stmt::DropMaterializedView(_) => {
+            every(Work::Drop {
+                cascade: has(&node, SyntaxKind::CASCADE),
+            })
+        }
         Stmt::DropIndex(drop) => {
             let concurrently = has_token(&node, SyntaxKind::CONCURRENTLY_KW);
             let mode = if concurrently {
@@ -421,11 +478,56 @@ fn dropped(statement: Stmt) -> Vec<Act> {
 /// The functions that a query calls, those of PostgreSQL left out that only compute or read.
 pub fn unknown_calls(node: &SyntaxNode) -> bool {
     const KNOWN: &[&str] = &[
-        "abs", "array_agg", "avg", "btrim", "ceil", "clock_timestamp", "coalesce", "concat", "count", "currval", "date_trunc",
-        "floor", "format", "gen_random_uuid", "greatest", "json_agg", "jsonb_agg", "jsonb_build_object", "lastval", "least", "length",
-        "lower", "ltrim", "max", "min", "md5", "nextval", "now", "nullif", "pg_advisory_lock", "pg_advisory_unlock",
-        "pg_advisory_xact_lock", "pg_get_serial_sequence", "pg_sleep", "random", "replace", "round", "row_number", "rtrim",
-        "set_config", "setval", "string_agg", "substr", "substring", "sum", "to_char", "to_regclass", "trim", "upper", "version",
+        "abs",
+        "array_agg",
+        "avg",
+        "btrim",
+        "ceil",
+        "clock_timestamp",
+        "coalesce",
+        "concat",
+        "count",
+        "currval",
+        "date_trunc",
+        "floor",
+        "format",
+        "gen_random_uuid",
+        "greatest",
+        "json_agg",
+        "jsonb_agg",
+        "jsonb_build_object",
+        "lastval",
+        "least",
+        "length",
+        "lower",
+        "ltrim",
+        "max",
+        "min",
+        "md5",
+        "nextval",
+        "now",
+        "nullif",
+        "pg_advisory_lock",
+        "pg_advisory_unlock",
+        "pg_advisory_xact_lock",
+        "pg_get_serial_sequence",
+        "pg_sleep",
+        "random",
+        "replace",
+        "round",
+        "row_number",
+        "rtrim",
+        "set_config",
+        "setval",
+        "string_agg",
+        "substr",
+        "substring",
+        "sum",
+        "to_char",
+        "to_regclass",
+        "trim",
+        "upper",
+        "version",
     ];
     calls(node).iter().any(|call| {
         let built_in = call.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");

@@ -87,7 +87,10 @@ pub fn every(node: &SyntaxNode, kind: SyntaxKind) -> impl Iterator<Item = Syntax
 /// The names of the columns that a node refers to by `COLUMN_NAME_REF`, in order.
 pub fn columns_in(node: &SyntaxNode) -> Vec<String> {
     let columns = every(node, SyntaxKind::COLUMN_NAME_REF);
-    columns.filter_map(|column| name_in(&column)).map(|name| name.name).collect()
+    columns
+        .filter_map(|column| name_in(&column))
+        .map(|name| name.name)
+        .collect()
 }
 
 /// Whether `IF EXISTS` stands directly in a node.
@@ -106,6 +109,9 @@ pub fn string_of(literal: &SyntaxNode) -> Option<String> {
     if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
         return Some(inner.replace("''", "'"));
     }
-    let escaped = text.strip_prefix("E'").or_else(|| text.strip_prefix("e'"))?.strip_suffix('\'')?;
+    let escaped = text
+        .strip_prefix("E'")
+        .or_else(|| text.strip_prefix("e'"))?
+        .strip_suffix('\'')?;
     (!escaped.contains('\\')).then(|| escaped.replace("''", "'"))
 }

@@ -46,10 +46,52 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// Types of `pg_catalog` whose names are one word everywhere.
 const BUILT_IN: &[&str] = &[
-    "varchar", "bpchar", "text", "int2", "int4", "int8", "float4", "float8", "bool", "numeric", "bit", "varbit", "timestamp",
-    "timestamptz", "time", "timetz", "interval", "date", "uuid", "json", "jsonb", "jsonpath", "bytea", "inet", "cidr",
-    "macaddr", "macaddr8", "xml", "money", "oid", "name", "point", "line", "lseg", "box", "path", "polygon", "circle",
-    "tsvector", "tsquery", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange",
+    "varchar",
+    "bpchar",
+    "text",
+    "int2",
+    "int4",
+    "int8",
+    "float4",
+    "float8",
+    "bool",
+    "numeric",
+    "bit",
+    "varbit",
+    "timestamp",
+    "timestamptz",
+    "time",
+    "timetz",
+    "interval",
+    "date",
+    "uuid",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "bytea",
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "xml",
+    "money",
+    "oid",
+    "name",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "tsvector",
+    "tsquery",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
 ];
 
 impl TypeRef {
@@ -178,8 +220,16 @@ mod tests {
         ];
         for (written, name, limits, array) in cases {
             let read = TypeRef::read(written);
-            assert_eq!(read.name.map(|name| name.to_string()).as_deref(), Some(name), "{written}");
-            assert_eq!((read.limits.join(",").as_str(), read.array), (limits, array), "{written}");
+            assert_eq!(
+                read.name.map(|name| name.to_string()).as_deref(),
+                Some(name),
+                "{written}"
+            );
+            assert_eq!(
+                (read.limits.join(",").as_str(), read.array),
+                (limits, array),
+                "{written}"
+            );
         }
     }
 }

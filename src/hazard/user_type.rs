@@ -24,16 +24,13 @@ pub fn acts(node: &SyntaxNode) -> Vec<TypeAct> {
         }),
     };
     let Some(work) = work else { return Vec::new() };
-    names
-        .map(|on| TypeAct {
-            on,
-            work: work.clone(),
-        })
-        .collect()
+    names.map(|on| TypeAct { on, work: work.clone() }).collect()
 }
 
 fn strings(node: &SyntaxNode) -> Vec<String> {
-    every(node, SyntaxKind::LITERAL).filter_map(|literal| string_of(&literal)).collect()
+    every(node, SyntaxKind::LITERAL)
+        .filter_map(|literal| string_of(&literal))
+        .collect()
 }
 
 fn created(node: &SyntaxNode) -> TypeWork {
@@ -45,7 +42,9 @@ fn created(node: &SyntaxNode) -> TypeWork {
 
 fn domain(node: &SyntaxNode) -> Option<TypeWork> {
     let base = node.children().find_map(ast::Type::cast)?;
-    let checks = node.children().filter(|child| child.kind() == SyntaxKind::CHECK_CONSTRAINT);
+    let checks = node
+        .children()
+        .filter(|child| child.kind() == SyntaxKind::CHECK_CONSTRAINT);
     let default = child(node, SyntaxKind::DEFAULT_CONSTRAINT);
     Some(TypeWork::CreateDomain {
         base: TypeRef::read(&text(base.syntax())),
@@ -56,13 +55,19 @@ fn domain(node: &SyntaxNode) -> Option<TypeWork> {
 }
 
 fn constraint(node: &SyntaxNode) -> Option<String> {
-    every(node, SyntaxKind::CONSTRAINT_NAME).next().and_then(|name| name_in(&name)).map(|name| name.name)
+    every(node, SyntaxKind::CONSTRAINT_NAME)
+        .next()
+        .and_then(|name| name_in(&name))
+        .map(|name| name.name)
 }
 
 fn altered(node: &SyntaxNode) -> Option<TypeWork> {
     let action = node.children().last()?;
     let named = |node: &SyntaxNode| {
-        let last = node.children().last().and_then(|name| name_in(&name).or_else(|| super::name::Name::read(&text(&name))));
+        let last = node
+            .children()
+            .last()
+            .and_then(|name| name_in(&name).or_else(|| super::name::Name::read(&text(&name))));
         last.map(|name| name.name)
     };
     let pair = |from: Option<String>, to: Option<String>| Some((from?, to?));
@@ -77,7 +82,10 @@ fn altered(node: &SyntaxNode) -> Option<TypeWork> {
             TypeWork::RenameValue { from, to }
         }
         SyntaxKind::RENAME_ATTRIBUTE => {
-            let first = action.children().next().and_then(|name| super::name::Name::read(&text(&name)));
+            let first = action
+                .children()
+                .next()
+                .and_then(|name| super::name::Name::read(&text(&name)));
             let (from, to) = pair(first.map(|name| name.name), named(&action))?;
             TypeWork::RenameAttribute { from, to }
         }
@@ -85,7 +93,9 @@ fn altered(node: &SyntaxNode) -> Option<TypeWork> {
         SyntaxKind::SET_SCHEMA => TypeWork::Move { to: named(&action)? },
         SyntaxKind::SET_NOT_NULL => TypeWork::NotNull(true),
         SyntaxKind::DROP_NOT_NULL => TypeWork::NotNull(false),
-        SyntaxKind::VALIDATE_CONSTRAINT => TypeWork::Validate { constraint: named(&action)? },
+        SyntaxKind::VALIDATE_CONSTRAINT => TypeWork::Validate {
+            constraint: named(&action)?,
+        },
         SyntaxKind::DROP_CONSTRAINT => {
             let name = child(&action, SyntaxKind::CONSTRAINT_NAME_REF).and_then(|name| name_in(&name))?;
             TypeWork::DropCheck { constraint: name.name }

@@ -1,6 +1,6 @@
 //! What the pending statements have made of the database by the time that the next one runs.
 
-use super::act::{Act, Made, Opaque, Setting, TypeAct, TypeWork, When, Work};
+use super::act::{Act, Made, Opaque, Setting, Storage, TypeAct, TypeWork, When, Work};
 use super::catalogue::{ColumnFacts, ConstraintFacts, Facts, IndexFacts, PartitionFacts, Relation, TypedColumn};
 use super::mode::Mode;
 use super::name::Name;
@@ -108,29 +108,52 @@ impl Entry {
     /// What its validated `CHECK`s say.
     pub fn known(&self) -> Vec<Known> {
         let facts = self.facts.constraints.iter().filter(|constraint| constraint.valid);
-        let facts = facts.filter_map(|constraint| constraint.check.as_deref()).flat_map(proof::of_definition);
-        let pending = self.checks.iter().filter(|(_, _, valid)| *valid).flat_map(|(_, says, _)| says.clone());
+        let facts = facts
+            .filter(|constraint| constraint.kind == "c")
+            .flat_map(|constraint| match &constraint.check {
+                Some(check) => proof::of_definition(check),
+                None => vec![Known::Other(constraint.columns.clone())],
+            });
+        let pending = self
+            .checks
+            .iter()
+            .filter(|(_, _, valid)| *valid)
+            .flat_map(|(_, says, _)| says.clone());
         facts.chain(pending).collect()
     }
 
-    /// Whether a column cannot be null: it is `NOT NULL`, or a validated `CHECK` says so (PostgreSQL 12).
+    /// Whether a column cannot be null: it is `NOT NULL`, or a validated `CHECK` says so (PostgreSQL 12), or may say so for all that is known.
     pub fn is_not_null(&self, column: &str, version: u32) -> bool {
+        let unread = |constraint: &ConstraintFacts| {
+            let here = constraint.columns.iter().any(|name| name == column);
+            constraint.kind == "c" && constraint.valid && constraint.check.is_none() && here
+        };
         self.facts.column(column).is_some_and(|column| column.not_null)
-            || version >= 120_000 && self.known().contains(&Known::NotNull(column.to_owned()))
+            || version >= 120_000
+                && (self.known().contains(&Known::NotNull(column.to_owned()))
+                    || self.facts.constraints.iter().any(unread))
     }
 
     /// Whether a constraint is validated; none if it is not known.
     pub fn is_valid(&self, constraint: &str) -> Option<bool> {
         let facts = self.facts.constraint(constraint).map(|constraint| constraint.valid);
-        let pending = self.checks.iter().find(|(name, ..)| name.as_deref() == Some(constraint));
+        let pending = self
+            .checks
+            .iter()
+            .find(|(name, ..)| name.as_deref() == Some(constraint));
         facts.or(pending.map(|(_, _, valid)| *valid))
     }
 
     fn drop_column(&mut self, name: &str) {
         self.facts.columns.retain(|column| column.name != name);
-        self.facts.constraints.retain(|constraint| !constraint.columns.iter().any(|column| column == name));
-        self.facts.indexes.retain(|index| !index.columns.iter().any(|column| column == name));
-        self.checks.retain(|(_, says, _)| !says.iter().any(|known| speaks_of(known, name)));
+        self.facts
+            .constraints
+            .retain(|constraint| !constraint.columns.iter().any(|column| column == name));
+        self.facts
+            .indexes
+            .retain(|index| !index.columns.iter().any(|column| column == name));
+        self.checks
+            .retain(|(_, says, _)| !says.iter().any(|known| speaks_of(known, name)));
         self.added.remove(name);
     }
 
@@ -140,16 +163,22 @@ impl Entry {
                 to.clone_into(name);
             }
         };
-        self.facts.columns.iter_mut().for_each(|column| rename(&mut column.name));
+        self.facts
+            .columns
+            .iter_mut()
+            .for_each(|column| rename(&mut column.name));
         for constraint in &mut self.facts.constraints {
             constraint.columns.iter_mut().for_each(rename);
-            if let Some(check) = constraint.check.take() {
-                // A definition is a text: what it says is kept in its place.
-                let mut says = proof::of_definition(&check);
-                says.iter_mut().for_each(|known| renamed(known, from, to));
-                self.checks.push((Some(constraint.name.clone()), says, constraint.valid));
-            }
         }
+        // A definition is a text: what it says is kept in its place.
+        let texts = self
+            .facts
+            .constraints
+            .iter()
+            .filter_map(|known| Some((known, known.check.as_deref()?)));
+        let says = texts.map(|(known, check)| (Some(known.name.clone()), proof::of_definition(check), known.valid));
+        self.checks.extend(says);
+        self.facts.constraints.retain(|known| known.check.is_none());
         for (_, says, _) in &mut self.checks {
             says.iter_mut().for_each(|known| renamed(known, from, to));
         }
@@ -211,6 +240,8 @@ pub struct World<'a> {
     held: HashMap<usize, Held>,
     /// Relations that a `COMMIT` drops.
     until_commit: Vec<Key>,
+    /// New names of schemas, and their old ones.
+    schemas: HashMap<String, String>,
     path: Vec<String>,
     /// What the text set `search_path` to; the names behind it are not those that the catalogue was asked for.
     path_set: Option<(Option<Vec<String>>, bool)>,
@@ -222,10 +253,11 @@ pub struct World<'a> {
 impl<'a> World<'a> {
     /// The database before the first statement.
     pub fn new(facts: &'a Facts) -> Self {
-        let path = match facts.path.is_empty() {
-            true => vec![facts.schema.clone()],
-            false => facts.path.clone(),
-        };
+        // A schema that is not there yet is made before the first migration.
+        let mut path = facts.path.clone();
+        if !path.contains(&facts.schema) {
+            path.insert(0, facts.schema.clone());
+        }
         let mut world = World {
             facts,
             types: Types::new(facts, path.clone()),
@@ -233,6 +265,7 @@ impl<'a> World<'a> {
             names: HashMap::new(),
             held: HashMap::new(),
             until_commit: Vec::new(),
+            schemas: HashMap::new(),
             path,
             path_set: None,
             zone_set: None,
@@ -294,7 +327,9 @@ impl<'a> World<'a> {
             return self.names.contains_key(&key).then_some(key);
         }
         let path = std::iter::once(TEMPORARY).chain(self.path().iter().map(String::as_str));
-        let on_path = path.map(|schema| (schema.to_owned(), name.name.clone())).find(|key| self.names.contains_key(key));
+        let on_path = path
+            .map(|schema| (schema.to_owned(), name.name.clone()))
+            .find(|key| self.names.contains_key(key));
         on_path.or_else(|| {
             // One of PostgreSQL's own.
             let key = ("pg_catalog".to_owned(), name.name.clone());
@@ -320,7 +355,12 @@ impl<'a> World<'a> {
     pub fn entry_with(&self, column: &TypedColumn) -> Option<&Entry> {
         let identity = (column.schema.clone(), column.table.clone());
         let alive: HashSet<usize> = self.names.values().copied().collect();
-        let mut entries = self.entries.iter().enumerate().filter(|(at, _)| alive.contains(at)).map(|(_, entry)| entry);
+        let mut entries = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| alive.contains(at))
+            .map(|(_, entry)| entry);
         entries.find(|entry| entry.facts.identity == identity && entry.facts.column(&column.column).is_some())
     }
 
@@ -328,7 +368,11 @@ impl<'a> World<'a> {
     pub fn existing(&self) -> Vec<&Entry> {
         let mut names: Vec<(&Key, &usize)> = self.names.iter().collect();
         names.sort();
-        names.into_iter().map(|(_, at)| &self.entries[*at]).filter(|entry| !entry.new).collect()
+        names
+            .into_iter()
+            .map(|(_, at)| &self.entries[*at])
+            .filter(|entry| !entry.new)
+            .collect()
     }
 
     fn target(&self, act: &Act) -> Option<usize> {
@@ -365,7 +409,10 @@ impl<'a> World<'a> {
 
     fn held_on(&self, at: usize) -> Option<(Mode, Taker)> {
         let own = self.held.get(&at).and_then(|held| held.own.as_ref());
-        let above = self.entries[at].ancestors.iter().filter_map(|above| self.held.get(above)?.tree.as_ref());
+        let above = self.entries[at]
+            .ancestors
+            .iter()
+            .filter_map(|above| self.held.get(above)?.tree.as_ref());
         own.into_iter().chain(above).max_by_key(|(mode, _)| *mode).cloned()
     }
 
@@ -375,14 +422,24 @@ impl<'a> World<'a> {
         match when {
             When::Exists(name) => self.at(name).is_some() || self.uncertain(name),
             When::Missing(name) => self.entry_of(&self.key(name)).is_none() || unknown,
-            When::NoColumn(table, column) => self.entry(table).is_none_or(|table| table.has_column(column) != Some(true)),
+            When::NoColumn(table, column) => self
+                .entry(table)
+                .is_none_or(|table| table.has_column(column) != Some(true)),
             When::Column(table, column) => {
-                unknown || self.entry(table).is_none_or(|table| table.has_column(column) != Some(false))
+                unknown
+                    || self
+                        .entry(table)
+                        .is_none_or(|table| table.has_column(column) != Some(false))
             }
             When::Constraint(table, constraint) => {
-                unknown || self.entry(table).is_none_or(|table| table.new || table.is_valid(constraint).is_some())
+                unknown
+                    || self
+                        .entry(table)
+                        .is_none_or(|table| table.new || table.is_valid(constraint).is_some())
             }
-            When::NoIndex(table, index) => self.resolve(table).is_none_or(|(schema, _)| self.entry_of(&(schema, index.clone())).is_none()),
+            When::NoIndex(table, index) => self
+                .resolve(table)
+                .is_none_or(|(schema, _)| self.entry_of(&(schema, index.clone())).is_none()),
         }
     }
 
@@ -398,7 +455,10 @@ impl<'a> World<'a> {
 
     /// Whether a name is of nothing that exists or that a pending statement has made, and that is certain.
     pub fn is_missing(&self, name: &Name) -> bool {
-        let temporary = name.schema.as_deref().is_some_and(|schema| schema.starts_with("pg_temp"));
+        let temporary = name
+            .schema
+            .as_deref()
+            .is_some_and(|schema| schema.starts_with("pg_temp"));
         // Without a database there is nothing to go by.
         self.facts.version > 0 && !temporary && self.at(name).is_none() && !self.uncertain(name)
     }
@@ -408,7 +468,10 @@ impl<'a> World<'a> {
         let Some(entry) = self.entry(relation).filter(|_| self.opaque != Some(Opaque::Anything)) else {
             return Vec::new();
         };
-        columns.iter().filter(|column| entry.has_column(column) == Some(false)).collect()
+        columns
+            .iter()
+            .filter(|column| entry.has_column(column) == Some(false))
+            .collect()
     }
 
     /// Whether a name that was renamed or dropped exists again.
@@ -439,12 +502,29 @@ impl<'a> World<'a> {
         Some((key, self.entry_of(key)?))
     }
 
+    /// What a schema was called before the first statement.
+    pub fn schema_before<'n>(&'n self, name: &'n str) -> &'n str {
+        self.schemas.get(name).map_or(name, String::as_str)
+    }
+
+    /// Whether a relation is called as it was before the first statement; a new name of its schema does not count.
+    pub fn is_before(&self, key: &Key, identity: &Key) -> bool {
+        self.schema_before(&key.0) == identity.0 && key.1 == identity.1
+    }
+
     /// How many of the tables of a schema that hold rows pending statements have dropped or moved.
     pub fn left_schema(&self, schema: &str) -> i64 {
-        let stays: HashSet<usize> = self.names.iter().filter(|((of, _), _)| of == schema).map(|(_, at)| *at).collect();
+        let stays: HashSet<usize> = self
+            .names
+            .iter()
+            .filter(|((of, _), _)| of == schema)
+            .map(|(_, at)| *at)
+            .collect();
         let left = self.entries.iter().enumerate().filter(|(at, entry)| {
-            let was_in = entry.facts.identity.0 == schema && matches!(entry.facts.kind.as_str(), "r" | "m");
-            was_in && !entry.new && !stays.contains(at)
+            let holds = !entry.facts.empty;
+            let was_in =
+                entry.facts.identity.0 == self.schema_before(schema) && matches!(entry.facts.kind.as_str(), "r" | "m");
+            was_in && holds && !entry.new && !stays.contains(at)
         });
         i64::try_from(left.count()).unwrap_or(0)
     }
@@ -496,7 +576,15 @@ impl<'a> World<'a> {
 
     /// Another name for a schema.
     pub fn rename_schema(&mut self, from: &str, to: &str) {
-        let moved: Vec<(Key, usize)> = self.names.iter().filter(|((schema, _), _)| schema == from).map(|(key, at)| (key.clone(), *at)).collect();
+        let before = self.schema_before(from).to_owned();
+        self.schemas.remove(from);
+        self.schemas.insert(to.to_owned(), before);
+        let moved: Vec<(Key, usize)> = self
+            .names
+            .iter()
+            .filter(|((schema, _), _)| schema == from)
+            .map(|(key, at)| (key.clone(), *at))
+            .collect();
         for (key, at) in moved {
             self.names.remove(&key);
             self.names.insert((to.to_owned(), key.1.clone()), at);
@@ -542,7 +630,11 @@ impl<'a> World<'a> {
 
     /// The same for a table that a column of a type was found in.
     pub fn lock_identity(&mut self, identity: &Key, mode: Mode, taker: &Taker) {
-        if let Some(at) = self.entries.iter().position(|entry| entry.facts.identity == *identity && !entry.new) {
+        if let Some(at) = self
+            .entries
+            .iter()
+            .position(|entry| entry.facts.identity == *identity && !entry.new)
+        {
             self.hold(at, mode, false, taker);
         }
     }
@@ -574,7 +666,10 @@ impl<'a> World<'a> {
         };
         let locks = match guard {
             When::Exists(_) | When::Missing(_) => false,
-            When::NoIndex(table, _) | When::NoColumn(table, _) | When::Column(table, _) | When::Constraint(table, _) => act.on == *table,
+            When::NoIndex(table, _)
+            | When::NoColumn(table, _)
+            | When::Column(table, _)
+            | When::Constraint(table, _) => act.on == *table,
         };
         locks.then(|| Act {
             work: Work::Brief,
@@ -599,7 +694,10 @@ impl<'a> World<'a> {
             work => {
                 let Some(at) = self.target(act) else { return };
                 let base = match work {
-                    Work::AddColumn(column) => column.ty.as_ref().map(|ty| self.column(&column.name, ty, column.not_null)),
+                    Work::AddColumn(column) => column
+                        .ty
+                        .as_ref()
+                        .map(|ty| self.column(&column.name, ty, column.not_null)),
                     Work::Retype { to, column, .. } => Some(self.column(column, to, false)),
                     _ => None,
                 };
@@ -607,7 +705,11 @@ impl<'a> World<'a> {
                     Work::OverIndex { index, .. } => self.index_key(at, index),
                     _ => Vec::new(),
                 };
-                self.entries[at].take(work, base, &index);
+                let below = (0..self.entries.len())
+                    .filter(|below| act.recurses && self.entries[*below].ancestors.contains(&at));
+                for at in std::iter::once(at).chain(below).collect::<Vec<_>>() {
+                    self.entries[at].take(work, base.clone(), &index);
+                }
             }
         }
     }
@@ -641,8 +743,9 @@ impl<'a> World<'a> {
             true => (TEMPORARY.to_owned(), name.name.clone()),
             false => self.key(name),
         };
-        // CREATE … IF NOT EXISTS and OR REPLACE make nothing new if it is there.
-        if self.names.contains_key(&key) {
+        // OR REPLACE may add columns.
+        if let Some(&at) = self.names.get(&key) {
+            self.entries[at].columns_known = false;
             return;
         }
         let mut entry = Entry::made(name, if made.partitioned.is_some() { "p" } else { "r" });
@@ -687,7 +790,10 @@ impl<'a> World<'a> {
     }
 
     fn create_index(&mut self, table: &Name, index: &str) {
-        let Some((key, at)) = self.resolve(table).and_then(|key| Some((key.clone(), *self.names.get(&key)?))) else {
+        let Some((key, at)) = self
+            .resolve(table)
+            .and_then(|key| Some((key.clone(), *self.names.get(&key)?)))
+        else {
             return;
         };
         let key = (key.0, index.to_owned());
@@ -729,7 +835,10 @@ impl<'a> World<'a> {
         if let Some(schema) = schema {
             // Its indexes go with it.
             let entries = &self.entries;
-            let indexes = self.names.iter().filter(|(_, index)| entries[**index].table == Some(at));
+            let indexes = self
+                .names
+                .iter()
+                .filter(|(_, index)| entries[**index].table == Some(at));
             let indexes: Vec<(Key, usize)> = indexes.map(|(key, at)| (key.clone(), *at)).collect();
             for (key, at) in indexes {
                 self.names.remove(&key);
@@ -751,7 +860,6 @@ impl<'a> World<'a> {
             self.set_default(parent, &key);
         }
     }
-
 }
 
 impl Entry {
@@ -788,7 +896,11 @@ impl Entry {
                 says,
                 not_valid,
             } => self.checks.push((constraint.clone(), says.clone(), !not_valid)),
-            Work::AddForeignKey { constraint, to, not_valid } => self.facts.constraints.push(ConstraintFacts {
+            Work::AddForeignKey {
+                constraint,
+                to,
+                not_valid,
+            } => self.facts.constraints.push(ConstraintFacts {
                 name: constraint.clone(),
                 kind: "f".to_owned(),
                 valid: !not_valid,
@@ -796,17 +908,31 @@ impl Entry {
                 ..ConstraintFacts::default()
             }),
             Work::Validate { constraint } => {
-                let facts = self.facts.constraints.iter_mut().filter(|known| known.name == *constraint);
+                let facts = self
+                    .facts
+                    .constraints
+                    .iter_mut()
+                    .filter(|known| known.name == *constraint);
                 facts.for_each(|known| {
                     known.valid = true;
-                    known.check = known.check.take().map(|check| check.trim_end_matches(" NOT VALID").to_owned());
+                    known.check = known
+                        .check
+                        .take()
+                        .map(|check| check.trim_end_matches(" NOT VALID").to_owned());
                 });
-                let pending = self.checks.iter_mut().filter(|(name, ..)| name.as_ref() == Some(constraint));
+                let pending = self
+                    .checks
+                    .iter_mut()
+                    .filter(|(name, ..)| name.as_ref() == Some(constraint));
                 pending.for_each(|(_, _, valid)| *valid = true);
             }
             Work::DropConstraint { constraint } => {
                 // PostgreSQL 18 keeps NOT NULL as a constraint.
-                let not_null = self.facts.constraints.iter().filter(|known| known.name == *constraint && known.kind == "n");
+                let not_null = self
+                    .facts
+                    .constraints
+                    .iter()
+                    .filter(|known| known.name == *constraint && known.kind == "n");
                 let columns: Vec<String> = not_null.flat_map(|known| known.columns.clone()).collect();
                 columns.iter().for_each(|column| set_not_null(self, column, false));
                 self.facts.constraints.retain(|known| known.name != *constraint);
@@ -819,6 +945,13 @@ impl Entry {
                 let pending = self.checks.iter_mut().filter(|(name, ..)| name.as_ref() == Some(from));
                 pending.for_each(|(name, ..)| *name = Some(to.clone()));
             }
+            Work::Store { to, .. } => match to {
+                Storage::Tablespace(name) => self.facts.tablespace = Some(name.clone()),
+                Storage::Logged(logged) => self.facts.logged = *logged,
+                Storage::AccessMethod(method) => {
+                    self.facts.method = Some(method.clone().unwrap_or_else(|| "heap".to_owned()))
+                }
+            },
             Work::DropColumn { column } => self.drop_column(column),
             Work::RenameColumn { from, to } => self.rename_column(from, to),
             Work::Truncate { .. } => (self.facts.bytes, self.facts.empty, self.facts.rows) = (0, true, Some(0)),

@@ -79,7 +79,8 @@ impl Types {
         }
         let own = ["pg_catalog".to_owned()];
         let path = own.iter().chain(&self.path);
-        path.map(|schema| (schema.clone(), name.name.clone())).find(|key| self.known.contains_key(key))
+        path.map(|schema| (schema.clone(), name.name.clone()))
+            .find(|key| self.known.contains_key(key))
     }
 
     /// A type by its name.
@@ -131,18 +132,25 @@ impl Types {
 
     /// Whether it has a value.
     pub fn has_value(&self, key: &Key, value: &str) -> bool {
-        self.known.get(key).is_some_and(|ty| ty.values.iter().any(|known| known == value))
+        self.known
+            .get(key)
+            .is_some_and(|ty| ty.values.iter().any(|known| known == value))
     }
 
     /// Whether it has a value that it had before the first statement.
     pub fn had_value(&self, key: &Key, value: &str) -> bool {
-        self.known.get(key).is_some_and(|ty| ty.had.iter().any(|known| known == value))
+        self.known
+            .get(key)
+            .is_some_and(|ty| ty.had.iter().any(|known| known == value))
     }
 
     /// What added this value in this transaction, if it may not be used in it.
     pub fn fresh(&self, key: &Key, value: &str) -> Option<&Taker> {
         let ty = self.known.get(key)?;
-        ty.fresh.iter().find(|(fresh, _)| fresh == value).map(|(_, taker)| taker)
+        ty.fresh
+            .iter()
+            .find(|(fresh, _)| fresh == value)
+            .map(|(_, taker)| taker)
     }
 
     /// The transaction is over.
@@ -155,7 +163,12 @@ impl Types {
 
     /// Another name for a schema.
     pub fn rename_schema(&mut self, from: &str, to: &str) {
-        let moved: Vec<Key> = self.known.keys().filter(|(schema, _)| schema == from).cloned().collect();
+        let moved: Vec<Key> = self
+            .known
+            .keys()
+            .filter(|(schema, _)| schema == from)
+            .cloned()
+            .collect();
         for key in moved {
             self.rename(&key, (to.to_owned(), key.1.clone()));
         }
@@ -189,7 +202,9 @@ impl Types {
             TypeWork::CreateDomain {
                 base, checks, not_null, ..
             } => {
-                let parent = self.key(base).filter(|key| self.known.get(key).is_some_and(|ty| ty.base.is_some()));
+                let parent = self
+                    .key(base)
+                    .filter(|key| self.known.get(key).is_some_and(|ty| ty.base.is_some()));
                 let domain = Type {
                     base: Some(base.clone()),
                     parent,

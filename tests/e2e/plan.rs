@@ -392,3 +392,435 @@ next:  prisma-migrate-task deploy
     );
     assert_eq!(page, expected);
 }
+
+/// A database of its own with what is renamed and dropped here.
+fn named() -> Database {
+    let database = database();
+    database.execute(
+        "CREATE TYPE kind AS ENUM ('a', 'b'); CREATE TYPE pair AS (x int, y int); CREATE DOMAIN amount AS numeric; \
+         CREATE TABLE item (id int PRIMARY KEY, kind kind, kinds kind[], price amount, pair pair); \
+         INSERT INTO item VALUES (1, 'a', '{b}', 2, NULL); CREATE TABLE empty_item (kind kind); \
+         CREATE VIEW cheap AS SELECT id FROM item; CREATE MATERIALIZED VIEW sums AS SELECT id FROM item; \
+         CREATE TABLE parts (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts DEFAULT; \
+         CREATE SCHEMA shop; CREATE TABLE shop.old AS SELECT 1 AS id; CREATE SCHEMA bare_schema; CREATE TABLE bare_schema.t (id int)",
+    );
+    database
+}
+
+#[test]
+fn what_the_application_knows_by_name_is_a_hazard() {
+    let database = named();
+    let cases: &[(&str, &[&str])] = &[
+        ("ALTER TABLE item SET SCHEMA shop;", &["rename item"]),
+        ("ALTER VIEW cheap SET SCHEMA shop;", &["rename cheap"]),
+        ("ALTER VIEW cheap RENAME TO cheaper;", &["rename cheap"]),
+        ("ALTER VIEW cheap RENAME id TO identity;", &["rename cheap"]),
+        ("ALTER MATERIALIZED VIEW sums RENAME TO totals;", &["rename sums"]),
+        ("ALTER MATERIALIZED VIEW sums SET SCHEMA shop;", &["rename sums"]),
+        ("ALTER MATERIALIZED VIEW sums RENAME COLUMN id TO n;", &["rename sums"]),
+        ("ALTER TYPE kind RENAME TO sort;", &["rename kind"]),
+        ("ALTER TYPE kind SET SCHEMA shop;", &["rename kind"]),
+        ("ALTER TYPE kind RENAME VALUE 'a' TO 'c';", &["rename kind"]),
+        ("ALTER TYPE pair RENAME ATTRIBUTE x TO z;", &["rename pair"]),
+        ("ALTER DOMAIN amount RENAME TO price;", &["rename amount"]),
+        ("ALTER SCHEMA shop RENAME TO store;", &["rename shop"]),
+        ("DROP VIEW cheap;", &["drop cheap"]),
+        ("DROP VIEW IF EXISTS public.cheap CASCADE;", &["drop cheap"]),
+        ("DROP MATERIALIZED VIEW sums;", &["drop sums"]),
+        ("DROP TYPE kind CASCADE;", &["drop item"]),
+        ("DROP DOMAIN amount CASCADE;", &["drop item"]),
+        ("DROP SCHEMA shop CASCADE;", &["drop shop"]),
+        // The new name is the old one again when the transaction ends, or nobody knew it.
+        (
+            "CREATE TYPE kind_new AS ENUM ('a', 'b', 'c'); ALTER TABLE empty_item ALTER kind TYPE kind_new USING kind::text::kind_new; \
+             ALTER TYPE kind RENAME TO kind_old; ALTER TYPE kind_new RENAME TO kind;",
+            &[],
+        ),
+        ("DROP VIEW cheap; CREATE VIEW cheap AS SELECT id, kind FROM item;", &[]),
+        (
+            "ALTER VIEW cheap RENAME TO cheap_1; CREATE VIEW cheap AS SELECT id FROM item;",
+            &[],
+        ),
+        (
+            "CREATE TYPE n AS ENUM ('x'); ALTER TYPE n RENAME TO m; ALTER TYPE m RENAME VALUE 'x' TO 'y'; DROP TYPE m CASCADE;",
+            &[],
+        ),
+        ("CREATE VIEW n AS SELECT 1; ALTER VIEW n RENAME TO m; DROP VIEW m;", &[]),
+        ("ALTER TYPE kind ADD VALUE 'c';", &[]),
+        (
+            "ALTER TABLE item RENAME CONSTRAINT item_pkey TO item_key; ALTER INDEX item_key RENAME TO item_pkey;",
+            &[],
+        ),
+        (
+            "ALTER TABLE item RENAME TO items; ALTER TABLE items SET SCHEMA shop;",
+            &["rename item"],
+        ),
+        (
+            "ALTER SCHEMA shop RENAME TO store; DROP SCHEMA store CASCADE;",
+            &["rename shop", "drop store"],
+        ),
+        ("DROP SCHEMA bare_schema CASCADE;", &[]),
+        ("DROP VIEW IF EXISTS nothing; DROP TYPE IF EXISTS nothing CASCADE;", &[]),
+        ("ALTER TABLE empty_item DROP COLUMN kind; DROP TABLE empty_item;", &[]),
+    ];
+    for (script, expected) in cases {
+        assert_eq!(classes(script, &database), *expected, "{script}");
+    }
+}
+
+#[test]
+fn a_hazard_belongs_to_its_statement() {
+    let database = database();
+    let script = "ALTER TABLE \"Order\" RENAME note TO remark; ALTER TABLE \"Order\" DROP paid;\nSELECT 1;";
+    let history = before().migration("2_it", script);
+    let run = plan(&history, &database).arg("--log-format=text").run().expect(0);
+    let hazards = run.report.as_ref().unwrap()["hazards"].clone();
+    let place = |at: usize| (hazards[at]["line"].clone(), hazards[at]["statement"].clone());
+    assert_eq!((place(0), place(1)), ((1.into(), 0.into()), (1.into(), 1.into())));
+    let drop = run.stdout.split_once("DROP paid").unwrap();
+    assert!(
+        drop.0.contains("rename: note of") && !drop.0.contains("drop: drops"),
+        "{run}"
+    );
+    assert!(
+        drop.1.contains("drop: drops the column paid") && !drop.1.contains("rename:"),
+        "{run}"
+    );
+}
+
+#[test]
+fn the_time_zone_is_the_session_s() {
+    let database = database();
+    database.execute("CREATE TABLE at AS SELECT now()::timestamp AS t, repeat('x', 100) FROM generate_series(1, 2000)");
+    let script = "ALTER TABLE at ALTER t TYPE timestamptz;";
+    for (zone, expected) in [
+        ("Europe/Berlin", vec!["table-rewrite at".to_owned()]),
+        ("UTC", Vec::new()),
+    ] {
+        database.execute(&format!("ALTER DATABASE {} SET TimeZone = '{zone}'", database.name()));
+        assert_eq!(classes(script, &database), expected, "{zone}");
+    }
+    database.execute("ALTER ROLE CURRENT_USER SET TimeZone = 'Asia/Tokyo'");
+    assert_eq!(classes(script, &database), ["table-rewrite at"]);
+    let other = before()
+        .migration("2_it", "SET TIME ZONE 'UTC';")
+        .migration("3_it", script);
+    let run = plan(&other, &database).run().expect(0);
+    assert_eq!(
+        hazards(&run),
+        ["table-rewrite 3_it:1 at"],
+        "a migration's settings end with it"
+    );
+}
+
+#[test]
+fn an_index_that_is_there_is_not_refused() {
+    let database = database();
+    database.execute("CREATE INDEX \"Order_note_idx\" ON \"Order\" (note)");
+    let script = "CREATE INDEX IF NOT EXISTS \"Order_note_idx\" ON \"Order\" (note);";
+    let history = before().migration("2_it", script);
+    plan(&history, &database).arg("--fail-on=index-build").run().expect(0);
+}
+
+/// The warnings of a plan about what does not exist.
+fn missing(scripts: &[&str], database: &Database) -> Vec<String> {
+    let mut history = before();
+    for (at, script) in scripts.iter().enumerate() {
+        history = history.migration(&format!("2024020{at}_it"), script);
+    }
+    let run = plan(&history, database).run().expect(0);
+    let warnings = run.report.as_ref().unwrap()["warnings"].as_array().unwrap().clone();
+    let warnings = warnings
+        .iter()
+        .filter_map(|warning| warning.as_str()?.split_once("migration.sql:"));
+    warnings
+        .filter(|(_, what)| what.ends_with("does not exist, and no pending migration makes it"))
+        .map(|(_, what)| what.replace(" does not exist, and no pending migration makes it", ""))
+        .collect()
+}
+
+#[test]
+fn what_does_not_exist_is_said() {
+    let database = named();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["UPDATE \"Orders\" SET paid = true;"], &["1: \"Orders\""]),
+        (
+            &["SELECT 1;\nDELETE FROM public.orders WHERE id = 1;"],
+            &["2: public.orders"],
+        ),
+        (&["INSERT INTO \"Orders\" (id) VALUES (1);"], &["1: \"Orders\""]),
+        (
+            &["INSERT INTO small (id) SELECT id FROM \"Orders\";"],
+            &["1: \"Orders\""],
+        ),
+        (&["ALTER TABLE \"Orders\" ADD COLUMN x int;"], &["1: \"Orders\""]),
+        (&["CREATE INDEX ON \"Orders\" (id);"], &["1: \"Orders\""]),
+        (&["CREATE TABLE n (id int REFERENCES \"Orders\");"], &["1: \"Orders\""]),
+        (
+            &["ALTER TABLE small ADD FOREIGN KEY (id) REFERENCES \"Orders\" (id);"],
+            &["1: \"Orders\""],
+        ),
+        (&["DROP TABLE \"Orders\";"], &["1: \"Orders\""]),
+        (&["TRUNCATE \"Orders\";"], &["1: \"Orders\""]),
+        (&["CREATE VIEW n AS SELECT * FROM \"Orders\";"], &["1: \"Orders\""]),
+        (
+            &["UPDATE small SET note = 'x' FROM shop.orders o WHERE o.id = small.id;"],
+            &["1: shop.orders"],
+        ),
+        (
+            &["UPDATE \"Order\" SET payed = true;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["UPDATE \"Order\" SET paid = true WHERE \"Id\" = 4;"],
+            &["1: the column \"Id\" of \"Order\""],
+        ),
+        (
+            &["ALTER TABLE \"Order\" DROP COLUMN payed;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["ALTER TABLE \"Order\" ALTER COLUMN payed SET NOT NULL;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["ALTER TABLE \"Order\" RENAME payed TO x;"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["CREATE INDEX ON \"Order\" (paid, payed);"],
+            &["1: the column payed of \"Order\""],
+        ),
+        (
+            &["INSERT INTO small (id, text) VALUES (1, 'a');"],
+            &["1: the column text of small"],
+        ),
+        (
+            &["CREATE TABLE n (id int); UPDATE n SET x = 1;"],
+            &["1: the column x of n"],
+        ),
+        // What pending migrations do counts.
+        (&["DROP TABLE bare; UPDATE bare SET id = 1;"], &["1: bare"]),
+        (
+            &[
+                "ALTER TABLE bare RENAME TO b;",
+                "UPDATE bare SET id = 1; UPDATE b SET id = 1;",
+            ],
+            &["1: bare"],
+        ),
+        (
+            &[
+                "ALTER TABLE bare RENAME id TO n;",
+                "UPDATE bare SET n = 1; UPDATE bare SET id = 1;",
+            ],
+            &["1: the column id of bare"],
+        ),
+        (
+            &[
+                "CREATE TABLE \"Orders\" (id int);",
+                "UPDATE \"Orders\" SET id = 1; ALTER TABLE \"Orders\" ADD x int; CREATE INDEX ON \"Orders\" (x);",
+            ],
+            &[],
+        ),
+        (
+            &["CREATE OR REPLACE VIEW cheap AS SELECT id, kind FROM item; UPDATE cheap SET kind = 'a';"],
+            &[],
+        ),
+        (
+            &["ALTER TABLE parts ADD n int; UPDATE part SET n = 1; UPDATE part SET m = 1;"],
+            &["1: the column m of part"],
+        ),
+        (
+            &["CREATE TABLE shop.n AS SELECT 1 AS id; UPDATE shop.n SET id = 2, x = 3;"],
+            &[],
+        ),
+        (
+            &["CREATE TEMP TABLE t (id int); INSERT INTO t VALUES (1); UPDATE t SET id = 2;"],
+            &[],
+        ),
+        (
+            &["CREATE TEMP TABLE t (id int);", "INSERT INTO t VALUES (1);"],
+            &["1: t"],
+        ),
+        (&["SELECT 1 AS id INTO n; DELETE FROM n;"], &[]),
+        (&["ALTER TABLE bare SET SCHEMA shop; UPDATE shop.bare SET id = 1;"], &[]),
+        (
+            &["ALTER SCHEMA shop RENAME TO store; UPDATE store.old SET id = 1;"],
+            &[],
+        ),
+        (
+            &["CREATE TABLE a (id int, b_id int); ALTER TABLE a ADD COLUMN c int, ADD CONSTRAINT u UNIQUE (c);"],
+            &[],
+        ),
+        // Nothing that is guarded, read by another name, or not to be known.
+        (
+            &[
+                "ALTER TABLE IF EXISTS \"Orders\" ADD x int; DROP TABLE IF EXISTS \"Orders\"; ALTER TABLE \"Order\" DROP COLUMN IF EXISTS payed;",
+            ],
+            &[],
+        ),
+        (
+            &["WITH orders AS (SELECT 1 AS id) UPDATE small SET note = 'x' FROM orders WHERE orders.id = small.id;"],
+            &[],
+        ),
+        (
+            &["UPDATE small s SET note = 'x' WHERE s.id = 1 AND s.note IS NULL AND ctid IS NOT NULL;"],
+            &[],
+        ),
+        (
+            &["DO $$ BEGIN EXECUTE 'CREATE TABLE orders (id int)'; END $$; UPDATE orders SET id = 1;"],
+            &[],
+        ),
+        (&["SELECT make_tables();", "UPDATE orders SET id = 1;"], &[]),
+        (
+            &["CREATE EXTENSION IF NOT EXISTS citext; UPDATE orders SET id = 1;"],
+            &["1: orders"],
+        ),
+        (&["CREATE EXTENSION postgis; UPDATE spatial_ref_sys SET srid = 1;"], &[]),
+        (
+            &["SET search_path TO shop; UPDATE old SET id = 1; UPDATE other SET id = 1;"],
+            &[],
+        ),
+        (
+            &[
+                "SELECT relname FROM pg_class; SELECT * FROM information_schema.tables; SELECT * FROM generate_series(1, 2) g;",
+            ],
+            &[],
+        ),
+        (&["DELETE FROM small WHERE note = current_user OR small IS NULL;"], &[]),
+    ];
+    for (scripts, expected) in cases {
+        assert_eq!(missing(scripts, &database), *expected, "{scripts:?}");
+    }
+}
+
+/// Why `--all-or-nothing` refuses these migrations, or none; `deploy` then says the same and writes nothing, or applies them.
+fn refused(scripts: &[&str], version: u32) -> Option<String> {
+    let database = Server::version(version).database();
+    let mut history = History::new().migration(
+        "1_before",
+        "CREATE TYPE kind AS ENUM ('a', 'b'); CREATE DOMAIN sort AS kind; \
+         CREATE TABLE t (id int, kind kind, kinds kind[], note text, s sort); INSERT INTO t VALUES (1, 'a', '{b}', 'x', 'a');",
+    );
+    crate::migrate()
+        .deploy(history.folder())
+        .database(&database)
+        .run()
+        .expect(0);
+    for (at, script) in scripts.iter().enumerate() {
+        history = history.migration(&format!("2024020{at}_it"), script);
+    }
+    let rows = database.ledger().len();
+    let call = |verb: &str| {
+        crate::migrate()
+            .verb([verb, "--all-or-nothing"])
+            .arg(history.folder())
+            .database(&database)
+            .run()
+    };
+    let planned = call("plan");
+    let deployed = call("deploy");
+    assert_eq!(planned.code, deployed.code, "{scripts:?} {planned} {deployed}");
+    if planned.code == 0 {
+        return None;
+    }
+    assert_eq!(planned.code, 24, "{planned}");
+    assert_eq!(failure(&planned), failure(&deployed));
+    assert!(!deployed.stderr.contains("applying"), "{deployed}");
+    assert_eq!(database.ledger().len(), rows);
+    Some(failure(&planned)["details"][0].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn values_of_enums_that_share_a_transaction_with_their_use_are_refused_beforehand() {
+    let add = "ALTER TYPE kind ADD VALUE 'c';";
+    let uses = [
+        "UPDATE t SET kind = 'c';",
+        "SELECT * FROM t x WHERE x.kind IN ('a', 'c');",
+        "ALTER TABLE t ALTER kind SET DEFAULT 'c';",
+        "ALTER TABLE t ADD more kind NOT NULL DEFAULT 'c';",
+        "CREATE TABLE n (kind kind DEFAULT 'c');",
+        "INSERT INTO t (id, kind) VALUES (2, 'a'), (3, 'c');",
+        "INSERT INTO t VALUES (1, 'c');",
+        "INSERT INTO t (id, kind) SELECT 1, 'c';",
+        "UPDATE t SET kinds = '{a,c}';",
+        "UPDATE t SET kinds = ARRAY['c']::kind[];",
+        "CREATE INDEX ON t (id) WHERE kind = 'c';",
+        "ALTER TABLE t ADD CHECK (kind <> 'c');",
+        "SELECT CAST('c' AS public.kind);",
+        "UPDATE t SET kind = CASE WHEN id = 1 THEN 'c' ELSE kind END;",
+        "UPDATE t SET s = 'c';",
+        "ALTER TABLE t ALTER note TYPE kind USING 'c';",
+    ];
+    for script in uses {
+        let said = refused(&[add, script], 15).unwrap_or_default();
+        assert!(
+            said.starts_with("20240201_it: line 1: ") && said.contains("line 1 of 20240200_it adds"),
+            "{script} {said}"
+        );
+    }
+    for version in harness::postgres::Version::ALL {
+        let refused = |scripts: &[&str]| refused(scripts, version);
+        let cases: &[(&[&str], bool)] = &[
+            (&["ALTER TYPE kind ADD VALUE 'c';\nUPDATE t SET kind = 'c';"], true),
+            (
+                &[
+                    add,
+                    "ALTER TYPE kind RENAME VALUE 'c' TO 'd';",
+                    "UPDATE t SET kind = 'd';",
+                ],
+                true,
+            ),
+            (
+                &[
+                    "ALTER TYPE kind RENAME TO sorts; ALTER TYPE sorts ADD VALUE 'c';",
+                    "UPDATE t SET kind = 'c';",
+                ],
+                true,
+            ),
+            (
+                &[
+                    add,
+                    "UPDATE t SET note = 'c'; INSERT INTO t (id, note) VALUES (2, 'c'); DELETE FROM t WHERE kind::text = 'c';",
+                ],
+                false,
+            ),
+            (
+                &[
+                    "ALTER TYPE kind ADD VALUE IF NOT EXISTS 'b';",
+                    "UPDATE t SET kind = 'b';",
+                ],
+                false,
+            ),
+            (
+                &["ALTER TYPE kind RENAME VALUE 'b' TO 'd';", "UPDATE t SET kind = 'd';"],
+                false,
+            ),
+            (
+                &[
+                    "CREATE TYPE n AS ENUM ('x', 'y');",
+                    "ALTER TABLE t ADD n n DEFAULT 'y';",
+                ],
+                false,
+            ),
+            (
+                &[
+                    add,
+                    "ALTER TABLE t ALTER kind TYPE text USING kind::text; UPDATE t SET kind = 'c';",
+                ],
+                false,
+            ),
+            // Of a type of the same transaction they may be used since PostgreSQL 17.
+            (
+                &[
+                    "CREATE TYPE n AS ENUM ('x'); ALTER TYPE n ADD VALUE 'y';",
+                    "ALTER TABLE t ADD n n DEFAULT 'y';",
+                ],
+                version < 17,
+            ),
+        ];
+        for (scripts, expected) in cases {
+            assert_eq!(refused(scripts).is_some(), *expected, "{version} {scripts:?}");
+        }
+    }
+}

@@ -22,8 +22,10 @@ fn class_of(rule: Rule) -> &'static [Class] {
         R::ConstraintMissingNotValid => &[Class::TableScan, Class::IndexBuild],
         R::AddingForeignKeyConstraint | R::AddingNotNullableField => &[Class::TableScan],
         R::AddingFieldWithDefault | R::ChangingColumnType => &[Class::TableRewrite],
-        R::RenamingColumn | R::RenamingTable => &[Class::Rename],
-        R::BanDropColumn | R::BanDropTable | R::BanDropSchema | R::BanTruncateCascade => &[Class::Drop],
+        R::RenamingColumn | R::RenamingTable | R::BanSetSchema => &[Class::Rename],
+        R::BanDropColumn | R::BanDropTable | R::BanDropView | R::BanDropSchema | R::BanTruncateCascade => {
+            &[Class::Drop]
+        }
         // PostgreSQL 19's REPACK, in place of what is a rewrite here all the same.
         R::PreferRepack => &[],
         // A deploy that fails, not one that harms: a note, where the table has rows.
@@ -37,20 +39,18 @@ fn class_of(rule: Rule) -> &'static [Class] {
         | R::BanDropNotNull
         | R::BanDropTrigger
         | R::BanDropPolicy
-        | R::BanDropView
         | R::BanDropFunction
         | R::BanDropGeneratedExpression
         | R::BanSetDefault
         | R::BanDisableTrigger
         | R::BanReplicaIdentity => &[],
-        // Not tables: their data are elsewhere, or they hold none. What CASCADE takes along is a note.
+        // Not tables: their data are elsewhere, or they hold none. Types and domains are judged by the columns that the catalogue has of them.
         R::BanDropDatabase
         | R::BanDropType
         | R::BanDropDomain
         | R::BanDropSequence
         | R::BanDropExtension
         | R::RenamingObject
-        | R::BanSetSchema
         | R::BanCreateDomainWithConstraint
         | R::BanAlterDomainWithAddConstraint
         | R::BanAlterExtension
@@ -115,6 +115,8 @@ const STATEMENTS: &[&str] = &[
     "ALTER TABLE t ALTER COLUMN a SET NOT NULL;",
     "ALTER TABLE t RENAME COLUMN a TO b;",
     "ALTER TABLE t RENAME TO u;",
+    "ALTER TABLE t SET SCHEMA s;",
+    "DROP VIEW t;",
     "ALTER TABLE t DROP COLUMN a;",
     "DROP TABLE IF EXISTS t;",
     "DROP SCHEMA s CASCADE;",
