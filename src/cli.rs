@@ -17,8 +17,6 @@ pub use flags::*;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-/// Applies Prisma migrations to PostgreSQL and reports the result
-///
 /// Applies Prisma migrations to PostgreSQL and reports the result.
 ///
 /// It reads the migrations from a prisma.zip in S3, a local zip file or a folder, compares them with _prisma_migrations, and applies the pending ones. Each

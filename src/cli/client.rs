@@ -55,19 +55,19 @@ const RUN_EXAMPLES: &str = "Examples:
 /// Flags of `run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the task is")]
     #[allow(missing_docs)]
     pub place: PlaceArgs,
     /// Deploy; without it `run` plans. With execute or adopt after --: allow writes
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub confirm: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Snapshot")]
     #[allow(missing_docs)]
     pub snapshot: SnapshotArgs,
     /// Pass the SQL of execute through S3 (below the stack's reports) instead of the task's command, which ECS and CloudTrail show
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub sql_by_s3: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: ClientOutputArgs,
     /// A verb for the task with its flags, such as status or execute SQL; the file of --file is read here
@@ -88,10 +88,10 @@ const UPLOAD_EXAMPLES: &str = "Examples:
 /// Flags of `wait`.
 #[derive(Args, Clone, Debug)]
 pub struct WaitArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the task is")]
     #[allow(missing_docs)]
     pub place: PlaceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Upload")]
     #[allow(missing_docs)]
     pub upload: UploadedArgs,
     /// The upload of this version of the artifact [default: the newest]
@@ -103,14 +103,13 @@ pub struct WaitArgs {
     /// Follow this task, by its ARN, instead of the one that an upload started
     #[arg(long, value_name = "ARN", conflicts_with_all = ["version_id", "etag", "artifact"])]
     pub task: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub said: ClientOutputArgs,
 }
 
 /// Which uploads are meant, and how long one has to start its task.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Upload")]
 pub struct UploadedArgs {
     /// Where prisma.zip is: s3://bucket/key [default: the stack's output MigrateArtifact]
     #[arg(long, value_name = "S3-URL")]
@@ -129,10 +128,10 @@ pub struct UploadArgs {
     /// The migrations folder inside DIR, if it is not found automatically; it has the same path in the zip
     #[arg(long, value_name = "PATH")]
     pub migrations_path: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the task is")]
     #[allow(missing_docs)]
     pub place: PlaceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Upload")]
     #[allow(missing_docs)]
     pub upload: UploadedArgs,
     /// Exit after the upload
@@ -141,14 +140,13 @@ pub struct UploadArgs {
     /// Write the zip to this file instead of uploading it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["artifact", "no_wait"])]
     pub output: Option<PathBuf>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub said: ClientOutputArgs,
 }
 
 /// The snapshot before a deploy.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Snapshot")]
 pub struct SnapshotArgs {
     /// With --confirm: if migrations are pending, take a snapshot of the database first
     #[arg(long, value_parser = BoolishValueParser::new(), requires = "confirm")]
@@ -166,7 +164,6 @@ pub const DEFAULT_OUTPUT_PREFIX: &str = "Migrate";
 
 /// Where the task is: flags beat the outputs of a CloudFormation stack, which beat tags.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Where the task is")]
 pub struct PlaceArgs {
     /// The CloudFormation stack whose outputs name the task
     #[arg(long, value_name = "NAME", conflicts_with_all = ["stack", "stage", "app"])]
@@ -217,7 +214,6 @@ pub struct PlaceArgs {
 
 /// What is said on this side, and how.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Output")]
 pub struct ClientOutputArgs {
     /// Print the outcome as JSON, whatever the format of the log
     #[arg(long, value_parser = BoolishValueParser::new())]

@@ -11,16 +11,16 @@ use std::time::Duration;
 /// Flags of `deploy`.
 #[derive(Args, Clone, Debug)]
 pub struct DeployArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What is applied and refused")]
     #[allow(missing_docs)]
     pub policy: PolicyArgs,
     /// SQL to run once, after the first successful deploy to a database [default: seed.sql beside the migrations folder]
@@ -32,17 +32,16 @@ pub struct DeployArgs {
     /// The report of an earlier run for --check-drift: a file or s3://bucket/key
     #[arg(long, value_name = "REPORT", requires = "check_drift", help_heading = "Seed and drift")]
     pub since: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub work: WorkArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
 
 /// How migrations are run.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Locks")]
 pub struct WorkArgs {
     /// How long a statement waits for a table lock before its migration is rolled back and tried again; 0: no limit
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -50,14 +49,13 @@ pub struct WorkArgs {
     /// How long to keep trying a migration while other sessions hold its locks
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub lock_retry_for: Duration,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Time")]
     #[allow(missing_docs)]
     pub time: TimeArgs,
 }
 
 /// What is said of long work, and how long it may take.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Time")]
 pub struct TimeArgs {
     /// How often to report the progress of a running migration, and which sessions block it
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -80,19 +78,19 @@ impl TimeArgs {
 /// Flags of `plan`.
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
     /// Exit with 10 if migrations are pending
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub check: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What is applied and refused")]
     #[allow(missing_docs)]
     pub policy: PolicyArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -100,22 +98,25 @@ pub struct PlanArgs {
 /// Flags of `status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
 
 /// Flags of `resolve`.
 #[derive(Args, Clone, Debug)]
+#[command(override_usage = "prisma-migrate-task resolve --applied NAME [OPTIONS] [SOURCE]
+       prisma-migrate-task resolve --rolled-back NAME [OPTIONS] [SOURCE]
+       prisma-migrate-task resolve --retry NAME [OPTIONS] [SOURCE]")]
 #[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back", "retry"])]
 pub struct ResolveArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
     /// Record this migration as applied, because the database has it; can be repeated
@@ -127,16 +128,16 @@ pub struct ResolveArgs {
     /// Go on with this failed migration at the statement that failed, because that statement changed nothing
     #[arg(long, value_name = "NAME")]
     pub retry: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub work: WorkArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -144,19 +145,19 @@ pub struct ResolveArgs {
 /// Flags of `baseline`.
 #[derive(Args, Clone, Debug)]
 pub struct BaselineArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
     /// The last migration that the database already has: it and all before it are recorded as applied, and none is run
     #[arg(long, value_name = "NAME", required = true)]
     pub to: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -164,19 +165,19 @@ pub struct BaselineArgs {
 /// Flags of `adopt`.
 #[derive(Args, Clone, Debug)]
 pub struct AdoptArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
     /// Make the changes; without it they are only shown
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub confirm: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -208,16 +209,16 @@ pub struct ExecuteArgs {
     /// Commit each statement separately, and stop at the first that fails; for VACUUM and whatever else cannot run in a transaction
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub no_transaction: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
     /// How long a statement waits for a table lock before it fails; 0: no limit
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub lock_timeout: Duration,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Time")]
     #[allow(missing_docs)]
     pub time: TimeArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub said: OutputArgs,
 }
@@ -246,10 +247,10 @@ pub struct DriftArgs {
     /// The report of an earlier run: a file or s3://bucket/key
     #[arg(long, value_name = "REPORT", required = true)]
     pub since: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -265,7 +266,6 @@ pub enum CheckDrift {
 
 /// Where the migrations are.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Migrations")]
 pub struct ArtifactArgs {
     /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY]
     #[arg(value_name = "SOURCE", help_heading = Resettable::Reset)]
@@ -301,7 +301,6 @@ impl ArtifactArgs {
 
 /// How the database is reached.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Database")]
 pub struct ConnectionArgs {
     /// How long to wait for a database that is starting or not reachable yet
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
@@ -316,7 +315,6 @@ pub struct ConnectionArgs {
 
 /// Which of the pending migrations are applied, and what is refused.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "What is applied and refused")]
 pub struct PolicyArgs {
     /// Apply the pending migrations up to and including this one
     #[arg(long, value_name = "NAME")]
@@ -337,7 +335,6 @@ pub struct PolicyArgs {
 
 /// The migration lock.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Locks")]
 pub struct LockArgs {
     /// How long to wait for the migration lock if another run holds it; 0: do not wait
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
@@ -349,7 +346,6 @@ pub struct LockArgs {
 
 /// What is said, and how.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Print the outcome as JSON, whatever the format of the log
     #[arg(long, value_parser = BoolishValueParser::new())]

@@ -68,8 +68,9 @@ fn a_whole_secret_is_no_password() {
 
 #[test]
 fn a_password_that_looks_like_json_and_is_none_is_a_password() {
+    let history = history();
     let call = migrate()
-        .deploy(history().folder())
+        .deploy(history.folder())
         .env("DB_HOST", "127.0.0.1")
         .env("DB_PORT", "1")
         .env("DB_USERNAME", "app")
@@ -109,9 +110,9 @@ fn a_bucket_and_a_key_are_names() {
 fn a_line_break_behind_a_password_is_named() {
     // The shared server trusts everybody.
     let server = Server::start(Options::new());
-    let database: Database = server.database();
+    let (database, history): (Database, _) = (server.database(), history());
     let with = |password: String| {
-        let call = migrate().deploy(history().folder()).database_parts(&database);
+        let call = migrate().deploy(history.folder()).database_parts(&database);
         call.env("DB_PASSWORD", password).run()
     };
     let run = with(format!("{}\n", database.password())).expect(50);
@@ -133,9 +134,9 @@ fn a_line_break_behind_a_password_is_named() {
 
 #[test]
 fn a_parameter_that_is_not_known_is_a_warning_that_names_it() {
-    let database = Server::shared().database();
+    let (database, history) = (Server::shared().database(), history());
     let status = |query: &str| {
-        let call = migrate().deploy(history().folder());
+        let call = migrate().deploy(history.folder());
         let run = call.database_url(&database, &format!("{}?{query}", database.url())).run().expect(0);
         run.report.as_ref().unwrap()["warnings"].to_string()
     };

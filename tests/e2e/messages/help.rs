@@ -124,12 +124,12 @@ fn on_a_terminal_each_migration_is_printed_once() {
         assert_eq!(run.stdout.matches(name).count(), 1, "{name}\n{run}");
     }
     assert!(run.stdout.contains("3 migrations applied"), "{run}");
-    let lines: Vec<&str> = run.stdout.lines().filter(|line| line.contains("applied")).collect();
+    let lines: Vec<&str> = run.stdout.lines().filter(|line| line.contains(": applied")).collect();
     // Every duration is one of seconds.
     for line in lines {
         assert!(line.trim_end().ends_with(" s") && !line.contains("duration_ms"), "{line}\n{run}");
     }
-    assert!(run.stdout.contains("applied by itself, outside a transaction in "), "{run}");
+    assert!(run.stdout.contains("applied (by itself, outside a transaction) in "), "{run}");
 
     let database = Server::shared().database();
     let run = on_a_terminal(&history.remove(names[1]), &database, "deploy --all-or-nothing", &[]).expect(0);
@@ -146,9 +146,10 @@ fn check_drift_prints_each_difference_once() {
     let report = folder.path().join("report.json");
     std::fs::write(&report, deploy.report.unwrap().to_string()).unwrap();
     database.execute("ALTER TABLE a ADD COLUMN by_hand int");
+    let history = history();
     for (action, code) in [("warn", 0), ("refuse", 24)] {
         let call = migrate()
-            .deploy(history().folder())
+            .deploy(history.folder())
             .arg("--check-drift")
             .arg(action)
             .arg("--log-format=text")
@@ -164,10 +165,10 @@ fn check_drift_prints_each_difference_once() {
 #[test]
 fn plurals_are_right() {
     let database = Server::shared().database();
-    database.execute("CREATE TABLE only (id int)");
+    database.execute("CREATE TABLE one_table (id int)");
     let run = migrate().deploy(history().folder()).database(&database).run().expect(23);
     let what = super::failure(&run)["what"].as_str().unwrap().to_owned();
-    assert!(what.contains("is not empty (1 table: only)"), "{what}");
+    assert!(what.contains("is not empty (1 table: one_table)"), "{what}");
 
     let database = Server::shared().database();
     database.execute(
@@ -214,9 +215,9 @@ fn a_command_that_is_shown_can_be_pasted() {
 
     // On ECS it is the client that starts a task.
     let ecs = harness::endpoint::Endpoint::start();
-    let call = migrate().verb(["status", "--log-format=text"]).env("ARTIFACT_BUCKET", "b").env("PRISMA_ARTIFACT_KEY", "k.zip");
+    let call = migrate().verb(["status", "--log-format=text"]).env("ARTIFACT_BUCKET", "artifacts").env("PRISMA_ARTIFACT_KEY", "k.zip");
     let s3 = harness::s3::S3::start();
-    s3.put("b", "k.zip", history.zip(harness::history::Layout::Project));
+    s3.put("artifacts", "k.zip", history.zip(harness::history::Layout::Project));
     let database = Server::shared().database();
     let run = call.s3(&s3).envs(ecs.ecs()).database(&database).run().expect(10);
     assert!(run.stdout.trim_end().ends_with("next:  prisma-migrate-task run --confirm"), "{run}");
