@@ -5,6 +5,7 @@ mod client;
 #[cfg(feature = "client")]
 mod completions;
 mod flags;
+mod help;
 mod value;
 mod words;
 
@@ -17,10 +18,10 @@ pub use flags::*;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-/// Applies Prisma migrations to PostgreSQL and says what came of it.
+/// Applies Prisma migrations to PostgreSQL and reports the result.
 ///
-/// Reads the migrations out of a prisma.zip in S3 (or a local zip file or folder), compares them with _prisma_migrations, and applies the pending
-/// ones, each together with its row in the ledger. Without a verb it deploys.
+/// It reads the migrations from a prisma.zip in S3, a local zip file or a folder, compares them with _prisma_migrations, and applies the pending ones. Each
+/// migration commits together with its row. Without a command it deploys.
 #[derive(Debug, Parser)]
 #[command(
     name = "prisma-migrate-task",
@@ -38,19 +39,19 @@ pub struct Cli {
 pub enum Verb {
     /// Apply the pending migrations
     Deploy(DeployArgs),
-    /// Say what deploy would do: the pending migrations, their locks, their hazards; writes nothing
+    /// Show what deploy would do: pending migrations, their locks and hazards; writes nothing
     Plan(PlanArgs),
-    /// Say what is applied, pending and failed; writes nothing
+    /// Show what is applied, pending and failed; writes nothing
     Status(StatusArgs),
-    /// Correct the ledger by hand: say that a migration is applied, or rolled back, or to be run on from where it stopped
+    /// Correct _prisma_migrations after a failure, when only you know what the database contains
     Resolve(ResolveArgs),
-    /// Take a database under management that has its tables already: record the migrations that it holds as applied
+    /// Adopt an existing database: record the migrations that it already has as applied
     Baseline(BaselineArgs),
-    /// Make of a ledger that other programs wrote what Prisma would have written
+    /// Rewrite a _prisma_migrations that another program wrote as Prisma would have written it
     Adopt(AdoptArgs),
-    /// Say what was changed in the schema outside migrations since an earlier run
+    /// Show what was changed in the schema outside migrations since an earlier run
     Drift(DriftArgs),
-    /// Run SQL and print what it yields: as one transaction, and READ ONLY away from a terminal until --confirm is given
+    /// Run SQL in one transaction and print its rows; away from a terminal it is READ ONLY without --confirm
     #[command(after_help = EXECUTE_EXAMPLES)]
     Execute(ExecuteArgs),
 }
@@ -71,7 +72,7 @@ pub fn is_run(arguments: &[OsString]) -> bool {
 fn command() -> Command {
     let command = Cli::command();
     #[cfg(feature = "client")]
-    let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
+    let command = with_client_verbs(command);
     command
 }
 
@@ -83,7 +84,7 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Asked, clap::Error> {
-    let mut command = with_variables(command(), variable).after_help(after_help());
+    let mut command = laid_out(with_variables(command(), variable).after_help(after_help()));
     let arguments = verb_first(arguments.into_iter().collect(), &mut command)?;
     let matches = command.try_get_matches_from_mut(arguments)?;
     #[cfg(feature = "client")]
@@ -97,6 +98,25 @@ pub fn parse(
     }
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(Asked::Run(Box::new(cli)))
+}
+
+/// With the client's verbs. The program's own description stays: they bring one along.
+#[cfg(feature = "client")]
+fn with_client_verbs(command: Command) -> Command {
+    let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
+    let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
+    command.about(about.unwrap_or_default()).long_about(long.unwrap_or_default())
+}
+
+/// With what stands below each help broken into lines here: clap would lose the indent of a line that it breaks.
+fn laid_out(command: Command) -> Command {
+    let columns = help::columns();
+    let command = match command.get_after_help().map(ToString::to_string) {
+        Some(text) => command.after_help(help::broken(&text, columns)),
+        None => command,
+    };
+    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, laid_out))
 }
 
 /// What the command line asks for.
@@ -172,29 +192,40 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
     })
 }
 
+/// Below the commands: what the environment says, what to type, and what the exit codes mean. A gap of two spaces is the edge of a column.
+const HELP: &str = r#"The database, by one of these ways:
+  DATABASE_URL   Prisma's connection string
+  DIRECT_URL     beside it: used if the artifact says directUrl = env("DIRECT_URL")
+  DB_HOST        with DB_USERNAME and DB_PASSWORD, and if need be DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA and DB_CA_FILE
+  DB_SECRET_ARN  a secret in Secrets Manager, as RDS makes it; DB_HOST, DB_PORT and DB_NAME override it
+  DB_IAM_AUTH    true, with DB_HOST and DB_USERNAME: an RDS IAM token for each connection
+
+The migrations, if SOURCE is not given:
+  ARTIFACT_BUCKET             the bucket of prisma.zip
+  PRISMA_ARTIFACT_KEY         its key
+  PRISMA_ARTIFACT_VERSION_ID  exactly this version of it
+  PRISMA_ARTIFACT_ETAG        exactly the object with this etag
+
+Examples:
+  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip
+  prisma-migrate-task plan ./prisma
+  prisma-migrate-task plan --check --fail-on table-rewrite,index-build ./prisma
+  prisma-migrate-task status ./prisma
+  prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma
+  prisma-migrate-task baseline --to 20260101000000_init ./prisma
+  prisma-migrate-task execute 'SELECT count(*) FROM orders'
+
+Exit codes:
+"#;
+
 fn after_help() -> String {
-    let mut text = String::from(
-        "The database:\n  DATABASE_URL                     Prisma's connection string, or\n  \
-         DIRECT_URL                       beside it: used if the artifact says directUrl = env(\"DIRECT_URL\"); or\n  \
-         DB_HOST, DB_USERNAME, DB_PASSWORD   and DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA, DB_CA_FILE; or\n  \
-         DB_SECRET_ARN                    a secret in Secrets Manager, as RDS has it; DB_HOST, DB_PORT, DB_NAME win over it; or\n  \
-         DB_IAM_AUTH=true                 with DB_HOST and DB_USERNAME: an RDS IAM token for each connection\n\n\
-         The artifact:\n  ARTIFACT_BUCKET, PRISMA_ARTIFACT_KEY   where SOURCE is not given\n  \
-         PRISMA_ARTIFACT_VERSION_ID, PRISMA_ARTIFACT_ETAG   exactly that version of the object\n\n\
-         Examples:\n  prisma-migrate-task deploy s3://bucket/stack/CODE/app/prisma.zip\n  \
-         prisma-migrate-task plan ./prisma\n  \
-         prisma-migrate-task plan --check --fail-on table-rewrite,index-build s3://bucket/stack/CODE/app/prisma.zip\n  \
-         prisma-migrate-task status ./prisma\n  \
-         prisma-migrate-task resolve --rolled-back 20260101000000_add_orders ./prisma\n  \
-         prisma-migrate-task baseline --to 20260101000000_init ./prisma\n  \
-         prisma-migrate-task execute 'SELECT count(*) FROM orders'\n\n\
-         Exit codes:\n",
-    );
+    let mut text = String::from(HELP);
     for (exit, meaning) in Exit::TABLE {
         let _ = writeln!(text, "  {:>3}  {meaning}", exit.code());
     }
     text
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,9 +6,10 @@ use crate::printable::{duration, printable, printable_name};
 use crate::settings;
 use crate::stderr;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -70,11 +71,15 @@ pub fn is_json() -> bool {
     SHOWN.get().is_some_and(|(look, _)| look.format == LogFormat::Json)
 }
 
-/// Whether a person has seen the lines of level info on a terminal.
-pub fn is_told_on_a_terminal() -> bool {
-    SHOWN
-        .get()
-        .is_some_and(|(look, level)| look.terminal && look.format == LogFormat::Text && *level >= Level::INFO)
+/// The migrations that a line on a terminal has called applied.
+static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The migrations that a person at this terminal has read to be applied: they need not be told once more.
+pub fn told() -> BTreeSet<String> {
+    match SHOWN.get() {
+        Some((look, _)) if look.terminal => TOLD.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        _ => BTreeSet::new(),
+    }
 }
 
 /// What is said of lines that nobody has read in time.
@@ -172,9 +177,8 @@ impl Fields {
     fn text(mut self, level: Level, colour: bool) -> String {
         let mut take = |name: &str| self.0.remove(name).and_then(|value| value.as_str().map(str::to_owned));
         let message = take("message").unwrap_or_default();
-        let migration = take("migration")
-            .map(|name| format!("{}: ", printable_name(&name)))
-            .unwrap_or_default();
+        let name = take("migration");
+        let migration = name.as_ref().map(|name| format!("{}: ", printable_name(name))).unwrap_or_default();
         let mut line = match level {
             Level::ERROR => format!("{} {migration}{message}", paint("error:", "31;1", colour)),
             Level::WARN => format!("{} {migration}{message}", paint("warning:", "33;1", colour)),
@@ -182,6 +186,9 @@ impl Fields {
         };
         if let Some(millis) = self.0.remove("duration_ms").and_then(|millis| millis.as_u64()) {
             line.push_str(&format!(" in {}", duration(Duration::from_millis(millis))));
+            if let Some(name) = name.filter(|_| message.starts_with("applied")) {
+                TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+            }
         }
         // The message of a long wait says both.
         self.0.retain(|name, _| !matches!(name.as_str(), "seconds" | "percent"));

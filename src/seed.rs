@@ -3,12 +3,14 @@
 //! Whether it is still to run is kept where an interruption cannot separate it from what it says: in a comment on the migrations table, which neither
 //! Prisma nor anything else looks at. It is set before the first migration is applied, and replaced in the transaction of the seed itself.
 
+use crate::advice;
 use crate::apply::error::Context;
 use crate::apply::message::{self, Message};
 use crate::apply::together;
 use crate::artifact::Artifact;
 use crate::artifact::seed::{Content, Seed};
 use crate::database::open;
+use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -88,7 +90,7 @@ fn unusable(path: &str, why: &str) -> Failure {
     Failure::new(
         Exit::Artifact,
         format!("the seed {path} {why}"),
-        "mend the seed, or leave it out and run it by hand",
+        "fix the seed, or leave it out and run it by hand",
     )
 }
 
@@ -155,7 +157,7 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
         .await;
     session.set_subject(None);
     let state = "the migrations are applied; of the seed nothing is in the database, and the next deploy runs it";
-    let failure = match sent.map(|sent| (sent.completed, sent.error)) {
+    let mut failure = match sent.map(|sent| (sent.completed, sent.error)) {
         None => {
             return Err(interrupted(stop, NOT_SEEN));
         }
@@ -180,7 +182,6 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
                 place.file.clone_from(&seed.path);
             }
             failure.what = format!("the seed {} failed: {}", seed.path, failure.what);
-            failure.next = "mend the seed and deploy again: it runs then".into();
             failure
         }
     };
@@ -188,6 +189,10 @@ pub async fn run(session: &Session, ledger: &Ledger, seed: &Sql, stop: &Stop) ->
     if let Err(error) = session.raw("ROLLBACK").await {
         tracing::debug!("the seed's transaction could not be left: {}", error.message);
     }
+    let around = advice::look(session, failure.error.as_deref().unwrap_or(&ServerError::default())).await;
+    let advice = failure.error.as_deref().and_then(|error| advice::of(error, &around));
+    let next = advice::then(advice.as_deref(), "deploy again: the seed runs then");
+    failure.next = next.unwrap_or_else(|| "fix the seed and deploy again: it runs then".into());
     Err(failure.state(state))
 }
 

@@ -27,6 +27,9 @@ pub enum SourceError {
     /// An S3 URL that lacks a part.
     #[error("{0} is not of the form s3://bucket/key")]
     S3(String),
+    /// An ARN, which S3's own tools show of a bucket.
+    #[error("{0} is an ARN: give s3://bucket/key")]
+    Arn(String),
     /// Another kind of URL.
     #[error("{0}:// is not a source: give s3://bucket/key, a zip file or a folder")]
     Scheme(String),
@@ -54,6 +57,9 @@ impl Source {
                 Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Source::s3(bucket, key)),
                 _ => Err(SourceError::S3(text.to_owned())),
             };
+        }
+        if text.starts_with("arn:") && text.contains(":s3:") {
+            return Err(SourceError::Arn(text.to_owned()));
         }
         if let Some((scheme, _)) = text.split_once("://")
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -104,6 +110,10 @@ mod tests {
             (
                 "https://user:secret@host/x.zip",
                 Err(SourceError::Scheme("https".into())),
+            ),
+            (
+                "arn:aws:s3:::bucket/key",
+                Err(SourceError::Arn("arn:aws:s3:::bucket/key".into())),
             ),
             ("", Err(SourceError::Empty)),
             ("not/there/prisma.zip", Ok(Source::Zip("not/there/prisma.zip".into()))),

@@ -10,13 +10,13 @@ use std::time::Duration;
 /// What to do with the task from outside.
 #[derive(Debug, Subcommand)]
 pub enum ClientVerb {
-    /// Start the migration task in ECS, follow its log, and end as it ends: plan, with --confirm deploy, or what stands behind --
+    /// Start the migration task in ECS, follow its log, and exit with its exit code
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Wait for the task that an upload started, follow its log, and end as it ends
+    /// Follow the task that an upload started, and exit with its exit code
     #[command(after_help = WAIT_EXAMPLES)]
     Wait(WaitArgs),
-    /// Make a prisma.zip of a project's migrations, upload it, and wait for the task that this starts
+    /// Upload a project's migrations as prisma.zip, and follow the task that this starts
     #[command(after_help = UPLOAD_EXAMPLES)]
     Upload(UploadArgs),
 }
@@ -55,22 +55,22 @@ const RUN_EXAMPLES: &str = "Examples:
 /// Flags of `run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the task is")]
     #[allow(missing_docs)]
     pub place: PlaceArgs,
-    /// Deploy, where no verb is given; with execute and adopt behind --: let them write
+    /// Deploy; without it `run` plans. With execute or adopt after --: allow writes
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub confirm: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Snapshot")]
     #[allow(missing_docs)]
     pub snapshot: SnapshotArgs,
-    /// Hand the SQL of execute to the task by S3, below the stack's reports, and not in its command, which can be read in ECS and CloudTrail
+    /// Pass the SQL of execute through S3 (below the stack's reports) instead of the task's command, which ECS and CloudTrail show
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub sql_by_s3: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: ClientOutputArgs,
-    /// A verb for the task with its flags: status, execute SQL, …; a file of --file is read here and its content is sent
+    /// A verb for the task with its flags, such as status or execute SQL; the file of --file is read here
     #[arg(value_name = "VERB", last = true)]
     pub words: Vec<String>,
 }
@@ -78,7 +78,7 @@ pub struct RunArgs {
 const WAIT_EXAMPLES: &str = "Examples:
   prisma-migrate-task wait --cfn-stack shop-PROD
   prisma-migrate-task wait --cfn-stack shop-PROD --version-id 3HL4kqtJvjVBH40Nrjfkd
-  prisma-migrate-task wait --task arn:aws:ecs:eu-west-1:123456789012:task/shop/0123456789abcdef0123456789abcdef";
+  prisma-migrate-task wait --task arn:aws:ecs:eu-west-1:123456789012:task/c/0123";
 
 const UPLOAD_EXAMPLES: &str = "Examples:
   prisma-migrate-task upload --cfn-stack shop-PROD
@@ -88,10 +88,10 @@ const UPLOAD_EXAMPLES: &str = "Examples:
 /// Flags of `wait`.
 #[derive(Args, Clone, Debug)]
 pub struct WaitArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the task is")]
     #[allow(missing_docs)]
     pub place: PlaceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Upload")]
     #[allow(missing_docs)]
     pub upload: UploadedArgs,
     /// The upload of this version of the artifact [default: the newest]
@@ -100,10 +100,10 @@ pub struct WaitArgs {
     /// The upload of the artifact with this etag, in a bucket without versioning [default: the newest]
     #[arg(long, value_name = "ETAG", conflicts_with = "version_id")]
     pub etag: Option<String>,
-    /// This task, by its ARN, and not the one that an upload started
+    /// Follow this task, by its ARN, instead of the one that an upload started
     #[arg(long, value_name = "ARN", conflicts_with_all = ["version_id", "etag", "artifact"])]
     pub task: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub said: ClientOutputArgs,
 }
@@ -111,10 +111,10 @@ pub struct WaitArgs {
 /// Which uploads are meant, and how long one has to start its task.
 #[derive(Args, Clone, Debug)]
 pub struct UploadedArgs {
-    /// Where prisma.zip lies: s3://bucket/key [default: the stack's output MigrateArtifact]
+    /// Where prisma.zip is: s3://bucket/key [default: the stack's output MigrateArtifact]
     #[arg(long, value_name = "S3-URL")]
     pub artifact: Option<String>,
-    /// How long an upload has to start its task
+    /// How long to wait for an upload to start its task
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub start_within: Duration,
 }
@@ -125,22 +125,22 @@ pub struct UploadArgs {
     /// The project, its prisma folder, or the migrations folder
     #[arg(value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
-    /// The migrations folder inside it, where it is not found by itself; in the zip it has this path too
+    /// The migrations folder inside DIR, if it is not found automatically; it has the same path in the zip
     #[arg(long, value_name = "PATH")]
     pub migrations_path: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Where the task is")]
     #[allow(missing_docs)]
     pub place: PlaceArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Upload")]
     #[allow(missing_docs)]
     pub upload: UploadedArgs,
-    /// End once it is uploaded
+    /// Exit after the upload
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub no_wait: bool,
-    /// Write the zip to this file, and upload nothing
+    /// Write the zip to this file instead of uploading it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["artifact", "no_wait"])]
     pub output: Option<PathBuf>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub said: ClientOutputArgs,
 }
@@ -148,7 +148,7 @@ pub struct UploadArgs {
 /// The snapshot before a deploy.
 #[derive(Args, Clone, Debug)]
 pub struct SnapshotArgs {
-    /// With --confirm: take a snapshot of the database first, where anything is pending
+    /// With --confirm: if migrations are pending, take a snapshot of the database first
     #[arg(long, value_parser = BoolishValueParser::new(), requires = "confirm")]
     pub snapshot_before: bool,
     /// The RDS instance for --snapshot-before [default: the stack's output MigrateDatabaseInstance]
@@ -165,49 +165,49 @@ pub const DEFAULT_OUTPUT_PREFIX: &str = "Migrate";
 /// Where the task is: flags beat the outputs of a CloudFormation stack, which beat tags.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PlaceArgs {
-    /// The CloudFormation stack whose outputs say where the task is
+    /// The CloudFormation stack whose outputs name the task
     #[arg(long, value_name = "NAME", conflicts_with_all = ["stack", "stage", "app"])]
     pub cfn_stack: Option<String>,
-    /// What the names of these outputs begin with
+    /// The prefix of the names of these outputs
     #[arg(long, value_name = "PREFIX", default_value = DEFAULT_OUTPUT_PREFIX)]
     pub output_prefix: String,
-    /// The value of the tag Stack, by which the CloudFormation stack is found, or the task itself
+    /// Find the CloudFormation stack, or the task itself, by its tag Stack
     #[arg(long, value_name = "TAG")]
     pub stack: Option<String>,
-    /// The value of the tag Stage
+    /// Find it by its tag Stage
     #[arg(long, value_name = "TAG")]
     pub stage: Option<String>,
-    /// The value of the tag App
+    /// Find it by its tag App
     #[arg(long, value_name = "TAG")]
     pub app: Option<String>,
     /// The ECS cluster, by name or ARN
     #[arg(long, value_name = "CLUSTER")]
     pub cluster: Option<String>,
-    /// The task definition: a family, which is its newest revision, family:revision, or an ARN
+    /// The task definition: a family (its newest revision), family:revision or an ARN
     #[arg(long, value_name = "FAMILY")]
     pub task_definition: Option<String>,
-    /// The container in it that is this program
+    /// The container in it that runs this program
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
-    /// The subnets that the task runs in, with commas between
+    /// The subnets for the task, separated by commas
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub subnets: Vec<String>,
     /// With tags: the SSM parameter that holds the subnets
     #[arg(long, value_name = "NAME", default_value = "/account/vpc/primary/subnets/private")]
     pub subnets_parameter: String,
-    /// The task's security groups, with commas between
+    /// The security groups for the task, separated by commas
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub security_groups: Vec<String>,
-    /// Give the task a public address, without which nothing in a public subnet can pull an image
+    /// Give the task a public IP address; a task in a public subnet needs one to pull its image
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub assign_public_ip: bool,
     /// The CloudWatch Logs group of the task's log
     #[arg(long, value_name = "GROUP")]
     pub log_group: Option<String>,
-    /// What the names of its streams begin with, before /CONTAINER/TASK
+    /// The prefix of its streams' names, before /CONTAINER/TASK
     #[arg(long, value_name = "PREFIX")]
     pub log_stream_prefix: Option<String>,
-    /// Where the task keeps its reports: s3://bucket/prefix
+    /// Where the task writes its reports: s3://bucket/prefix
     #[arg(long, value_name = "S3-PREFIX")]
     pub reports: Option<String>,
 }
@@ -215,13 +215,13 @@ pub struct PlaceArgs {
 /// What is said on this side, and how.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOutputArgs {
-    /// Print the outcome as JSON, whatever the log looks like
+    /// Print the outcome as JSON, whatever the format of the log
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub json: bool,
-    /// Lines for people or one JSON object a line [default: text on a terminal, json elsewhere]
+    /// The format of the log: text, or one JSON object per line [default: text on a terminal, else json]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// The least severe lines that are shown, of this side's log and of the task's
+    /// The least severe level to show, of this side's log and the task's
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 }

@@ -4,7 +4,7 @@ use super::value::{duration, size};
 use crate::artifact::Limits;
 use crate::hazard::class::Class;
 use crate::resolve::Resolution;
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,31 +12,31 @@ use std::time::Duration;
 /// Flags of `deploy`.
 #[derive(Args, Clone, Debug)]
 pub struct DeployArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What is applied and refused")]
     #[allow(missing_docs)]
     pub policy: PolicyArgs,
-    /// SQL to run once, after the first deploy to this database has succeeded [default: seed.sql beside the migrations folder]
-    #[arg(long, value_name = "FILE")]
+    /// SQL to run once, after the first successful deploy to a database [default: seed.sql beside the migrations folder]
+    #[arg(long, value_name = "FILE", help_heading = "Seed and drift")]
     pub seed: Option<PathBuf>,
-    /// Before anything is applied, compare the schema with the report of --since, and warn of what was changed outside migrations, or refuse
-    #[arg(long, value_name = "ACTION", requires = "since")]
+    /// Compare the schema with the report of --since first; if it was changed outside migrations, warn or refuse
+    #[arg(long, value_name = "ACTION", requires = "since", help_heading = "Seed and drift")]
     pub check_drift: Option<CheckDrift>,
-    /// The report of an earlier run for --check-drift: a file, or s3://bucket/key
-    #[arg(long, value_name = "REPORT", requires = "check_drift")]
+    /// The report of an earlier run for --check-drift: a file or s3://bucket/key
+    #[arg(long, value_name = "REPORT", requires = "check_drift", help_heading = "Seed and drift")]
     pub since: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub work: WorkArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -44,13 +44,13 @@ pub struct DeployArgs {
 /// How migrations are run.
 #[derive(Args, Clone, Debug)]
 pub struct WorkArgs {
-    /// How long a statement waits for a lock on a table before its migration is rolled back and tried again; 0: for ever
+    /// How long a statement waits for a table lock before its migration is rolled back and tried again; 0: no limit
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub lock_timeout: Duration,
-    /// How long a migration is tried again while other sessions hold its locks
+    /// How long to keep trying a migration while other sessions hold its locks
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub lock_retry_for: Duration,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Time")]
     #[allow(missing_docs)]
     pub time: TimeArgs,
 }
@@ -58,13 +58,13 @@ pub struct WorkArgs {
 /// What is said of long work, and how long it may take.
 #[derive(Args, Clone, Debug)]
 pub struct TimeArgs {
-    /// How often to say how far a running migration or statement is, and who is in its way
+    /// How often to report the progress of a running migration, and which sessions block it
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub progress_every: Duration,
-    /// After how long the run stops by itself, as on SIGTERM
+    /// Stop after this time, as on SIGTERM
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_duration: Option<Duration>,
-    /// How long the run may take to stop: less than the task's stopTimeout
+    /// How long a stop may take; keep it below the task's stopTimeout
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration)]
     pub stop_within: Duration,
 }
@@ -79,19 +79,19 @@ impl TimeArgs {
 /// Flags of `plan`.
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    /// Exit with 10 when something is pending
+    /// Exit with 10 if migrations are pending
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub check: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What is applied and refused")]
     #[allow(missing_docs)]
     pub policy: PolicyArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -99,34 +99,39 @@ pub struct PlanArgs {
 /// Flags of `status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
 
 /// Flags of `resolve`.
 #[derive(Args, Clone, Debug)]
+#[command(override_usage = "prisma-migrate-task resolve --applied NAME [OPTIONS] [SOURCE]
+       prisma-migrate-task resolve --rolled-back NAME [OPTIONS] [SOURCE]
+       prisma-migrate-task resolve --retry NAME [OPTIONS] [SOURCE]
+       prisma-migrate-task resolve --accept NAME [OPTIONS] [SOURCE]
+       prisma-migrate-task resolve --accept-all [OPTIONS] [SOURCE]")]
 #[group(id = "resolution", required = true, multiple = false, args = ["applied", "rolled_back", "retry", "accept", "accept_all"])]
 pub struct ResolveArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    /// The migration is in the database: record it as applied; may be given several times
+    /// Record this migration as applied, because the database has it; can be repeated
     #[arg(long, value_name = "NAME")]
     pub applied: Vec<String>,
-    /// The failed migration is not in the database: record it as rolled back, so that the next deploy runs it again
+    /// Record this failed migration as rolled back, because the database has none of it; the next deploy runs it again
     #[arg(long, value_name = "NAME")]
     pub rolled_back: Option<String>,
-    /// The failed migration was sent statement by statement, and the one that it stopped at left nothing: run it on from there
+    /// Go on with this failed migration at the statement that failed, because that statement changed nothing
     #[arg(long, value_name = "NAME")]
     pub retry: Option<String>,
-    /// The applied migration was edited on purpose: take the new file's checksum into the ledger; may be given several times
+    /// Take the checksum of this edited file into _prisma_migrations, because the change was made on purpose; can be repeated
     #[arg(long, value_name = "NAME")]
     pub accept: Vec<String>,
     /// The same for every edited migration
@@ -135,16 +140,16 @@ pub struct ResolveArgs {
     /// Report what would be written, and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub work: WorkArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -165,19 +170,19 @@ impl ResolveArgs {
 /// Flags of `baseline`.
 #[derive(Args, Clone, Debug)]
 pub struct BaselineArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    /// The last migration that the database holds: this one and all before it are recorded as applied, none is run
+    /// The last migration that the database already has: it and all before it are recorded as applied, and none is run
     #[arg(long, value_name = "NAME", required = true)]
     pub to: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -185,19 +190,19 @@ pub struct BaselineArgs {
 /// Flags of `adopt`.
 #[derive(Args, Clone, Debug)]
 pub struct AdoptArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Migrations")]
     #[allow(missing_docs)]
     pub artifact: ArtifactArgs,
-    /// Write; without it only what would be written is said
+    /// Make the changes; without it they are only shown
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub confirm: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]
     pub lock: LockArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -205,47 +210,47 @@ pub struct AdoptArgs {
 /// Flags of `execute`.
 #[derive(Args, Clone, Debug)]
 pub struct ExecuteArgs {
-    /// The SQL; `-`, or nothing away from a terminal: standard input
+    /// The SQL; `-`, or no argument away from a terminal, reads standard input
     #[arg(value_name = "SQL", conflicts_with = "file")]
     pub sql: Option<String>,
-    /// Read the SQL from this file, or from an object s3://bucket/key
+    /// Read the SQL from this file or from s3://bucket/key
     #[arg(long, value_name = "FILE")]
     pub file: Option<String>,
-    /// Exactly this version of the object that --file names
+    /// Read exactly this version of the S3 object of --file
     #[arg(long, value_name = "VERSION-ID", requires = "file")]
     pub file_version_id: Option<String>,
-    /// Write the rows to this file, or to an object s3://bucket/key; it is there once everything has succeeded, and not before
+    /// Write the rows to this file or to s3://bucket/key; it appears only if everything succeeded
     #[arg(long, value_name = "PLACE")]
     pub output: Option<String>,
-    /// How rows are written [default: table on a terminal and with --log-format text, csv in an --output of that ending, json elsewhere]
+    /// The format of the rows [default: table on a terminal or with --log-format text, csv for an --output that ends in .csv, else json]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Let it write, which only a person at a terminal may do otherwise
+    /// Allow writes; at a terminal they are allowed without it
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub confirm: bool,
-    /// Let it write nothing, also on a terminal
+    /// Allow no writes, at a terminal too
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub read_only: bool,
-    /// Commit each statement by itself, for what cannot run in a transaction, such as VACUUM; stop at the first that fails
+    /// Commit each statement separately, and stop at the first that fails; for VACUUM and whatever else cannot run in a transaction
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub no_transaction: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    /// How long a statement waits for a lock on a table before it fails; 0: for ever
+    /// How long a statement waits for a table lock before it fails; 0: no limit
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub lock_timeout: Duration,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Time")]
     #[allow(missing_docs)]
     pub time: TimeArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub said: OutputArgs,
 }
 
 pub(super) const EXECUTE_EXAMPLES: &str = "Examples:
   prisma-migrate-task execute 'SELECT count(*) FROM orders'
-  prisma-migrate-task execute --confirm --file mend.sql
+  prisma-migrate-task execute --confirm --file fix.sql
   prisma-migrate-task execute --format csv 'SELECT * FROM orders' > orders.csv
   prisma-migrate-task execute --file s3://bucket/report.sql --output s3://bucket/report.csv
   prisma-migrate-task execute --confirm --no-transaction 'VACUUM (ANALYZE) orders'";
@@ -264,13 +269,13 @@ pub enum Format {
 /// Flags of `drift`.
 #[derive(Args, Clone, Debug)]
 pub struct DriftArgs {
-    /// The report of an earlier run: a file, or s3://bucket/key
+    /// The report of an earlier run: a file or s3://bucket/key
     #[arg(long, value_name = "REPORT", required = true)]
     pub since: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     #[allow(missing_docs)]
     pub connection: ConnectionArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: OutputArgs,
 }
@@ -288,22 +293,22 @@ pub enum CheckDrift {
 #[derive(Args, Clone, Debug, Default)]
 pub struct ArtifactArgs {
     /// s3://bucket/key of a prisma.zip, or a local zip file or folder [default: s3://$ARTIFACT_BUCKET/$PRISMA_ARTIFACT_KEY, or the project in the working directory]
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", help_heading = Resettable::Reset)]
     pub source: Option<String>,
-    /// The migrations folder inside the source, where it is not found by itself
+    /// The migrations folder inside SOURCE, if it is not found automatically
     #[arg(long, value_name = "PATH")]
     pub migrations_path: Option<String>,
-    /// The largest file that is read out of a zip, inflated
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    /// The largest file to read from a zip, decompressed
+    #[arg(help_heading = "Limits of a zip", long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_entry_size: u64,
-    /// The most that is read out of a zip in all, inflated: it is held in memory
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    /// The most to read from a zip in all, decompressed; it is held in memory
+    #[arg(help_heading = "Limits of a zip", long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub max_total_size: u64,
-    /// How many times its compressed size a file of more than 1 MiB may inflate to
-    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.ratio)]
+    /// How many times its compressed size a file of more than 1 MiB may have, decompressed
+    #[arg(help_heading = "Limits of a zip", long, value_name = "N", default_value_t = Limits::DEFAULT.ratio)]
     pub max_ratio: u64,
-    /// How many entries a zip may have, node_modules and all
-    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.entries)]
+    /// How many entries a zip may have, including node_modules
+    #[arg(help_heading = "Limits of a zip", long, value_name = "N", default_value_t = Limits::DEFAULT.entries)]
     pub max_entries: u64,
 }
 
@@ -322,13 +327,13 @@ impl ArtifactArgs {
 /// How the database is reached.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectionArgs {
-    /// How long to wait for a database that is starting or cannot be reached yet
+    /// How long to wait for a database that is starting or not reachable yet
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub connect_timeout: Duration,
-    /// Work as this role, which then owns what the migrations make; the user must be a member of it
+    /// SET ROLE to this role; it then owns everything that the migrations create. The user must be a member of it
     #[arg(long, value_name = "NAME")]
     pub role: Option<String>,
-    /// Accept a pooler between, provided that it keeps sessions (PgBouncer in session mode)
+    /// Accept a pooler that keeps sessions, such as PgBouncer in session mode
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub allow_pooler: bool,
 }
@@ -336,19 +341,19 @@ pub struct ConnectionArgs {
 /// Which of the pending migrations are applied, and what is refused.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyArgs {
-    /// Apply the pending migrations up to and including this one, and leave the later ones
+    /// Apply the pending migrations up to and including this one
     #[arg(long, value_name = "NAME")]
     pub to: Option<String>,
-    /// Apply all pending migrations and their rows in one transaction, so that either all are applied or none; refused where one cannot share a transaction
+    /// Apply all pending migrations in one transaction: all or none. Refused if one of them cannot share a transaction
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub all_or_nothing: bool,
-    /// Refuse late, missing and edited migrations, which are only warned of otherwise
+    /// Refuse late, missing and edited migrations; without it they are warnings
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub strict: bool,
-    /// Refuse, with exit 24, pending migrations with hazards of these classes; may be given more than once
+    /// Refuse (exit 24) pending migrations that have hazards of these classes; can be repeated
     #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
     pub fail_on: Vec<Class>,
-    /// From which size on a table's rewrite, scan, index build or change of rows is a hazard
+    /// The size from which a table's rewrite, scan, index build or data change is a hazard
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub large_table: u64,
 }
@@ -356,10 +361,10 @@ pub struct PolicyArgs {
 /// The migration lock.
 #[derive(Args, Clone, Debug)]
 pub struct LockArgs {
-    /// How long to wait for the migration lock, which another run may hold; 0: not at all
+    /// How long to wait for the migration lock if another run holds it; 0: do not wait
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
     pub lock_wait: Duration,
-    /// End the backend that holds the migration lock, where it is one of an earlier run of this program
+    /// If the backend of an earlier run of this program holds the migration lock, terminate it
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub terminate_orphan: bool,
 }
@@ -367,22 +372,22 @@ pub struct LockArgs {
 /// What is said, and how.
 #[derive(Args, Clone, Debug)]
 pub struct OutputArgs {
-    /// Print the outcome as JSON, whatever the log looks like
+    /// Print the outcome as JSON, whatever the format of the log
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub json: bool,
-    /// Write the outcome as a JSON document to this file, or as an object s3://bucket/key
+    /// Write the outcome as JSON to this file or to s3://bucket/key
     #[arg(long, value_name = "REPORT")]
     pub report: Option<String>,
-    /// Without --report: write the document below this s3://bucket/prefix, as KEY/VERSION-OR-ETAG/RUN-ID.json of the artifact
+    /// Without --report: write it to KEY/VERSION-OR-ETAG/RUN-ID.json below this s3://bucket/prefix
     #[arg(long, value_name = "S3-PREFIX")]
     pub report_prefix: Option<String>,
-    /// Write duration, number of applied migrations and exit code to the log as CloudWatch metrics (EMF)
+    /// Write CloudWatch metrics (EMF) to the log: duration, number of applied migrations, exit code
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub metrics: bool,
-    /// Lines for people or one JSON object a line [default: text on a terminal, json elsewhere]
+    /// The format of the log: text, or one JSON object per line [default: text on a terminal, else json]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// The least severe lines of the log that are shown
+    /// The least severe level to show
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 }

@@ -35,6 +35,9 @@ impl ConnectError {
                 "check user and password (has the secret been rotated? by DB_SECRET_ARN the program fetches it itself); where the password is an IAM token, \
                  the user needs the role rds_iam"
             }
+            Self::AuthenticationMethod { reason, .. } if reason.contains("channel binding") => {
+                "channel_binding=require needs TLS, and this connection has none: add sslmode=require, or leave channel_binding out"
+            }
             Self::AuthenticationMethod { .. } => {
                 "check that a password is given, and what pg_hba.conf asks of this user"
             }

@@ -340,7 +340,13 @@ impl ConnectError {
             return Self::Starting { server, message };
         }
         match *error.code() {
-            SqlState::INVALID_PASSWORD => Self::Authentication { server, user, message },
+            SqlState::INVALID_PASSWORD => {
+                let mut message = message;
+                if target.password_ends_in_a_line_break() {
+                    message.text.push_str("; the password that was given ends in a line break");
+                }
+                Self::Authentication { server, user, message }
+            }
             SqlState::INVALID_CATALOG_NAME => Self::DatabaseMissing {
                 server,
                 database,

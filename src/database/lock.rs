@@ -115,8 +115,21 @@ pub fn not_taken(error: LockError) -> Failure {
             "deploy again when that run has ended, or wait for it with a longer --lock-wait",
         )
         .prisma(Some("P1002")),
+        // undefined_function, feature_not_supported.
+        LockError::Server(error) if error.is(&["42883", "0A000"]) => no_advisory_locks(&error),
         LockError::Server(error) => unusable("the migration lock could not be taken", &error),
     }
+}
+
+/// A server that speaks PostgreSQL's protocol and lacks what keeps two runs from migrating at once.
+pub fn no_advisory_locks(error: &ServerError) -> Failure {
+    Failure::new(
+        Exit::Database,
+        format!("this server cannot be used: it has no advisory locks ({})", error.message),
+        "use PostgreSQL, Amazon RDS or Amazon Aurora: CockroachDB, Aurora DSQL and Aurora Limitless have no advisory locks, without which two runs could \
+         migrate at once",
+    )
+    .caused_by(error)
 }
 
 /// Waits until a backend is gone, looking for `wait` long; zero: looks once. With `terminate` it is ended.

@@ -159,7 +159,10 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     );
     made.map_err(|error| unsettable(terms, &error))?;
     log_settings(&session).await;
-    let facts = facts.map_err(|error| unusable("the session could not be examined", &error))?;
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(error) => return Err(unexamined(&session, &error).await),
+    };
     let column = |at: usize| facts.first().and_then(|row| row.get(at)).map(str::to_owned);
     if column(0).as_deref() != Some(terms.run_id) {
         return Err(Failure::new(
@@ -386,6 +389,19 @@ fn unreachable(error: ConnectError) -> Failure {
     let mut failure = Failure::new(error.exit(), error.to_string(), error.next_step()).prisma(error.code());
     failure.sqlstate = error.sqlstate().map(str::to_owned);
     failure
+}
+
+/// The session's facts could not be read. Servers that only speak PostgreSQL's protocol lack functions of its catalogue, and say what they are.
+async fn unexamined(session: &Session, error: &ServerError) -> Failure {
+    const OTHERS: [&str; 4] = ["CockroachDB", "DSQL", "YugabyteDB", "Redshift"];
+    if !error.closed
+        && let Ok(rows) = session.send("SELECT version()").await
+        && let Some(version) = rows.first().and_then(|row| row.get(0))
+        && OTHERS.iter().any(|other| version.contains(other))
+    {
+        return lock::no_advisory_locks(&ServerError::ours(printable_name(version)));
+    }
+    unusable("the session could not be examined", error)
 }
 
 /// A failure of one of our own statements.

@@ -152,6 +152,8 @@ impl Target {
         match &self.host {
             Host::Tcp(host) if host.is_empty() => return Err(UrlError::HostMissing),
             Host::Tcp(host) if host.contains(',') => return Err(UrlError::SeveralHosts),
+            // Only an IPv6 address holds colons, with its zone behind a percent sign. What looks like host:port would be looked for in DNS for a minute.
+            Host::Tcp(host) if has_port(host) => return Err(UrlError::HostWithPort),
             Host::Tcp(host) if host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c)) => {
                 return Err(UrlError::Host);
             }
@@ -172,6 +174,12 @@ impl Target {
             Some((part, _)) => Err(UrlError::Nul { part }),
             None => Ok(self),
         }
+    }
+
+    /// Whether the password ends in a line break, as one that was read from a file often does.
+    pub fn password_ends_in_a_line_break(&self) -> bool {
+        let password = self.password.as_ref().map(Secret::expose);
+        password.is_some_and(|password| password.ends_with(['\n', '\r']))
     }
 
     /// The same server and user, another database, no schema.
@@ -197,6 +205,11 @@ impl Target {
     pub fn describe_server(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
+}
+
+fn has_port(host: &str) -> bool {
+    let address = host.split('%').next().unwrap_or(host);
+    host.contains(':') && address.parse::<std::net::Ipv6Addr>().is_err()
 }
 
 impl fmt::Display for Host {
@@ -251,6 +264,7 @@ mod tests {
         for (given, shown) in [
             ("::1", "[::1]:5432/postgres"),
             ("[fe80::1]", "[fe80::1]:5432/postgres"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:5432/postgres"),
             ("/var/run/postgresql", "/var/run/postgresql:5432/postgres"),
             (" db ", "db:5432/postgres"),
         ] {
@@ -260,6 +274,10 @@ mod tests {
             ("", UrlError::HostMissing),
             ("a,b", UrlError::SeveralHosts),
             ("a b", UrlError::Host),
+            ("db.example.com:5432", UrlError::HostWithPort),
+            ("127.0.0.1:5432", UrlError::HostWithPort),
+            ("[::1]:5432", UrlError::HostWithPort),
+            ("db:", UrlError::HostWithPort),
             ("postgresql://u:hunter2@h", UrlError::Host),
         ] {
             assert_eq!(Target::from_parts(parts(given)).unwrap_err(), error);

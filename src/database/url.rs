@@ -45,9 +45,7 @@ impl Target {
         let host = Host::new(&host);
         let database = text("database", url.path().trim_matches('/'))?;
         let (tls, mut notes) = parameters.tls(&host)?;
-        if !ignored.is_empty() {
-            notes.push(Note::Ignored(ignored));
-        }
+        notes.extend(parameters::notes(ignored));
         let target = Self {
             host,
             hostaddr: parameters.hostaddr,
@@ -85,6 +83,9 @@ fn parse(text: &str) -> Result<Url, UrlError> {
     }
     if text.contains(char::is_control) {
         return Err(UrlError::ControlCharacter);
+    }
+    if text.starts_with('{') {
+        return Err(UrlError::Json);
     }
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
     match scheme.to_ascii_lowercase().as_str() {

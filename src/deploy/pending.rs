@@ -72,7 +72,7 @@ pub(super) async fn apply(
                 let duration_ms = millis(started.elapsed());
                 match how {
                     How::Atomic => tracing::info!(migration = pending.name, duration_ms, "applied"),
-                    how => tracing::info!(migration = pending.name, duration_ms, "applied {}", how.words()),
+                    how => tracing::info!(migration = pending.name, duration_ms, "applied ({})", how.words()),
                 }
                 is_in(outcome, pending.name, how, duration_ms);
                 match fitness {
@@ -131,7 +131,7 @@ async fn apply_together(
     match end {
         End::Applied { how, session } => {
             for (migration, duration) in pending.iter().zip(durations) {
-                tracing::info!(migration = migration.name, duration_ms = millis(duration), "applied {}", how.words());
+                tracing::info!(migration = migration.name, duration_ms = millis(duration), "applied ({})", how.words());
                 is_in(outcome, migration.name, how, millis(duration));
             }
             Ok(match session {

@@ -17,6 +17,7 @@ use crate::printable::printable;
 use crate::settings;
 use crate::stderr;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
@@ -31,7 +32,10 @@ pub fn print(outcome: &Outcome, format: Option<LogFormat>, in_log: bool, deploy:
         _ => (Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
     };
     let text = match format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }) {
-        LogFormat::Text => text::render(outcome, settings::may_colour(terminal), terminal && log::is_told_on_a_terminal(), deploy),
+        LogFormat::Text => {
+            let told = if terminal { log::told() } else { BTreeSet::new() };
+            text::render(outcome, settings::may_colour(terminal), &told, deploy)
+        }
         LogFormat::Json if in_log => log_line::line(outcome),
         LogFormat::Json => {
             let mut document = document(outcome);

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::hazard;
 use crate::outcome::{Executed, Outcome};
 use crate::printable::{self, printable, printable_name};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(super) const BOLD: &str = "1";
@@ -21,8 +22,8 @@ pub(super) const YELLOW: &str = "33;1";
 
 /// The outcome as text, without a final newline.
 ///
-/// `told`: the log on the same terminal has said what was applied.
-pub fn render(outcome: &Outcome, colour: bool, told: bool, deploy: &str) -> String {
+/// `told`: the migrations that the log on the same terminal has called applied.
+pub fn render(outcome: &Outcome, colour: bool, told: &BTreeSet<String>, deploy: &str) -> String {
     let mut page = Page {
         text: String::new(),
         colour,
@@ -142,14 +143,13 @@ impl Page {
     }
 
     /// A line for each migration that this run has something to say of: what was applied, what failed, what is left.
-    fn migrations(&mut self, outcome: &Outcome, told: bool) {
+    fn migrations(&mut self, outcome: &Outcome, told: &BTreeSet<String>) {
         let failed = outcome.failure.as_ref().and_then(|failure| failure.migration.as_ref());
         // A migration that was not to be applied now, such as one that blocks, is named with its error.
         let failed = failed.filter(|name| outcome.pending.contains(name)).map(String::as_str);
         let left = outcome.pending.iter().filter(|name| Some(name.as_str()) != failed);
-        let applied = if told { &[][..] } else { &outcome.applied[..] };
-        let rows: Vec<(&str, &str, String, String)> = applied
-            .iter()
+        let untold = || outcome.applied.iter().filter(|applied| !told.contains(&applied.name));
+        let rows: Vec<(&str, &str, String, String)> = untold()
             .map(|applied| {
                 let how = match applied.how {
                     How::Atomic => String::new(),
@@ -165,9 +165,7 @@ impl Page {
             .chain(failed.map(|name| (RED, "failed", printable_name(name), String::new())))
             .chain(left.map(|name| (YELLOW, "pending", printable_name(name), String::new())))
             .collect();
-        let width = outcome
-            .applied
-            .iter()
+        let width = untold()
             .map(|applied| printable_name(&applied.name).chars().count())
             .max()
             .unwrap_or(0);

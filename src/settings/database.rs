@@ -31,6 +31,9 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
         let (target, notes) = of_url(name, &Secret::new(url), variable("DB_CA_FILE"))?;
         return Ok((Way::Url(target), notes));
     }
+    for name in ["DB_PASSWORD", "DB_USERNAME"] {
+        no_secret(name, variable(name).as_deref().unwrap_or_default())?;
+    }
     let place = place(variable)?;
     if let Some(text) = variable("DB_SECRET_ARN") {
         let id = SecretId::parse(&text).map_err(|error| {
@@ -72,7 +75,8 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
     };
     let target = Target::from_parts(parts).map_err(|error| invalid("the DB_* variables cannot be used", &error))?;
     if !iam {
-        return Ok((Way::Parts(target), Vec::new()));
+        let notes = line_break(&target, "DB_PASSWORD").into_iter().collect();
+        return Ok((Way::Parts(target), notes));
     }
     let way = Way::iam(target).map_err(|error| usage(&error.to_string(), &error.next_step()))?;
     let mut notes = Vec::new();
@@ -94,7 +98,31 @@ pub(super) fn of_url(name: &str, url: &Secret, ca_file: Option<String>) -> Resul
         let ignored = format!("DB_CA_FILE is not read, since {name} has an sslrootcert of its own");
         notes.push((true, ignored));
     }
+    notes.extend(line_break(&target, &format!("the password in {name}")));
     Ok((target, notes))
+}
+
+/// A whole secret in place of one of its values: where the key was forgotten that names it.
+fn no_secret(name: &str, value: &str) -> Result<(), Failure> {
+    let value = value.trim();
+    let what = if value.starts_with('{') && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(value).is_ok() {
+        "the JSON of a whole secret"
+    } else if value.starts_with("arn:") && value.contains(":secretsmanager:") {
+        "the ARN of a secret"
+    } else {
+        return Ok(());
+    };
+    let key = if name == "DB_PASSWORD" { "password" } else { "username" };
+    Err(usage(
+        &format!("{name} holds {what}, and not the {key}"),
+        &format!("name the key (in a task definition: valueFrom SECRET-ARN:{key}::), or give the secret's ARN in DB_SECRET_ARN"),
+    ))
+}
+
+/// A password may end in a line break, and mostly it should not.
+fn line_break(target: &Target, what: &str) -> Option<(bool, String)> {
+    let warning = format!("{what} ends in a line break, which is sent as a part of it: take it off, unless the password has one");
+    target.password_ends_in_a_line_break().then_some((true, warning))
 }
 
 /// Variables that cannot both be meant: the first, those that do not go with it, and why.

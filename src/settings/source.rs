@@ -18,7 +18,11 @@ pub(super) fn source(
                 "give s3://bucket/key, or a local zip file or folder",
             )
         })?,
-        (None, Some(bucket), Some(key)) => Source::s3(bucket, key),
+        (None, Some(bucket), Some(key)) => {
+            whole_bucket(&bucket)?;
+            whole_key(&bucket, &key)?;
+            Source::s3(bucket, key)
+        }
         (None, None, None) => return Ok(project()),
         (None, Some(_), None) => {
             return Err(usage(
@@ -34,6 +38,14 @@ pub(super) fn source(
         }
     };
     if let Source::S3(address) = &mut source {
+        if address.key.contains(['\n', '\r']) {
+            return Err(usage("the key of the artifact holds a line break", "take it off"));
+        }
+        for name in ["PRISMA_ARTIFACT_VERSION_ID", "PRISMA_ARTIFACT_ETAG"] {
+            if variable(name).is_some_and(|value| value.contains(['\n', '\r'])) {
+                return Err(usage(&format!("{name} holds a line break"), "take it off"));
+            }
+        }
         address.version_id = variable("PRISMA_ARTIFACT_VERSION_ID");
         address.etag = variable("PRISMA_ARTIFACT_ETAG");
     }
@@ -54,6 +66,41 @@ fn project() -> Option<Source> {
         .any(is_config);
     let folder = if has_config { "." } else { "./prisma" };
     Path::new("prisma").is_dir().then(|| Source::Folder(folder.into()))
+}
+
+/// A bucket's name: no ARN, no URL, no path.
+fn whole_bucket(bucket: &str) -> Result<(), Failure> {
+    let next = "give the bucket's name alone, such as my-artifacts";
+    // The ARN of an access point is a bucket to S3 itself.
+    let what = if bucket.starts_with("arn:") && !bucket.contains(":accesspoint/") {
+        "is an ARN"
+    } else if bucket.contains("://") {
+        "is a URL"
+    } else if bucket.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        "holds a space or a line break"
+    } else if bucket.contains('/') && !bucket.starts_with("arn:") {
+        "holds a slash"
+    } else {
+        return Ok(());
+    };
+    Err(usage(&format!("ARTIFACT_BUCKET {what}, and not the name of a bucket"), next))
+}
+
+/// A key: no URL, no ARN, no line break.
+fn whole_key(bucket: &str, key: &str) -> Result<(), Failure> {
+    let (what, next) = if key.contains(['\n', '\r']) {
+        ("holds a line break", "take it off".to_owned())
+    } else if key.starts_with("arn:") {
+        ("is an ARN", "give the key alone, what is behind the bucket's name".to_owned())
+    } else if key.contains("://") {
+        (
+            "is a URL",
+            format!("give the key alone, what is behind s3://{bucket}/, or the whole URL as SOURCE"),
+        )
+    } else {
+        return Ok(());
+    };
+    Err(usage(&format!("PRISMA_ARTIFACT_KEY {what}, and not the key of an object"), &next))
 }
 
 /// Where a report is.

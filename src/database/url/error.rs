@@ -38,6 +38,12 @@ pub enum UrlError {
     /// The host cannot be one.
     #[error("the host is not a host name, an IP address or a socket's directory")]
     Host,
+    /// `host:port` where only a host belongs. An IPv6 address has several colons and is a host.
+    #[error("the host has a port behind it")]
+    HostWithPort,
+    /// The JSON of a secret, whole.
+    #[error("the connection string is the JSON of a whole secret")]
+    Json,
     /// Several hosts with commas, as libpq allows.
     #[error("several hosts are given")]
     SeveralHosts,
@@ -90,6 +96,8 @@ impl UrlError {
             }
             Self::Port => "give the server's port, mostly 5432",
             Self::HostMissing | Self::Host => "give the server's host name",
+            Self::HostWithPort => "give the host alone (DB_HOST), and the port by itself (DB_PORT)",
+            Self::Json => "name the key of the secret that holds it (in a task definition: valueFrom SECRET-ARN:KEY::), or give DB_SECRET_ARN",
             Self::SeveralHosts => "give the host of the primary alone",
             Self::NotUtf8 { .. } | Self::Nul { .. } => "check how this part is percent-encoded",
             Self::Parameter { .. } => "correct the parameter, or leave it out",
@@ -101,7 +109,9 @@ impl UrlError {
 /// Something in the connection string that the log should mention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// Parameters that are not known, by name: for the debug log.
+    /// Parameters that nothing knows, by name: each with the known one that is like it, if there is one.
+    Unknown(Vec<(String, Option<&'static str>)>),
+    /// Parameters of libpq that mean nothing here, by name: for the debug log.
     Ignored(Vec<String>),
     /// A host of Amazon RDS that is not verified in full, since this mode was asked for.
     WeakOnRds(TlsMode),
@@ -123,6 +133,17 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unknown(names) => {
+                let named = |(name, like): &(String, Option<&'static str>)| match (name.as_str(), like) {
+                    (name @ ("port" | "user" | "password" | "dbname"), _) => {
+                        format!("{name} (it is not read here: it belongs before the question mark)")
+                    }
+                    (name, Some(like)) => format!("{name} (did you mean {like}?)"),
+                    (name, None) => name.escape_debug().to_string(),
+                };
+                let names: Vec<String> = names.iter().map(named).collect();
+                write!(f, "the connection string has parameters that are not known and have no effect: {}", names.join(", "))
+            }
             Self::Ignored(names) => {
                 f.write_str("ignored parameters of the connection string:")?;
                 names.iter().try_for_each(|name| write!(f, " {}", name.escape_debug()))

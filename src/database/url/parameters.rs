@@ -37,6 +37,60 @@ pub(super) const KNOWN: &[&str] = &[
     "channel_binding",
 ];
 
+/// Those of libpq that change nothing here.
+const OF_LIBPQ: &[&str] = &[
+    "sslkey",
+    "sslcrl",
+    "sslcrldir",
+    "sslsni",
+    "sslcompression",
+    "sslcertmode",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "gssencmode",
+    "gssdelegation",
+    "gsslib",
+    "krbsrvname",
+    "require_auth",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "fallback_application_name",
+    "client_encoding",
+    "replication",
+    "passfile",
+    "service",
+    "requirepeer",
+    "uselibpqcompat",
+];
+
+/// What the log says of parameters that are not read.
+pub(super) fn notes(ignored: Vec<String>) -> Vec<Note> {
+    let (of_libpq, unknown): (Vec<String>, Vec<String>) =
+        ignored.into_iter().partition(|name| OF_LIBPQ.contains(&name.as_str()));
+    let mut notes = Vec::new();
+    if !unknown.is_empty() {
+        let named = unknown.into_iter().map(|name| {
+            let like = KNOWN.iter().copied().filter(|known| strsim::damerau_levenshtein(known, &name) <= 2);
+            let like = like.min_by_key(|known| strsim::damerau_levenshtein(known, &name));
+            // What is no name may be a piece of a password.
+            let is_name = name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+            let shown = if is_name { name } else { "one whose name is not shown".to_owned() };
+            (shown, like)
+        });
+        notes.push(Note::Unknown(named.collect()));
+    }
+    if !of_libpq.is_empty() {
+        notes.push(Note::Ignored(of_libpq));
+    }
+    notes
+}
+
 /// The query part.
 pub(super) struct Parameters {
     pub(super) schema: Option<String>,

@@ -293,17 +293,18 @@ fn of_a_repeated_parameter_the_last_counts_and_unknown_ones_are_named() {
     assert_eq!(t.schema.as_deref(), Some("b"));
     assert_eq!(
         notes,
-        [Note::Ignored(vec![
-            "foo".into(),
-            "bar".into(),
-            "target_session_attrs".into()
-        ])]
+        [
+            Note::Unknown(vec![("foo".into(), None), ("bar".into(), None)]),
+            Note::Ignored(vec!["target_session_attrs".into()])
+        ]
     );
+    assert!(notes[0].is_warning() && !notes[1].is_warning());
+    let (_, notes) = read("postgresql://h/db?sslmod=require&port=1").unwrap();
     assert_eq!(
         notes[0].to_string(),
-        "ignored parameters of the connection string: foo bar target_session_attrs"
+        "the connection string has parameters that are not known and have no effect: sslmod (did you mean sslmode?), port (it is not read here: it belongs \
+         before the question mark)"
     );
-    assert!(!notes[0].is_warning());
     let (_, notes) = read("postgresql://h/db?a%1B%5B31m=1").unwrap();
     assert!(!notes[0].to_string().contains('\u{1b}'));
 }
