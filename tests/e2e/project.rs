@@ -796,14 +796,6 @@ fn a_word_that_is_no_verb_deploys_nothing() {
         assert!(run.stderr.contains(shown), "{words}\n{run}");
         assert!(!database.has_ledger(), "{words}\n{run}");
     }
-    let role = format!("\"{}\"", database.user());
-    database
-        .superuser()
-        .batch_execute(&format!(
-            "CREATE ROLE plan_{0} ; GRANT plan_{0} TO {role}; GRANT ALL ON SCHEMA public TO plan_{0}",
-            std::process::id()
-        ))
-        .unwrap();
     for (words, code) in [
         ("prisma", 2),
         ("./prisma", 0),
@@ -814,13 +806,6 @@ fn a_word_that_is_no_verb_deploys_nothing() {
     ] {
         within(root.path(), words).database(&database).run().expect(code);
     }
-    database
-        .superuser()
-        .batch_execute(&format!(
-            "REVOKE ALL ON SCHEMA public FROM plan_{0}; DROP ROLE plan_{0}",
-            std::process::id()
-        ))
-        .unwrap();
 }
 
 #[test]
