@@ -32,7 +32,11 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
         if !history.rows.is_empty() {
             return Err(Failure::new(
                 Exit::History,
-                format!("{} holds rows already ({}): the database is managed", ledger.table(), history.rows.len()),
+                format!(
+                    "{} holds rows already ({}): the database is managed",
+                    ledger.table(),
+                    history.rows.len()
+                ),
                 format!(
                     "deploy applies what is pending; `{}` records a single migration",
                     command(&["resolve", "--applied", "NAME"])

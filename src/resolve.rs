@@ -93,7 +93,10 @@ pub async fn retry(settings: &Settings, stop: &Stop, name: &str, outcome: &mut O
         let mark = row.mark();
         let (unit, progress, state) = match mark.as_ref().map(|mark| &mark.state) {
             Some(Marked::Steps(progress)) => {
-                return Ok(vec![format!("{name} goes on after its {}", first(progress.done, "step", "steps"))]);
+                return Ok(vec![format!(
+                    "{name} goes on after its {}",
+                    first(progress.done, "step", "steps")
+                )]);
             }
             Some(Marked::Alone { progress, .. }) => ("statement", progress, Marked::Steps(progress.clone())),
             Some(Marked::Partial(Some(progress))) => ("transaction", progress, Marked::Partial(Some(progress.clone()))),

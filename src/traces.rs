@@ -44,7 +44,10 @@ pub async fn of(session: &Session, script: &str) -> Result<Vec<String>, ServerEr
     };
     let total = created.len();
     let summary = match (present.len(), absent.len()) {
-        (0, 1) => format!("the only thing that its script creates does not exist ({})", names(&absent)),
+        (0, 1) => format!(
+            "the only thing that its script creates does not exist ({})",
+            names(&absent)
+        ),
         (1, 0) => format!("the only thing that its script creates exists ({})", names(&present)),
         (0, _) => format!(
             "none of the {total} things that its script creates exists ({})",
