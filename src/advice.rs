@@ -41,17 +41,18 @@ const fn row(code: &'static str, says: &'static [&'static str], advice: Advice) 
     Row { code, says, advice }
 }
 
-const ADMINISTRATOR: &str = "have an administrator run it (on Amazon RDS: a member of rds_superuser), or give the user the right that it needs";
+const ADMINISTRATOR: &str =
+    "have an administrator run it (on Amazon RDS: a member of rds_superuser), or give the user the right that it needs";
 const STORAGE: &str = "free space on the server's disk or make it larger (on Amazon RDS: raise the allocated storage)";
 
 /// The first row that fits counts. What no row names is the SQL's.
 static TABLE: &[Row] = &[
-    row("08", &[], Do("make the other server reachable that the statement connects to")),
     row(
-        "0A000",
-        &["is not available", "extension control file"],
-        Extension,
+        "08",
+        &[],
+        Do("make the other server reachable that the statement connects to"),
     ),
+    row("0A000", &["is not available", "extension control file"], Extension),
     row(
         "22P05",
         &[],
@@ -70,7 +71,9 @@ static TABLE: &[Row] = &[
     row(
         "42501",
         &["row-level security"],
-        Do("let the user past the table's row security: run as the table's owner with `--role`, or give the user BYPASSRLS"),
+        Do(
+            "let the user past the table's row security: run as the table's owner with `--role`, or give the user BYPASSRLS",
+        ),
     ),
     row(
         "42501",
@@ -89,7 +92,11 @@ static TABLE: &[Row] = &[
             "raise max_locks_per_transaction on the server and restart it, or lock fewer tables in one transaction (a migration for each part)",
         ),
     ),
-    row("53200", &[], Do("give the server more memory, or lower work_mem and maintenance_work_mem")),
+    row(
+        "53200",
+        &[],
+        Do("give the server more memory, or lower work_mem and maintenance_work_mem"),
+    ),
     row(
         "53300",
         &[],
@@ -101,20 +108,20 @@ static TABLE: &[Row] = &[
         Do("raise temp_file_limit for the user, or have the statement sort less at once"),
     ),
     row("53", &[], Do("give the server what it lacks")),
-    row(
-        "55000",
-        &["replica identity"],
-        ReplicaIdentity,
-    ),
+    row("55000", &["replica identity"], ReplicaIdentity),
     row(
         "55000",
         &["shared_preload_libraries"],
-        Do("add the library to shared_preload_libraries and restart the server (on Amazon RDS: in the parameter group)"),
+        Do(
+            "add the library to shared_preload_libraries and restart the server (on Amazon RDS: in the parameter group)",
+        ),
     ),
     row(
         "55000",
         &["wal_level"],
-        Do("set wal_level to logical and restart the server (on Amazon RDS: rds.logical_replication in the parameter group)"),
+        Do(
+            "set wal_level to logical and restart the server (on Amazon RDS: rds.logical_replication in the parameter group)",
+        ),
     ),
     row(
         "55006",
@@ -131,7 +138,11 @@ static TABLE: &[Row] = &[
         &["user request"],
         Do("ask who cancelled the statement (pg_cancel_backend) and why"),
     ),
-    row("57014", &[], Do("look in the server's log for what cancelled the statement")),
+    row(
+        "57014",
+        &[],
+        Do("look in the server's log for what cancelled the statement"),
+    ),
     row("57P", &[], Do("wait until the server is back")),
     row("58P01", &["extension control file"], Extension),
     row(
@@ -139,9 +150,21 @@ static TABLE: &[Row] = &[
         &[],
         Do("put the file where the server looks for it: it is missing on the server's machine"),
     ),
-    row("58", &[], Do("look in the server's log: its operating system refuses a file or a disk")),
-    row("F0", &[], Do("look in the server's log: its configuration cannot be read")),
-    row("HV", &[], Do("make the foreign server reachable, and check its user mapping")),
+    row(
+        "58",
+        &[],
+        Do("look in the server's log: its operating system refuses a file or a disk"),
+    ),
+    row(
+        "F0",
+        &[],
+        Do("look in the server's log: its configuration cannot be read"),
+    ),
+    row(
+        "HV",
+        &[],
+        Do("make the foreign server reachable, and check its user mapping"),
+    ),
     row(
         "XX000",
         &["tuple concurrently"],
@@ -155,7 +178,9 @@ static TABLE: &[Row] = &[
     row(
         "XX",
         &[],
-        Do("repair the database before anything else: its files are damaged (restore a backup, or for an index REINDEX)"),
+        Do(
+            "repair the database before anything else: its files are damaged (restore a backup, or for an index REINDEX)",
+        ),
     ),
 ];
 
@@ -232,11 +257,26 @@ const KINDS: &[(&str, &str)] = &[
     ("procedure", ROUTINE),
     ("aggregate", ROUTINE),
     ("routine", ROUTINE),
-    ("schema", "SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = $"),
-    ("database", "SELECT datdba FROM pg_catalog.pg_database WHERE datname = $"),
-    ("extension", "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = $"),
-    ("language", "SELECT lanowner FROM pg_catalog.pg_language WHERE lanname = $"),
-    ("publication", "SELECT pubowner FROM pg_catalog.pg_publication WHERE pubname = $"),
+    (
+        "schema",
+        "SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = $",
+    ),
+    (
+        "database",
+        "SELECT datdba FROM pg_catalog.pg_database WHERE datname = $",
+    ),
+    (
+        "extension",
+        "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = $",
+    ),
+    (
+        "language",
+        "SELECT lanowner FROM pg_catalog.pg_language WHERE lanname = $",
+    ),
+    (
+        "publication",
+        "SELECT pubowner FROM pg_catalog.pg_publication WHERE pubname = $",
+    ),
     (
         "foreign server",
         "SELECT srvowner FROM pg_catalog.pg_foreign_server WHERE srvname = $",
@@ -311,7 +351,9 @@ fn grant(error: &ServerError, around: &Around) -> String {
         "schema" => format!("run `GRANT USAGE, CREATE ON SCHEMA {name} TO {user}` {as_owner}"),
         "database" => format!("run `GRANT CREATE, CONNECT ON DATABASE {name} TO {user}` {as_owner}"),
         "table" | "view" | "materialized view" | "foreign table" | "relation" => {
-            format!("run `GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES, TRIGGER ON TABLE {name} TO {user}` {as_owner}")
+            format!(
+                "run `GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES, TRIGGER ON TABLE {name} TO {user}` {as_owner}"
+            )
         }
         "sequence" => format!("run `GRANT USAGE, SELECT, UPDATE ON SEQUENCE {name} TO {user}` {as_owner}"),
         "function" | "procedure" | "aggregate" | "routine" => {
@@ -346,7 +388,11 @@ fn extension(error: &ServerError) -> String {
 
 fn replica_identity(error: &ServerError) -> String {
     let table = quoted(&error.message).map_or_else(|| "TABLE".to_owned(), quote::name);
-    let key = if table == crate::history::TABLE { "`id`" } else { "its key" };
+    let key = if table == crate::history::TABLE {
+        "`id`"
+    } else {
+        "its key"
+    };
     format!(
         "give {table} a primary key over {key}, or run `ALTER TABLE {table} REPLICA IDENTITY FULL`: a publication publishes its changes, and nothing tells \
          its rows apart"
@@ -418,7 +464,10 @@ pub async fn look(session: &Session, error: &ServerError) -> Around {
 
 /// The functions that the error passed through, by the server's CONTEXT, without their schemas.
 fn functions(error: &ServerError) -> Vec<String> {
-    let context = error.details.iter().filter_map(|detail| detail.strip_prefix("CONTEXT: "));
+    let context = error
+        .details
+        .iter()
+        .filter_map(|detail| detail.strip_prefix("CONTEXT: "));
     let lines = context.flat_map(str::lines);
     let name = |line: &str| {
         let (_, rest) = line.split_once(" function ")?;
@@ -450,9 +499,21 @@ mod tests {
 
     /// The SQLSTATE and the message, as servers send them, and what the advice holds; none: the SQL is to be fixed.
     const CASES: &[(&str, &str, Option<&str>)] = &[
-        ("08001", "could not establish connection", Some("make the other server reachable")),
-        ("08006", "server closed the connection", Some("make the other server reachable")),
-        ("0A000", "extension \"postgis\" is not available", Some("install the extension postgis on the server")),
+        (
+            "08001",
+            "could not establish connection",
+            Some("make the other server reachable"),
+        ),
+        (
+            "08006",
+            "server closed the connection",
+            Some("make the other server reachable"),
+        ),
+        (
+            "0A000",
+            "extension \"postgis\" is not available",
+            Some("install the extension postgis on the server"),
+        ),
         (
             "0A000",
             "could not open extension control file \"/usr/share/postgresql/13/extension/post-gis.control\": No such file or directory",
@@ -460,48 +521,176 @@ mod tests {
         ),
         ("0A000", "cannot alter type of a column used by a view or rule", None),
         ("22012", "division by zero", None),
-        ("22P05", "character with byte sequence 0xe2 0x82 0xac in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"", Some("take the character out")),
+        (
+            "22P05",
+            "character with byte sequence 0xe2 0x82 0xac in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"",
+            Some("take the character out"),
+        ),
         ("23502", "null value in column \"a\" violates not-null constraint", None),
         ("23505", "duplicate key value violates unique constraint", None),
-        ("25006", "cannot execute INSERT in a read-only transaction", Some("connect to the primary")),
-        ("25006", "cannot execute CREATE TABLE during recovery", Some("connect to the primary")),
-        ("42501", "must be owner of table orders", Some("find out which role owns table orders, run `GRANT OWNER TO migrator`")),
-        ("42501", "must be owner of materialized view totals", Some("owns materialized view totals,")),
-        ("42501", "must be owner of operator class x", Some("find out which role owns it,")),
-        ("42501", "must be member of role \"shop\"", Some("run `GRANT shop TO migrator` as an administrator")),
-        ("42501", "must be able to SET ROLE \"Shop\"", Some("run `GRANT \"Shop\" TO migrator` as an administrator")),
-        ("42501", "permission denied for schema public", Some("run `GRANT USAGE, CREATE ON SCHEMA public TO migrator` as its owner or an administrator")),
-        ("42501", "permission denied for database shop", Some("run `GRANT CREATE, CONNECT ON DATABASE shop TO migrator`")),
-        ("42501", "permission denied for table Orders", Some("ON TABLE \"Orders\" TO migrator`")),
-        ("42501", "permission denied for sequence s", Some("ON SEQUENCE s TO migrator`")),
-        ("42501", "permission denied for function f", Some("GRANT EXECUTE ON ROUTINE f TO migrator`")),
-        ("42501", "permission denied for language c", Some("GRANT USAGE ON LANGUAGE c TO migrator`")),
-        ("42501", "permission denied for tablespace fast", Some("have an administrator give migrator the privilege that is missing")),
-        ("42501", "permission denied to create extension \"postgis\"", Some("IF NOT EXISTS")),
-        ("42501", "permission denied to create event trigger \"e\"", Some("rds_superuser")),
-        ("42501", "must be superuser to COPY to or from a file", Some("rds_superuser")),
-        ("42501", "new row violates row-level security policy for table \"a\"", Some("BYPASSRLS")),
+        (
+            "25006",
+            "cannot execute INSERT in a read-only transaction",
+            Some("connect to the primary"),
+        ),
+        (
+            "25006",
+            "cannot execute CREATE TABLE during recovery",
+            Some("connect to the primary"),
+        ),
+        (
+            "42501",
+            "must be owner of table orders",
+            Some("find out which role owns table orders, run `GRANT OWNER TO migrator`"),
+        ),
+        (
+            "42501",
+            "must be owner of materialized view totals",
+            Some("owns materialized view totals,"),
+        ),
+        (
+            "42501",
+            "must be owner of operator class x",
+            Some("find out which role owns it,"),
+        ),
+        (
+            "42501",
+            "must be member of role \"shop\"",
+            Some("run `GRANT shop TO migrator` as an administrator"),
+        ),
+        (
+            "42501",
+            "must be able to SET ROLE \"Shop\"",
+            Some("run `GRANT \"Shop\" TO migrator` as an administrator"),
+        ),
+        (
+            "42501",
+            "permission denied for schema public",
+            Some("run `GRANT USAGE, CREATE ON SCHEMA public TO migrator` as its owner or an administrator"),
+        ),
+        (
+            "42501",
+            "permission denied for database shop",
+            Some("run `GRANT CREATE, CONNECT ON DATABASE shop TO migrator`"),
+        ),
+        (
+            "42501",
+            "permission denied for table Orders",
+            Some("ON TABLE \"Orders\" TO migrator`"),
+        ),
+        (
+            "42501",
+            "permission denied for sequence s",
+            Some("ON SEQUENCE s TO migrator`"),
+        ),
+        (
+            "42501",
+            "permission denied for function f",
+            Some("GRANT EXECUTE ON ROUTINE f TO migrator`"),
+        ),
+        (
+            "42501",
+            "permission denied for language c",
+            Some("GRANT USAGE ON LANGUAGE c TO migrator`"),
+        ),
+        (
+            "42501",
+            "permission denied for tablespace fast",
+            Some("have an administrator give migrator the privilege that is missing"),
+        ),
+        (
+            "42501",
+            "permission denied to create extension \"postgis\"",
+            Some("IF NOT EXISTS"),
+        ),
+        (
+            "42501",
+            "permission denied to create event trigger \"e\"",
+            Some("rds_superuser"),
+        ),
+        (
+            "42501",
+            "must be superuser to COPY to or from a file",
+            Some("rds_superuser"),
+        ),
+        (
+            "42501",
+            "new row violates row-level security policy for table \"a\"",
+            Some("BYPASSRLS"),
+        ),
         ("42601", "syntax error at or near \"x\"", None),
         ("42703", "column \"x\" does not exist", None),
         ("42P01", "relation \"x\" does not exist", None),
-        ("53100", "could not extend file \"base/1/2\": No space left on device", Some("free space on the server's disk")),
+        (
+            "53100",
+            "could not extend file \"base/1/2\": No space left on device",
+            Some("free space on the server's disk"),
+        ),
         ("53200", "out of shared memory", Some("max_locks_per_transaction")),
         ("53200", "out of memory", Some("more memory")),
         ("53300", "sorry, too many clients already", Some("max_connections")),
-        ("53400", "temporary file size exceeds temp_file_limit (1024kB)", Some("temp_file_limit")),
+        (
+            "53400",
+            "temporary file size exceeds temp_file_limit (1024kB)",
+            Some("temp_file_limit"),
+        ),
         ("53000", "insufficient resources", Some("what it lacks")),
-        ("55000", "cannot update table \"_prisma_migrations\" because it does not have a replica identity and publishes updates", Some("give _prisma_migrations a primary key over `id`")),
-        ("55000", "pg_cron must be loaded via shared_preload_libraries", Some("parameter group")),
-        ("55000", "logical decoding requires wal_level >= logical", Some("wal_level")),
-        ("55000", "currval of sequence \"s\" is not yet defined in this session", None),
-        ("55006", "database \"x\" is being accessed by other users", Some("end the sessions that use it")),
-        ("55006", "cannot ALTER TABLE \"a\" because it has pending trigger events", None),
-        ("57014", "canceling statement due to statement timeout", Some("raise the statement_timeout")),
-        ("57014", "canceling statement due to user request", Some("pg_cancel_backend")),
-        ("58030", "could not read block 0 in file \"base/1/2\": Input/output error", Some("the server's log")),
-        ("58P01", "could not access file \"$libdir/x\": No such file or directory", Some("missing on the server's machine")),
+        (
+            "55000",
+            "cannot update table \"_prisma_migrations\" because it does not have a replica identity and publishes updates",
+            Some("give _prisma_migrations a primary key over `id`"),
+        ),
+        (
+            "55000",
+            "pg_cron must be loaded via shared_preload_libraries",
+            Some("parameter group"),
+        ),
+        (
+            "55000",
+            "logical decoding requires wal_level >= logical",
+            Some("wal_level"),
+        ),
+        (
+            "55000",
+            "currval of sequence \"s\" is not yet defined in this session",
+            None,
+        ),
+        (
+            "55006",
+            "database \"x\" is being accessed by other users",
+            Some("end the sessions that use it"),
+        ),
+        (
+            "55006",
+            "cannot ALTER TABLE \"a\" because it has pending trigger events",
+            None,
+        ),
+        (
+            "57014",
+            "canceling statement due to statement timeout",
+            Some("raise the statement_timeout"),
+        ),
+        (
+            "57014",
+            "canceling statement due to user request",
+            Some("pg_cancel_backend"),
+        ),
+        (
+            "58030",
+            "could not read block 0 in file \"base/1/2\": Input/output error",
+            Some("the server's log"),
+        ),
+        (
+            "58P01",
+            "could not access file \"$libdir/x\": No such file or directory",
+            Some("missing on the server's machine"),
+        ),
         ("HV000", "could not connect", Some("foreign server")),
-        ("XX000", "tuple concurrently updated", Some("wait for the other session")),
+        (
+            "XX000",
+            "tuple concurrently updated",
+            Some("wait for the other session"),
+        ),
         ("XX001", "invalid page in block 0 of relation base/1/2", Some("damaged")),
         ("XX002", "index \"i\" contains unexpected zero page", Some("REINDEX")),
     ];
@@ -518,13 +707,18 @@ mod tests {
         }
         for row in TABLE {
             let case = CASES.iter().any(|(code, message, _)| {
-                let first = TABLE
-                    .iter()
-                    .find(|row| code.starts_with(row.code) && (row.says.is_empty() || row.says.iter().any(|w| message.contains(w))));
+                let first = TABLE.iter().find(|row| {
+                    code.starts_with(row.code) && (row.says.is_empty() || row.says.iter().any(|w| message.contains(w)))
+                });
                 first.is_some_and(|first| std::ptr::eq(first, row))
             });
             let unprovoked = ["57014", "57P", "58P01", "F0", "XX000"];
-            assert!(case || unprovoked.contains(&row.code), "no case of {} {:?}", row.code, row.says);
+            assert!(
+                case || unprovoked.contains(&row.code),
+                "no case of {} {:?}",
+                row.code,
+                row.says
+            );
         }
     }
 
@@ -566,7 +760,11 @@ mod tests {
             event_trigger: Some("no_drop".into()),
             ..of_migrator()
         };
-        assert!(of(&raised, &by_trigger).unwrap().contains("`ALTER EVENT TRIGGER no_drop DISABLE`"));
+        assert!(
+            of(&raised, &by_trigger)
+                .unwrap()
+                .contains("`ALTER EVENT TRIGGER no_drop DISABLE`")
+        );
     }
 
     #[test]

@@ -105,7 +105,9 @@ pub fn parse(
 fn with_client_verbs(command: Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
     let command = ClientVerb::augment_subcommands(command).subcommand(completions::verb());
-    command.about(about.unwrap_or_default()).long_about(long.unwrap_or_default())
+    command
+        .about(about.unwrap_or_default())
+        .long_about(long.unwrap_or_default())
 }
 
 /// With what stands below each help broken into lines here: clap would lose the indent of a line that it breaks.
@@ -115,8 +117,13 @@ fn laid_out(command: Command) -> Command {
         Some(text) => command.after_help(help::broken(&text, columns)),
         None => command,
     };
-    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, laid_out))
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    names
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, laid_out))
 }
 
 /// What the command line asks for.

@@ -74,7 +74,9 @@ pub fn invisible(c: char) -> Option<&'static str> {
         '\u{ad}' => "a soft hyphen",
         '\u{200b}' => "a zero-width space",
         '\u{200c}' | '\u{200d}' | '\u{2060}' => "a zero-width joiner",
-        '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => "a mark of the direction of writing",
+        '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            "a mark of the direction of writing"
+        }
         '\u{feff}' => "a byte order mark",
         '\u{2028}' | '\u{2029}' => "a Unicode line separator",
         '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{205f}' | '\u{3000}' => "a Unicode space",
@@ -155,7 +157,9 @@ mod tests {
         );
         let found = at("SELECT\u{a0}é, x", "x");
         assert!(
-            found.excerpt.ends_with("1 | SELECT<U+00A0>é, x\n  |                  ^"),
+            found
+                .excerpt
+                .ends_with("1 | SELECT<U+00A0>é, x\n  |                  ^"),
             "{}",
             found.excerpt
         );
@@ -166,7 +170,10 @@ mod tests {
         assert_eq!(shortened("ERROR: a\nb\n"), "ERROR: a\nb\n");
         let long = "é".repeat(1_500_000);
         let shown = shortened(&long);
-        assert!(shown.len() < 4_200 && shown.ends_with("2996000 bytes more, which --report FILE has whole"), "{shown}");
+        assert!(
+            shown.len() < 4_200 && shown.ends_with("2996000 bytes more, which --report FILE has whole"),
+            "{shown}"
+        );
         let lines = "a\n".repeat(100);
         assert!(shortened(&lines).starts_with(&"a\n".repeat(39)) && shortened(&lines).contains("120 bytes more"));
     }

@@ -79,7 +79,11 @@ impl Invocation {
         for word in words.iter().copied().chain(flags).chain(self.source.as_deref()) {
             let is_flag = word.starts_with("--");
             // A value that looks like a flag.
-            let separator = if after_flag && word.starts_with('-') && !is_flag { "=" } else { " " };
+            let separator = if after_flag && word.starts_with('-') && !is_flag {
+                "="
+            } else {
+                " "
+            };
             said.push_str(separator);
             said.push_str(&quoted(word));
             after_flag = is_flag;
@@ -118,23 +122,79 @@ mod tests {
     fn a_command_reaches_what_this_run_reached() {
         let resolve = ["resolve", "--applied", "1_a"];
         for (call, variables, on_ecs, words, expected) in [
-            (&["deploy", "./prisma"][..], &[][..], false, &resolve[..], "prisma-migrate-task resolve --applied 1_a ./prisma"),
-            (&["deploy"], &[], false, &["deploy"], "prisma-migrate-task deploy"),
-            (&["plan", "./my app"], &[], false, &["deploy"], "prisma-migrate-task deploy './my app'"),
             (
-                &["deploy", "--role", "app", "--migrations-path", "db/it's", "--allow-pooler", "s3://b/k.zip"],
+                &["deploy", "./prisma"][..],
+                &[][..],
+                false,
+                &resolve[..],
+                "prisma-migrate-task resolve --applied 1_a ./prisma",
+            ),
+            (&["deploy"], &[], false, &["deploy"], "prisma-migrate-task deploy"),
+            (
+                &["plan", "./my app"],
+                &[],
+                false,
+                &["deploy"],
+                "prisma-migrate-task deploy './my app'",
+            ),
+            (
+                &[
+                    "deploy",
+                    "--role",
+                    "app",
+                    "--migrations-path",
+                    "db/it's",
+                    "--allow-pooler",
+                    "s3://b/k.zip",
+                ],
                 &[],
                 false,
                 &["status"],
                 "prisma-migrate-task status --migrations-path 'db/it'\\''s' --role app --allow-pooler s3://b/k.zip",
             ),
-            (&["deploy"], &[("ROLE", "app")], false, &["status"], "prisma-migrate-task status"),
+            (
+                &["deploy"],
+                &[("ROLE", "app")],
+                false,
+                &["status"],
+                "prisma-migrate-task status",
+            ),
             (&["deploy"], &[], true, &["deploy"], "prisma-migrate-task run --confirm"),
-            (&["deploy"], &[], true, &resolve, "prisma-migrate-task run -- resolve --applied 1_a"),
-            (&["deploy", "s3://b/k.zip"], &[], true, &["deploy"], "prisma-migrate-task run -- deploy s3://b/k.zip"),
-            (&["execute", "SELECT 1"], &[], false, &["status"], "prisma-migrate-task status"),
-            (&["deploy"], &[], false, &["resolve", "--applied", "-x"], "prisma-migrate-task resolve --applied=-x"),
-            (&["deploy"], &[], false, &["resolve", "--applied", "a b"], "prisma-migrate-task resolve --applied 'a b'"),
+            (
+                &["deploy"],
+                &[],
+                true,
+                &resolve,
+                "prisma-migrate-task run -- resolve --applied 1_a",
+            ),
+            (
+                &["deploy", "s3://b/k.zip"],
+                &[],
+                true,
+                &["deploy"],
+                "prisma-migrate-task run -- deploy s3://b/k.zip",
+            ),
+            (
+                &["execute", "SELECT 1"],
+                &[],
+                false,
+                &["status"],
+                "prisma-migrate-task status",
+            ),
+            (
+                &["deploy"],
+                &[],
+                false,
+                &["resolve", "--applied", "-x"],
+                "prisma-migrate-task resolve --applied=-x",
+            ),
+            (
+                &["deploy"],
+                &[],
+                false,
+                &["resolve", "--applied", "a b"],
+                "prisma-migrate-task resolve --applied 'a b'",
+            ),
         ] {
             assert_eq!(of(call, variables, on_ecs).command(words), expected, "{call:?}");
         }

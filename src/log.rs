@@ -178,7 +178,10 @@ impl Fields {
         let mut take = |name: &str| self.0.remove(name).and_then(|value| value.as_str().map(str::to_owned));
         let message = take("message").unwrap_or_default();
         let name = take("migration");
-        let migration = name.as_ref().map(|name| format!("{}: ", printable_name(name))).unwrap_or_default();
+        let migration = name
+            .as_ref()
+            .map(|name| format!("{}: ", printable_name(name)))
+            .unwrap_or_default();
         let mut line = match level {
             Level::ERROR => format!("{} {migration}{message}", paint("error:", "31;1", colour)),
             Level::WARN => format!("{} {migration}{message}", paint("warning:", "33;1", colour)),

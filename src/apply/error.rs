@@ -112,9 +112,7 @@ impl Context<'_> {
             .of(self.migration)
             .caused_by(error);
         failure.place = at.map(|at| excerpt::place(self.migration, self.script, at));
-        failure
-            .details
-            .extend(at.and_then(|at| hint(error, self.script, at)));
+        failure.details.extend(at.and_then(|at| hint(error, self.script, at)));
         failure
     }
 
@@ -128,7 +126,11 @@ impl Context<'_> {
                     .caused_by(error)
             }
             Some(Assertion::OurLock) => lock_taken(self.migration, error, "deploy again"),
-            _ => not_written(&format!("the migration's row in {}", history::TABLE), self.migration, error),
+            _ => not_written(
+                &format!("the migration's row in {}", history::TABLE),
+                self.migration,
+                error,
+            ),
         }
     }
 
@@ -145,29 +147,49 @@ impl Context<'_> {
                     "the script, or a rule, a trigger or row security on the table, keeps its row in {} from being closed",
                     history::TABLE
                 );
-                let next = "take out what removes, moves or changes the migrations table or its rows, then deploy again";
-                Failure::new(Exit::RolledBack, what, next).of(self.migration).caused_by(error)
+                Failure::new(Exit::RolledBack, what, TAKE_OUT)
+                    .of(self.migration)
+                    .caused_by(error)
+            }
+            // undefined_table, undefined_column, invalid_schema_name: it was all there when the script began.
+            None if error.is(&["42P01", "42703", "3F000"]) => {
+                let what = format!(
+                    "the script keeps its row in {} from being closed: {}",
+                    history::TABLE,
+                    error.message
+                );
+                Failure::new(Exit::RolledBack, what, TAKE_OUT)
+                    .of(self.migration)
+                    .caused_by(error)
             }
             // The server's own words: a constraint, a privilege, the script's SET TRANSACTION. Whose fault it is they tell, and not this program.
             None => {
-                let what = format!("the migration's row in {} could not be closed: {}", history::TABLE, error.message);
-                let failure = Failure::new(Exit::RolledBack, what, "").of(self.migration).caused_by(error);
-                let next = advice::then(failure.advice.as_deref(), "deploy again").unwrap_or_else(|| TABLE_OR_SCRIPT.to_owned());
+                let what = format!(
+                    "the migration's row in {} could not be closed: {}",
+                    history::TABLE,
+                    error.message
+                );
+                let failure = Failure::new(Exit::RolledBack, what, "")
+                    .of(self.migration)
+                    .caused_by(error);
+                let next = advice::then(failure.advice.as_deref(), "deploy again")
+                    .unwrap_or_else(|| TABLE_OR_SCRIPT.to_owned());
                 Failure { next, ..failure }
             }
         }
     }
 }
 
-const TABLE_OR_SCRIPT: &str =
-    "look at the table's columns, constraints, triggers, rules and privileges, and at what the script does with it, then deploy again";
+const TAKE_OUT: &str = "take out what removes, moves or changes the migrations table or its rows, then deploy again";
+const TABLE_OR_SCRIPT: &str = "look at the table's columns, constraints, triggers, rules and privileges, and at what the script does with it, then deploy again";
 
 /// A row of the ledger that could not be written: `what` is the row.
 pub fn not_written(what: &str, migration: &str, error: &ServerError) -> Failure {
     let (what, next) = match error.assertion {
         Some(_) => (
-            format!("{what} was not written: a rule, a trigger or row security on the table prevents it"),
-            "take the rule, the trigger or the row security off the table, or run as its owner, then deploy again".to_owned(),
+            format!("{what} could not be written: a rule, a trigger or row security on the table prevents it"),
+            "take the rule, the trigger or the row security off the table, or run as its owner, then deploy again"
+                .to_owned(),
         ),
         None => (
             format!("{what} could not be written: {}", error.message),
@@ -183,7 +205,9 @@ pub fn not_written(what: &str, migration: &str, error: &ServerError) -> Failure 
 
 fn lock_taken(migration: &str, error: &ServerError, next: &str) -> Failure {
     let what = "another session has taken the migration lock from this run";
-    Failure::new(Exit::MigrationLock, what, next).of(migration).caused_by(error)
+    Failure::new(Exit::MigrationLock, what, next)
+        .of(migration)
+        .caused_by(error)
 }
 
 /// Where the character is, in characters from 0, that the database's encoding does not have. The server converts a message before it reads it, and so
@@ -259,18 +283,71 @@ fn invisible(script: &str, at: usize) -> Option<String> {
 fn psql_command(behind: &str, begins_line: bool) -> bool {
     const IN_A_LINE: &[&str] = &["g", "gx", "gdesc", "gexec", "gset", "watch", "crosstabview", "bind"];
     const AT_ITS_BEGINNING: &[&str] = &[
-        "a", "c", "connect", "C", "cd", "conninfo", "copy", "copyright", "e", "edit", "echo", "ef", "elif", "else", "encoding", "endif", "errverbose",
-        "ev", "f", "getenv", "h", "help", "H", "html", "i", "if", "include", "include_relative", "ir", "l", "list", "o", "out", "p", "print",
-        "password", "prompt", "pset", "q", "quit", "qecho", "r", "reset", "restrict", "s", "set", "unset", "t", "timing", "unrestrict",
+        "a",
+        "c",
+        "connect",
+        "C",
+        "cd",
+        "conninfo",
+        "copy",
+        "copyright",
+        "e",
+        "edit",
+        "echo",
+        "ef",
+        "elif",
+        "else",
+        "encoding",
+        "endif",
+        "errverbose",
+        "ev",
+        "f",
+        "getenv",
+        "h",
+        "help",
+        "H",
+        "html",
+        "i",
+        "if",
+        "include",
+        "include_relative",
+        "ir",
+        "l",
+        "list",
+        "o",
+        "out",
+        "p",
+        "print",
+        "password",
+        "prompt",
+        "pset",
+        "q",
+        "quit",
+        "qecho",
+        "r",
+        "reset",
+        "restrict",
+        "s",
+        "set",
+        "unset",
+        "t",
+        "timing",
+        "unrestrict",
     ];
-    let word: String = behind.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word: String = behind
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
     if IN_A_LINE.contains(&word.as_str()) {
         return true;
     }
     begins_line
         && (AT_ITS_BEGINNING.contains(&word.as_str())
             || word.starts_with('d')
-            || matches!(word.as_str(), "sf" | "sv" | "w" | "warn" | "write" | "x" | "z" | "setenv")
+            || matches!(
+                word.as_str(),
+                "sf" | "sv" | "w" | "warn" | "write" | "x" | "z" | "setenv"
+            )
             || behind.starts_with(['.', '!', '?']))
 }
 

@@ -307,7 +307,10 @@ pub(super) fn no_verdict(pending: &Pending<'_>, error: &ServerError) -> Failure 
             "what became of the migration could not be read from the ledger: {}",
             error.message
         ),
-        format!("run `{}`, then deploy again: the migration's row decides", command(&["status"])),
+        format!(
+            "run `{}`, then deploy again: the migration's row decides",
+            command(&["status"])
+        ),
     )
     .of(pending.name)
     .state("this migration may be applied, in part or as a whole; its row tells the next run");

@@ -31,7 +31,12 @@ pub struct DeployArgs {
     #[arg(long, value_name = "ACTION", requires = "since", help_heading = "Seed and drift")]
     pub check_drift: Option<CheckDrift>,
     /// The report of an earlier run for --check-drift: a file or s3://bucket/key
-    #[arg(long, value_name = "REPORT", requires = "check_drift", help_heading = "Seed and drift")]
+    #[arg(
+        long,
+        value_name = "REPORT",
+        requires = "check_drift",
+        help_heading = "Seed and drift"
+    )]
     pub since: Option<String>,
     #[command(flatten, next_help_heading = "Locks")]
     #[allow(missing_docs)]

@@ -55,7 +55,10 @@ mod tests {
     fn a_line_is_broken_with_the_indent_of_its_column() {
         for (line, shown) in [
             ("Short", "Short"),
-            ("  A  one two three four five", "  A  one two\n     three four\n     five"),
+            (
+                "  A  one two three four five",
+                "  A  one two\n     three four\n     five",
+            ),
             ("  program plan --check ./p", "  program plan \\\n      --check ./p"),
             ("  word-that-is-longer-than-a-line", "  word-that-is-longer-than-a-line"),
         ] {

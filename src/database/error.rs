@@ -343,7 +343,9 @@ impl ConnectError {
             SqlState::INVALID_PASSWORD => {
                 let mut message = message;
                 if target.password_ends_in_a_line_break() {
-                    message.text.push_str("; the password that was given ends in a line break");
+                    message
+                        .text
+                        .push_str("; the password that was given ends in a line break");
                 }
                 Self::Authentication { server, user, message }
             }

@@ -131,7 +131,12 @@ async fn apply_together(
     match end {
         End::Applied { how, session } => {
             for (migration, duration) in pending.iter().zip(durations) {
-                tracing::info!(migration = migration.name, duration_ms = millis(duration), "applied ({})", how.words());
+                tracing::info!(
+                    migration = migration.name,
+                    duration_ms = millis(duration),
+                    "applied ({})",
+                    how.words()
+                );
                 is_in(outcome, migration.name, how, millis(duration));
             }
             Ok(match session {

@@ -114,9 +114,7 @@ fn of_server(scene: &Scene<'_>, error: &ServerError, at: Option<usize>) -> Failu
     failure.place = at.map(|at| scene.place(at, within));
     if let Some(at) = at {
         let start = scene.sql[..scene.statements[at].range.start].chars().count();
-        failure
-            .details
-            .extend(hint(error, scene.sql, start + within));
+        failure.details.extend(hint(error, scene.sql, start + within));
     }
     if error.is(&["55P03"]) {
         let blockers = scene.blockers.iter().map(|blocker| format!("{blocker} was in its way"));
@@ -204,7 +202,8 @@ impl Scene<'_> {
         };
         match left {
             Left::Nothing | Left::NotCommitted | Left::Before => {
-                failure.next = match advice::then(failure.advice.as_deref(), &format!("run what begins at line {line}")) {
+                failure.next = match advice::then(failure.advice.as_deref(), &format!("run what begins at line {line}"))
+                {
                     Some(next) => next,
                     None => format!("fix it, and run what begins at line {line}"),
                 };

@@ -281,7 +281,10 @@ fn why(pending: &Pending<'_>) -> Option<String> {
         Some((line, words(&pending.script[statement.range.clone()])))
     };
     if let Some(resume) = &pending.resume {
-        return Some(format!("an earlier run committed its {}", crate::printable::first(resume.done, "step", "steps")));
+        return Some(format!(
+            "an earlier run committed its {}",
+            crate::printable::first(resume.done, "step", "steps")
+        ));
     }
     match pending.shape {
         Shape::Alone => first(&|kind| matches!(kind, Kind::Alone(_)))

@@ -181,7 +181,10 @@ impl Reader<'_> {
         match &fields {
             Some(fields) if is_outcome(fields) => self.log.outcome = Some(line.to_owned()),
             // The last line of a task's log.
-            Some(fields) if fields.get("level").is_some() && fields.get("outcome").and_then(Value::as_object).is_some_and(is_outcome) => {
+            Some(fields)
+                if fields.get("level").is_some()
+                    && fields.get("outcome").and_then(Value::as_object).is_some_and(is_outcome) =>
+            {
                 self.log.outcome = fields.get("outcome").map(Value::to_string);
             }
             Some(fields) if is_log(fields) => log::relay(line),
@@ -261,7 +264,10 @@ mod tests {
 
     #[test]
     fn the_last_line_of_a_task_holds_the_outcome() {
-        let line = format!(r#"{{"level":"error","message":"deploy failed","outcome":{}}}"#, outcome("w"));
+        let line = format!(
+            r#"{{"level":"error","message":"deploy failed","outcome":{}}}"#,
+            outcome("w")
+        );
         let (log, rows) = read(&["a row", &line]);
         assert_eq!((log.outcome, rows), (Some(outcome("w")), vec!["a row".to_owned()]));
     }

@@ -12,7 +12,15 @@ const LONGEST: usize = 16_000;
 const MESSAGE: usize = 1_000;
 
 /// What is kept if the whole is too long: so many items of each list, and so many bytes of each text. The first that fits counts.
-const CUTS: [(usize, usize); 7] = [(50, 4_000), (20, 2_000), (10, 1_000), (5, 500), (2, 250), (1, 120), (0, 60)];
+const CUTS: [(usize, usize); 7] = [
+    (50, 4_000),
+    (20, 2_000),
+    (10, 1_000),
+    (5, 500),
+    (2, 250),
+    (1, 120),
+    (0, 60),
+];
 
 /// `{"level":"error","message":"…","outcome":{…}}`. Of lists that are too long the first items are kept, and `outcome.omitted` says how many are not.
 pub fn line(outcome: &Outcome) -> String {
@@ -87,7 +95,12 @@ mod tests {
 
     fn failed(change: impl FnOnce(&mut Outcome)) -> Value {
         let mut outcome = Outcome::new("deploy", "id".into());
-        let failure = Failure::new(Exit::RolledBack, "column \"x\" does not exist", "fix the SQL and deploy again").of("1_a");
+        let failure = Failure::new(
+            Exit::RolledBack,
+            "column \"x\" does not exist",
+            "fix the SQL and deploy again",
+        )
+        .of("1_a");
         outcome.end(Err(failure), Duration::ZERO);
         change(&mut outcome);
         let line = line(&outcome);
@@ -99,7 +112,10 @@ mod tests {
     fn a_failure_is_a_line_of_level_error_with_one_sentence() {
         let line = failed(|_| {});
         assert_eq!(line["level"], "error");
-        assert_eq!(line["message"], "deploy failed: migration 1_a: column \"x\" does not exist");
+        assert_eq!(
+            line["message"],
+            "deploy failed: migration 1_a: column \"x\" does not exist"
+        );
         assert_eq!(line["outcome"]["failure"]["next"], "fix the SQL and deploy again");
         assert_eq!(line["outcome"]["omitted"], Value::Null);
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
@@ -108,7 +124,8 @@ mod tests {
 
     #[test]
     fn long_lists_and_long_texts_are_left_to_the_report() {
-        let line = failed(|outcome| outcome.pending = (0..1_000).map(|n| format!("2024010100{n:04}_a_migration")).collect());
+        let line =
+            failed(|outcome| outcome.pending = (0..1_000).map(|n| format!("2024010100{n:04}_a_migration")).collect());
         let kept = line["outcome"]["pending"].as_array().unwrap().len() as u64;
         assert_eq!(line["outcome"]["omitted"]["pending"], 1_000 - kept);
         assert!(kept > 0 && line["outcome"]["pending"][0] == "20240101000000_a_migration");

@@ -66,8 +66,16 @@ pub fn render(outcome: &Outcome, colour: bool, told: &BTreeSet<String>, deploy: 
     });
     page.paragraph(&outcome.resolved, |page, sentence| page.line("", BOLD, sentence));
     // Each difference is listed above.
-    let drift: Vec<String> = outcome.drift.iter().map(|difference| format!("drift: {difference}")).collect();
-    let warnings: Vec<&String> = outcome.warnings.iter().filter(|warning| !drift.contains(warning)).collect();
+    let drift: Vec<String> = outcome
+        .drift
+        .iter()
+        .map(|difference| format!("drift: {difference}"))
+        .collect();
+    let warnings: Vec<&String> = outcome
+        .warnings
+        .iter()
+        .filter(|warning| !drift.contains(warning))
+        .collect();
     page.paragraph(&warnings, |page, warning| page.line("warning: ", YELLOW, warning));
     if let Some(failure) = &outcome.failure {
         let log = outcome.task.as_ref().and_then(|task| task.log_url.as_deref());
@@ -129,7 +137,13 @@ impl Page {
             "detached" => (YELLOW, "detached: the task goes on".to_owned()),
             "ended" => (GREEN, "the task ended".to_owned()),
             "uploaded" | "packed" => (GREEN, outcome.result.clone().into_owned()),
-            "drift" => (YELLOW, format!("drift: {}", printable::count(outcome.drift.len(), "difference", "differences"))),
+            "drift" => (
+                YELLOW,
+                format!(
+                    "drift: {}",
+                    printable::count(outcome.drift.len(), "difference", "differences")
+                ),
+            ),
             "no_drift" => (GREEN, "no drift".to_owned()),
             "executed" => (GREEN, executed(&outcome.executed)),
             _ => (GREEN, "up to date".to_owned()),

@@ -105,7 +105,9 @@ pub(super) fn of_url(name: &str, url: &Secret, ca_file: Option<String>) -> Resul
 /// A whole secret in place of one of its values: where the key was forgotten that names it.
 fn no_secret(name: &str, value: &str) -> Result<(), Failure> {
     let value = value.trim();
-    let what = if value.starts_with('{') && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(value).is_ok() {
+    let what = if value.starts_with('{')
+        && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(value).is_ok()
+    {
         "the JSON of a whole secret"
     } else if value.starts_with("arn:") && value.contains(":secretsmanager:") {
         "the ARN of a secret"
@@ -115,13 +117,16 @@ fn no_secret(name: &str, value: &str) -> Result<(), Failure> {
     let key = if name == "DB_PASSWORD" { "password" } else { "username" };
     Err(usage(
         &format!("{name} holds {what}, and not the {key}"),
-        &format!("name the key (in a task definition: valueFrom SECRET-ARN:{key}::), or give the secret's ARN in DB_SECRET_ARN"),
+        &format!(
+            "name the key (in a task definition: valueFrom SECRET-ARN:{key}::), or give the secret's ARN in DB_SECRET_ARN"
+        ),
     ))
 }
 
 /// A password may end in a line break, and mostly it should not.
 fn line_break(target: &Target, what: &str) -> Option<(bool, String)> {
-    let warning = format!("{what} ends in a line break, which is sent as a part of it: take it off, unless the password has one");
+    let warning =
+        format!("{what} ends in a line break, which is sent as a part of it: take it off, unless the password has one");
     target.password_ends_in_a_line_break().then_some((true, warning))
 }
 

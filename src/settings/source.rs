@@ -83,7 +83,10 @@ fn whole_bucket(bucket: &str) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    Err(usage(&format!("ARTIFACT_BUCKET {what}, and not the name of a bucket"), next))
+    Err(usage(
+        &format!("ARTIFACT_BUCKET {what}, and not the name of a bucket"),
+        next,
+    ))
 }
 
 /// A key: no URL, no ARN, no line break.
@@ -91,7 +94,10 @@ fn whole_key(bucket: &str, key: &str) -> Result<(), Failure> {
     let (what, next) = if key.contains(['\n', '\r']) {
         ("holds a line break", "take it off".to_owned())
     } else if key.starts_with("arn:") {
-        ("is an ARN", "give the key alone, what is behind the bucket's name".to_owned())
+        (
+            "is an ARN",
+            "give the key alone, what is behind the bucket's name".to_owned(),
+        )
     } else if key.contains("://") {
         (
             "is a URL",
@@ -100,7 +106,10 @@ fn whole_key(bucket: &str, key: &str) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    Err(usage(&format!("PRISMA_ARTIFACT_KEY {what}, and not the key of an object"), &next))
+    Err(usage(
+        &format!("PRISMA_ARTIFACT_KEY {what}, and not the key of an object"),
+        &next,
+    ))
 }
 
 /// Where a report is.

@@ -56,7 +56,9 @@ fn says(run: &Run, field: &str, words: &[&str]) {
 fn never_says(run: &Run, words: &[&str]) {
     let report = run.report.as_ref().map(ToString::to_string).unwrap_or_default();
     for word in words {
-        let said = [&run.stdout, &run.stderr, &report].iter().any(|text| text.contains(word));
+        let said = [&run.stdout, &run.stderr, &report]
+            .iter()
+            .any(|text| text.contains(word));
         assert!(!said, "it says {word:?}\n{run}");
     }
 }

@@ -342,6 +342,7 @@ fn page(words: &[&str], history: &History, database: &Database, code: i32) -> St
         &format!("{}:{}/{}", database.host(), database.port(), database.name()),
         "DATABASE",
     );
+    let page = page.replace(&history.folder().display().to_string(), "SOURCE");
     let is_time = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
     let line = |line: &str| {
         line.split(' ')
@@ -368,7 +369,7 @@ fn the_page_for_people() {
 
 warning: there is no migrations table yet: Prisma does not manage this database
 
-next:  prisma-migrate-task deploy"
+next:  prisma-migrate-task deploy SOURCE"
     );
     assert_eq!(
         page(&["deploy"], &history, &database, 0),

@@ -97,7 +97,9 @@ impl UrlError {
             Self::Port => "give the server's port, mostly 5432",
             Self::HostMissing | Self::Host => "give the server's host name",
             Self::HostWithPort => "give the host alone (DB_HOST), and the port by itself (DB_PORT)",
-            Self::Json => "name the key of the secret that holds it (in a task definition: valueFrom SECRET-ARN:KEY::), or give DB_SECRET_ARN",
+            Self::Json => {
+                "name the key of the secret that holds it (in a task definition: valueFrom SECRET-ARN:KEY::), or give DB_SECRET_ARN"
+            }
             Self::SeveralHosts => "give the host of the primary alone",
             Self::NotUtf8 { .. } | Self::Nul { .. } => "check how this part is percent-encoded",
             Self::Parameter { .. } => "correct the parameter, or leave it out",

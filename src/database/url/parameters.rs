@@ -76,11 +76,18 @@ pub(super) fn notes(ignored: Vec<String>) -> Vec<Note> {
     let mut notes = Vec::new();
     if !unknown.is_empty() {
         let named = unknown.into_iter().map(|name| {
-            let like = KNOWN.iter().copied().filter(|known| strsim::damerau_levenshtein(known, &name) <= 2);
+            let like = KNOWN
+                .iter()
+                .copied()
+                .filter(|known| strsim::damerau_levenshtein(known, &name) <= 2);
             let like = like.min_by_key(|known| strsim::damerau_levenshtein(known, &name));
             // What is no name may be a piece of a password.
             let is_name = name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-            let shown = if is_name { name } else { "one whose name is not shown".to_owned() };
+            let shown = if is_name {
+                name
+            } else {
+                "one whose name is not shown".to_owned()
+            };
             (shown, like)
         });
         notes.push(Note::Unknown(named.collect()));

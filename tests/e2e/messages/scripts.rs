@@ -12,14 +12,54 @@ fn database() -> Database {
 fn what_cannot_be_seen_is_shown_and_named() {
     let database = database();
     for (script, excerpt, word, name) in [
-        ("CREATE TABLE b (\n  id\u{a0}int\n);", ");", "line 2: id<U+00A0>int holds", "a no-break space (U+00A0)"),
-        ("\u{a0}CREATE TABLE b (id int);", "<U+00A0>CREATE TABLE", "line 1: <U+00A0>CREATE", "a no-break space (U+00A0)"),
-        ("CREATE\u{200b} TABLE b (id int);", "CREATE<U+200B> TABLE", "CREATE<U+200B>", "a zero-width space (U+200B)"),
-        ("SELECT 1;\n\u{feff}SELECT 2;", "<U+FEFF>SELECT 2;", "line 2: <U+FEFF>SELECT", "a byte order mark (U+FEFF)"),
-        ("SELECT id\u{a0} FROM a;", "id<U+00A0> FROM", "id<U+00A0>", "a no-break space (U+00A0)"),
-        ("SELECT * FROM a\u{202f};", "a<U+202F>;", "a<U+202F>", "a no-break space (U+202F)"),
-        ("SELECT 1;\u{3000}SELECT 2;", "<U+3000>SELECT", "<U+3000>SELECT", "a Unicode space (U+3000)"),
-        ("CREATE TABLE b (id int,\u{a0}\n  note text);", "", "<U+00A0>", "a no-break space (U+00A0)"),
+        (
+            "CREATE TABLE b (\n  id\u{a0}int\n);",
+            ");",
+            "line 2: id<U+00A0>int holds",
+            "a no-break space (U+00A0)",
+        ),
+        (
+            "\u{a0}CREATE TABLE b (id int);",
+            "<U+00A0>CREATE TABLE",
+            "line 1: <U+00A0>CREATE",
+            "a no-break space (U+00A0)",
+        ),
+        (
+            "CREATE\u{200b} TABLE b (id int);",
+            "CREATE<U+200B> TABLE",
+            "CREATE<U+200B>",
+            "a zero-width space (U+200B)",
+        ),
+        (
+            "SELECT 1;\n\u{feff}SELECT 2;",
+            "<U+FEFF>SELECT 2;",
+            "line 2: <U+FEFF>SELECT",
+            "a byte order mark (U+FEFF)",
+        ),
+        (
+            "SELECT id\u{a0} FROM a;",
+            "id<U+00A0> FROM",
+            "id<U+00A0>",
+            "a no-break space (U+00A0)",
+        ),
+        (
+            "SELECT * FROM a\u{202f};",
+            "a<U+202F>;",
+            "a<U+202F>",
+            "a no-break space (U+202F)",
+        ),
+        (
+            "SELECT 1;\u{3000}SELECT 2;",
+            "<U+3000>SELECT",
+            "<U+3000>SELECT",
+            "a Unicode space (U+3000)",
+        ),
+        (
+            "CREATE TABLE b (id int,\u{a0}\n  note text);",
+            "",
+            "<U+00A0>",
+            "a no-break space (U+00A0)",
+        ),
     ] {
         let run = deploy(&database, script).expect(20);
         let place = failure(&run)["place"]["excerpt"].as_str().unwrap();
@@ -27,7 +67,10 @@ fn what_cannot_be_seen_is_shown_and_named() {
         says(
             &run,
             "details",
-            &[word, &format!("holds {name}, which cannot be seen and is no space to PostgreSQL")],
+            &[
+                word,
+                &format!("holds {name}, which cannot be seen and is no space to PostgreSQL"),
+            ],
         );
     }
 }
@@ -62,9 +105,17 @@ fn a_statement_that_cannot_stand_in_the_scripts_transaction_has_the_caret() {
             3,
             "CREATE INDEX CONCURRENTLY",
         ),
-        ("BEGIN;\nDROP INDEX CONCURRENTLY i;\nCOMMIT;\n", 2, "DROP INDEX CONCURRENTLY"),
+        (
+            "BEGIN;\nDROP INDEX CONCURRENTLY i;\nCOMMIT;\n",
+            2,
+            "DROP INDEX CONCURRENTLY",
+        ),
         ("BEGIN;\nINSERT INTO a VALUES (1);\nVACUUM a;\nEND;\n", 3, "VACUUM"),
-        ("BEGIN; SELECT 1; COMMIT;\nBEGIN;\nREINDEX TABLE CONCURRENTLY a;\nCOMMIT;\n", 3, "REINDEX TABLE CONCURRENTLY"),
+        (
+            "BEGIN; SELECT 1; COMMIT;\nBEGIN;\nREINDEX TABLE CONCURRENTLY a;\nCOMMIT;\n",
+            3,
+            "REINDEX TABLE CONCURRENTLY",
+        ),
     ] {
         let run = deploy(&database, script).expect(20);
         assert_eq!(failure(&run)["place"]["line"], line, "{run}");
@@ -72,7 +123,9 @@ fn a_statement_that_cannot_stand_in_the_scripts_transaction_has_the_caret() {
         says(
             &run,
             "next",
-            &[&format!("move line {line} out of the BEGIN … COMMIT around it, behind the COMMIT or into a migration of its own, then deploy again")],
+            &[&format!(
+                "move line {line} out of the BEGIN … COMMIT around it, behind the COMMIT or into a migration of its own, then deploy again"
+            )],
         );
     }
 }
@@ -89,8 +142,14 @@ fn a_character_that_the_databases_encoding_lacks_has_a_place() {
         ))
         .unwrap();
     let url = database.url().replace(database.name(), &latin);
-    let history = super::history().migration(NAME, "INSERT INTO a VALUES (1, 'é');\nINSERT INTO a VALUES (2, '5 €');\n");
-    let run = crate::migrate().deploy(history.folder()).database_url(&database, &url).run();
+    let history = super::history().migration(
+        NAME,
+        "INSERT INTO a VALUES (1, 'é');\nINSERT INTO a VALUES (2, '5 €');\n",
+    );
+    let run = crate::migrate()
+        .deploy(history.folder())
+        .database_url(&database, &url)
+        .run();
     database
         .superuser()
         .batch_execute(&format!("DROP DATABASE {latin} WITH (FORCE)"))
@@ -107,7 +166,10 @@ fn a_character_that_the_databases_encoding_lacks_has_a_place() {
 fn utf_16_is_named_and_so_is_what_writes_it() {
     let database = database();
     let utf_16 = |mark: &[u8], order: fn(u16) -> [u8; 2], text: &str| -> Vec<u8> {
-        mark.iter().copied().chain(text.encode_utf16().flat_map(order)).collect()
+        mark.iter()
+            .copied()
+            .chain(text.encode_utf16().flat_map(order))
+            .collect()
     };
     let text = "CREATE TABLE b (id int);\r\n";
     for bytes in [
@@ -117,12 +179,21 @@ fn utf_16_is_named_and_so_is_what_writes_it() {
         utf_16(b"\xff\xfe", u16::to_le_bytes, "CREATE TABLE é (id int);"),
     ] {
         let history = super::history().migration(NAME, &bytes);
-        let run = crate::migrate().deploy(history.folder()).database(&database).run().expect(40);
+        let run = crate::migrate()
+            .deploy(history.folder())
+            .database(&database)
+            .run()
+            .expect(40);
         says(&run, "what", &["migration.sql is UTF-16", "PowerShell"]);
         says(&run, "next", &["Set-Content -Encoding utf8", "iconv -f UTF-16"]);
         let file = history.folder().join("utf16.sql");
         std::fs::write(&file, &bytes).unwrap();
-        let run = crate::migrate().verb(["execute", "--file"]).arg(&file).database(&database).run().expect(2);
+        let run = crate::migrate()
+            .verb(["execute", "--file"])
+            .arg(&file)
+            .database(&database)
+            .run()
+            .expect(2);
         says(&run, "what", &["is UTF-16"]);
     }
 }

@@ -329,7 +329,11 @@ fn what_is_too_long_for_a_line_of_the_log_is_left_to_the_report() {
     let world = World::with(&history);
     let run = world.run(&["--", "status"]).run().expect(10);
     let line = world.ecs.log(&world.task()).lines().last().unwrap().to_owned();
-    assert!(line.len() < 16_384 && line.starts_with(r#"{"level":"info","message":"status: 400 migrations pending","outcome":{"#), "{line}");
+    assert!(
+        line.len() < 16_384
+            && line.starts_with(r#"{"level":"info","message":"status: 400 migrations pending","outcome":{"#),
+        "{line}"
+    );
     let said = outcome(&run);
     let kept = said["migrations"].as_array().unwrap().len();
     assert!(kept > 0 && said["migrations"][0]["name"] == names[0].as_str(), "{run}");
