@@ -313,7 +313,7 @@ fn resume(row: &Row, mark: &Mark, migration: Option<&Migration>, strings: String
             )),
         ));
     };
-    if !steps::can_begin_at(&statements, at) {
+    if !steps::can_begin_at(script, &statements, at) {
         return Err(blocked(
             format!(
                 "an earlier run committed the first {done} transactions of this migration, and the next one belongs to them (AND CHAIN)"

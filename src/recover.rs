@@ -3,17 +3,20 @@
 //! Only under the migration lock, and only where no backend still works on the row.
 
 use crate::apply::alone::{self, Before, Evidence};
+use crate::apply::cleanup::{Cleanup, NotCleaned};
 use crate::apply::session_state::{self, NotRestored};
 use crate::database::lock;
 use crate::database::open::Login;
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
+use crate::failure::Failure;
 use crate::history::{Backend, History, Ledger, Mark, Marked, Prefix, Progress, Row, SessionMark};
 use crate::migration::Migration;
 use crate::sql::kind::{Alone, Kind};
 use crate::sql::quote;
 use crate::sql::script::{self, Statement, Strings};
 use crate::sql::steps;
+use crate::watch::Watch;
 use std::time::{Duration, Instant};
 
 /// What was settled: sentences for the outcome.
@@ -24,6 +27,8 @@ pub type Settled = Vec<String>;
 pub enum RecoverError {
     /// Another backend still holds the row of this migration, or the backend that wrote it lives.
     Busy(String, Option<Backend>),
+    /// Other sessions keep what an interrupted statement left.
+    Left(Box<Failure>),
     /// The server's error.
     Server(ServerError),
 }
@@ -50,6 +55,10 @@ pub struct Recovery<'a> {
     pub wait: Duration,
     /// Whether such a backend is ended.
     pub terminate: bool,
+    /// Sees who keeps what an interrupted statement left from being cleaned up.
+    pub watch: &'a Watch,
+    /// How long those are waited for.
+    pub retry_for: Duration,
 }
 
 impl Recovery<'_> {
@@ -154,9 +163,9 @@ impl Recovery<'_> {
                     return Ok(None);
                 };
                 before.names = names;
-                alone::evidence(self.session, alone, &before).await?
+                self.evidence(row, alone, &before).await?
             }
-            false => alone::evidence(self.session, alone, &before).await?,
+            false => self.evidence(row, alone, &before).await?,
         };
         let name = &row.migration;
         let (done, end) = match evidence {
@@ -194,6 +203,21 @@ impl Recovery<'_> {
         };
         self.session.rows(&sql).await?;
         Ok(Some(said))
+    }
+
+    async fn evidence(&self, row: &Row, alone: &Alone, before: &Before) -> Result<Evidence, RecoverError> {
+        let cleanup = Cleanup {
+            session: self.session,
+            watch: self.watch,
+            migration: &row.migration,
+            retry_for: self.retry_for,
+        };
+        let evidence = alone::evidence(&cleanup, alone, before).await;
+        self.watch.end();
+        evidence.map_err(|left| match left {
+            NotCleaned::Locked(locked) => RecoverError::Left(Box::new(locked.failure(&row.migration))),
+            NotCleaned::Server(error) => RecoverError::Server(error),
+        })
     }
 
     /// What a statement names, resolved with the settings that the script had made before it.
@@ -248,6 +272,6 @@ fn describe(alone: &Alone) -> String {
             if *create { "CREATE" } else { "DROP" },
             if *database { "DATABASE" } else { "TABLESPACE" }
         ),
-        Alone::Repeatable { .. } | Alone::Opaque { .. } => "its statement".to_owned(),
+        Alone::Repeatable { .. } | Alone::WantsBlock | Alone::Opaque { .. } => "its statement".to_owned(),
     }
 }

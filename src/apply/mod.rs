@@ -6,6 +6,7 @@
 //! What cannot be sent so goes statement by statement (`steps.rs`), marked before it runs. `docs/architecture.md` has the whole table.
 
 pub mod alone;
+pub mod cleanup;
 pub mod error;
 pub mod message;
 mod record;
@@ -27,6 +28,7 @@ use crate::sql::script::{self, Shape};
 use crate::sql::steps::Cut;
 use crate::stop::{self, Reason, Stop};
 use crate::watch::Watch;
+use cleanup::Cleanup;
 use error::Context;
 use message::{Insert, Lock, Message, Part};
 use record::no_verdict;
@@ -421,7 +423,8 @@ impl Applier<'_> {
         }
         let seen = match row.get(0) {
             Some("finished") => Row::Finished,
-            Some(_) => Row::Ours(0),
+            Some(_) if row.get(3).is_some_and(|logs| self.marks_whole(logs)) => Row::Ours(0),
+            Some(_) => Row::Altered,
             None => Row::Missing,
         };
         Ok(Seen {
@@ -432,6 +435,22 @@ impl Applier<'_> {
             },
             in_transaction: row.get(5) == Some("t"),
         })
+    }
+
+    /// Whether this run has written this mark, for a script that it sent as a whole.
+    fn marks_whole(&self, logs: &str) -> bool {
+        Mark::parse(logs).is_some_and(|mark| {
+            mark.run_id == self.run_id && matches!(mark.state, Marked::Partial(None) | Marked::Undecidable)
+        })
+    }
+
+    fn cleanup<'a>(&'a self, migration: &'a str) -> Cleanup<'a> {
+        Cleanup {
+            session: self.session,
+            watch: self.watch,
+            migration,
+            retry_for: self.lock_retry_for,
+        }
     }
 
     fn mark(&self, state: Marked) -> Mark {

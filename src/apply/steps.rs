@@ -5,8 +5,9 @@
 //! on behind the last committed note if the text before it is unchanged and its session can be made like the one that ended.
 
 use super::alone::{self, AloneEnd};
+use super::cleanup::NotCleaned;
 use super::error;
-use super::message::{self, Insert, Message, Part};
+use super::message::{self, Failed, Insert, Message, Part};
 use super::record::{Left, no_verdict};
 use super::retry::Retry;
 use super::session_state::{self, NotRestored, custom_settings};
@@ -198,7 +199,7 @@ impl Applier<'_> {
             let alone = step
                 .alone
                 .clone()
-                .or_else(|| read_only().then_some(Alone::Repeatable { concurrently: false }));
+                .or_else(|| (read_only() && !step.read_write).then_some(Alone::Repeatable { concurrently: false }));
             let end = match &alone {
                 Some(alone) => self.alone_step(run, &step, alone, &mut retry).await?,
                 None => self.step(run, &step, &mut retry).await?,
@@ -310,7 +311,7 @@ impl Applier<'_> {
                     .filter(|_| mark.session() == Some(&SessionMark::Unread))
                 {
                     // The server itself says it.
-                    Some((before, after)) if !is_local => {
+                    Some((before, after)) if !is_local && !note.early => {
                         let session = (before.as_str(), session_state::IN_NOTE, after.as_str());
                         self.ledger.remark_with(&run.id, session, done)
                     }
@@ -319,7 +320,7 @@ impl Applier<'_> {
                 (sql, self.ledger.confirm_marked(&run.id, &mark))
             };
             let mut statements = Vec::new();
-            let kept = !is_local && mark.session() == Some(&SessionMark::Unread);
+            let kept = !is_local && !note.early && mark.session() == Some(&SessionMark::Unread);
             if sets_perhaps || kept {
                 statements.extend(session_state::unlimited());
             }
@@ -432,11 +433,18 @@ impl Applier<'_> {
         retry: &mut Retry,
     ) -> Result<StepEnd, Failure> {
         let pending = run.pending;
-        let Some(error) = &sent.error else {
+        // In a transaction that cannot write and that the script does not end, it is our note that fails.
+        let is_noted = |error: &ServerError| {
+            step.left_open
+                && error.is(&["25006"])
+                && message.failed(sent.completed, &run.statements) == Failed::Tail
+        };
+        let Some(error) = sent.error.as_ref().filter(|error| !is_noted(error)) else {
+            let sent = Sent { error: None, ..sent };
             let failure = self.explain(&context(pending), sent, message).await;
             return Err(self.stopped(run, failure).await);
         };
-        let can_go_on = can_begin_at(&run.statements, run.at);
+        let can_go_on = can_begin_at(pending.script, &run.statements, run.at);
         if self.stop.reason().is_none() && error::is_refusal(error) && can_go_on {
             if run.cut == Cut::Transactions {
                 if let Some(failure) = self.cannot_go_in_steps(pending, run.at, Some(error)) {
@@ -567,12 +575,14 @@ impl Applier<'_> {
                 return self.unsent(run, failure).map(StepEnd::End);
             }
             run.opaque = matches!(alone, Alone::Opaque { .. });
-            let Some(ended) = alone::send(self.session, self.stop, alone, text, &seen).await else {
+            let cleanup = self.cleanup(pending.name);
+            let Some(ended) = alone::send(&cleanup, self.stop, alone, text, &seen).await else {
                 return Err(self.not_in_time(!run.opaque));
             };
             let end = match ended {
                 Ok(end) => end,
-                Err(error) => return Err(no_verdict(pending, &error)),
+                Err(NotCleaned::Locked(locked)) => return Err(self.left_behind(run, &locked).await),
+                Err(NotCleaned::Server(error)) => return Err(no_verdict(pending, &error)),
             };
             run.opaque = false;
             match end {

@@ -1,7 +1,7 @@
 //! A server's error, read once.
 
 use crate::sql::password;
-use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
 /// What the server said, or the driver where the server said nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +78,18 @@ impl From<&tokio_postgres::Error> for ServerError {
                 Some(ErrorPosition::Original(position)) => Some(*position),
                 _ => None,
             },
-            // Class 57P: the server ends the session (admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout).
-            closed: code.starts_with("57P") || error.is_closed(),
+            closed: ends_session(db) || error.is_closed(),
         }
+    }
+}
+
+/// Whether the server ends the session with this error. Its severity says so (PostgreSQL's documentation, "Message Severity Levels"), and no SQLSTATE does: a
+/// script may raise an error of any class, 57P01 and 08006 too.
+fn ends_session(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // Only poolers leave out the field that is never translated.
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
     }
 }
 

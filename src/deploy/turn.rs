@@ -18,6 +18,7 @@ use crate::recover::{self, RecoverError, Recovery};
 use crate::seed;
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
+use crate::watch::Watch;
 use std::time::Instant;
 
 /// How a turn ended.
@@ -129,6 +130,8 @@ impl<'a> Turns<'a> {
             history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
         }
         // To drop an INVALID index is to wait for whoever uses its table.
+        let terms = self.settings.terms(&outcome.run_id);
+        let watch = Watch::new(&terms, opened.server.backend.pid, self.settings.progress_every);
         let recovery = Recovery {
             session,
             backend: &opened.server.backend,
@@ -137,6 +140,8 @@ impl<'a> Turns<'a> {
             strings: opened.server.strings,
             wait: self.settings.lock_wait,
             terminate: self.settings.terminate_orphan,
+            watch: &watch,
+            retry_for: self.settings.lock_retry_for,
         };
         let settled = settle(&recovery, &history, self.artifact);
         let Some(settled) = self.stop.in_time(settled).await else {
@@ -205,6 +210,7 @@ async fn settle(recovery: &Recovery<'_>, history: &History, artifact: &Artifact)
         .await
         .map_err(|error| match error {
             RecoverError::Busy(migration, backend) => still_at_work(&migration, backend.as_ref()),
+            RecoverError::Left(failure) => *failure,
             RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
         })
 }
