@@ -201,6 +201,9 @@ impl Applier<'_> {
             }
             match &sent.error {
                 Some(error) if error::is_refusal(error) => {
+                    if let Some(reason) = self.stop.reason() {
+                        return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
+                    }
                     if let Some(failure) = self.cannot_go_in_steps(pending, 0, Some(error)) {
                         return Err(self.rolled_back(pending, started, failure).await);
                     }
@@ -402,7 +405,7 @@ impl Applier<'_> {
                 reason,
                 &format!(
                     "backend {pid} did not answer in time and may still be at work: the running statement may still be committed, \
-                     and its row cannot tell whether it was"
+                     and its row may not tell whether it was"
                 ),
             )
         }

@@ -24,6 +24,7 @@ use crate::sql::kind::{self, Alone, Kind};
 use crate::sql::local;
 use crate::sql::script::Statement;
 use crate::sql::steps::{Boundary, Cut, Step, boundaries, can_begin_at, leaves_session, steps};
+use crate::stop;
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -445,7 +446,15 @@ impl Applier<'_> {
             return Err(self.stopped(run, failure).await);
         };
         let can_go_on = can_begin_at(pending.script, &run.statements, run.at);
-        if self.stop.reason().is_none() && error::is_refusal(error) && can_go_on {
+        if let Some(reason) = self.stop.reason()
+            && can_go_on
+            && (error::is_refusal(error) || error::is_contention(error))
+        {
+            // Nothing is wrong with the script: it would be sent again.
+            let failure = stop::interrupted(reason, "").of(pending.name);
+            return Err(self.stopped(run, failure).await);
+        }
+        if error::is_refusal(error) && can_go_on {
             if run.cut == Cut::Transactions {
                 if let Some(failure) = self.cannot_go_in_steps(pending, run.at, Some(error)) {
                     return Err(self.stopped(run, failure).await);
@@ -471,7 +480,7 @@ impl Applier<'_> {
                 return self.alone_step(run, step, &alone, retry).await;
             }
         }
-        if self.stop.reason().is_none() && error::is_contention(error) && can_go_on {
+        if error::is_contention(error) && can_go_on {
             if run.at > before {
                 *retry = Retry::new(self.lock_retry_for);
             }

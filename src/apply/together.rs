@@ -99,6 +99,16 @@ impl Applier<'_> {
     /// # Errors
     /// The first failure; nothing of the run is in the database then.
     pub async fn apply_together(&self, pending: &[Pending<'_>]) -> Result<Together, Failure> {
+        if self.ledger.defers() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "--all-or-nothing: {} has a trigger that may run when the transaction is committed, and may change the rows of the migrations",
+                    self.ledger.table()
+                ),
+                "deploy without --all-or-nothing, or remove the trigger",
+            ));
+        }
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
             let ids: Vec<String> = pending.iter().map(|_| Uuid::new_v4().to_string()).collect();

@@ -270,7 +270,7 @@ pub fn kind(statement: &str) -> Kind {
     let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
         "begin" | "start" => Kind::Begin {
-            modes: words.has("isolation") || words.has("only") || words.has("deferrable"),
+            modes: ["isolation", "only", "write", "deferrable"].iter().any(|word| words.has(word)),
         },
         "commit" | "end" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
         "commit" | "end" => Kind::Commit { chain: words.chains() },
@@ -487,6 +487,7 @@ mod tests {
             ("begin", Begin { modes: false }),
             ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", Begin { modes: true }),
             ("BEGIN READ ONLY", Begin { modes: true }),
+            ("BEGIN WORK READ WRITE", Begin { modes: true }),
             ("commit", Commit { chain: false }),
             ("END TRANSACTION", Commit { chain: false }),
             ("COMMIT AND CHAIN", Commit { chain: true }),

@@ -37,7 +37,7 @@ pub struct Note {
     pub at: usize,
     /// The end of what is committed with it, in bytes of the script.
     pub end: usize,
-    /// Whether statements of the script come between the two.
+    /// Whether statements of the script come between the two that may change its session.
     pub early: bool,
 }
 
@@ -133,6 +133,11 @@ fn step(script: &str, group: &[Statement], chained: bool) -> Step {
     let mut notes = Vec::new();
     let (mut transaction, mut any_read_only, mut read_write) = (Transaction::default(), false, false);
     let (mut open, mut begun) = (false, chained);
+    let changes_session = |from: usize, to: usize| {
+        let between = |statement: &&Statement| from <= statement.range.start && statement.range.end <= to;
+        let mut between = group.iter().filter(between);
+        between.any(|statement| !leaves_session(&script[statement.range.clone()]))
+    };
     for statement in group {
         let text = || &script[statement.range.clone()];
         match statement.kind {
@@ -141,7 +146,7 @@ fn step(script: &str, group: &[Statement], chained: bool) -> Step {
                     notes.push(Note {
                         at,
                         end: statement.range.end,
-                        early: at < statement.range.start,
+                        early: changes_session(at, statement.range.start),
                     });
                 }
                 transaction = transaction.ended(chain);
@@ -178,7 +183,7 @@ fn step(script: &str, group: &[Statement], chained: bool) -> Step {
         notes.push(Note {
             at,
             end: range.end,
-            early: at < range.end,
+            early: changes_session(at, range.end),
         });
     }
     let alone = match group {
@@ -271,6 +276,17 @@ fn access(statement: &str) -> Option<Access> {
     }
 }
 
+/// Modes of the transaction at hand, which end with it.
+fn sets_transaction(words: &Words<'_>) -> bool {
+    const MODES: [&str; 4] = [
+        "transaction",
+        "transaction_isolation",
+        "transaction_read_only",
+        "transaction_deferrable",
+    ];
+    words.is(0, &["set"]) && (words.is(1, &MODES) || (words.is(1, &["local"]) && words.is(2, &MODES[1..])))
+}
+
 /// Whether a statement's text cannot change what later statements find in the session: settings, the role, temporary objects, prepared statements,
 /// cursors. A trigger could all the same; the session is looked at after each step.
 pub fn leaves_session(statement: &str) -> bool {
@@ -304,7 +320,7 @@ pub fn leaves_session(statement: &str) -> bool {
     ];
     let words = Words::of(statement);
     // A new function's or table's text may hold these words and run nothing; that costs a look at the session.
-    words.is(0, &INERT)
+    (words.is(0, &INERT) || sets_transaction(&words))
         && !words.is(1, &["temp", "temporary", "local", "global"])
         && !statement.to_ascii_lowercase().contains("set_config")
 }
@@ -437,9 +453,13 @@ mod tests {
             assert!(!can_begin_at(script, &found, found[2].range.end), "{script}");
             assert!(can_begin_at(script, &found, found[4].range.end), "{script}");
         }
-        let before = "SET default_transaction_read_only = off; BEGIN; a; COMMIT AND CHAIN; b; COMMIT";
+        // In one message the SET is part of the transaction.
+        let within = "SET default_transaction_read_only = on; BEGIN; a; COMMIT AND CHAIN; b; COMMIT";
+        let found = statements(within);
+        assert!(!can_begin_at(within, &found, found[3].range.end));
+        let before = "SET default_transaction_read_only = on; COMMIT; BEGIN; a; COMMIT AND CHAIN; b; COMMIT";
         let found = statements(before);
-        assert!(can_begin_at(before, &found, found[3].range.end));
+        assert!(can_begin_at(before, &found, found[4].range.end));
     }
 
     #[test]

@@ -194,12 +194,13 @@ impl Draft {
 
     fn commits(&mut self, sql: &str, chain: bool) {
         self.add(sql).commits = true;
-        self.open = chain;
+        // AND CHAIN outside a transaction is an error.
+        self.open &= chain;
     }
 
     fn rolls_back(&mut self, sql: &str, chain: bool) {
         self.add(sql).rolls_back = true;
-        self.open = chain;
+        self.open &= chain;
     }
 
     /// The end of a transaction that nobody began.

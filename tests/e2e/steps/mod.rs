@@ -14,6 +14,7 @@ mod lost_client;
 mod names;
 mod noted;
 mod raised;
+mod read_only;
 mod released_lock;
 mod session;
 mod slot;
