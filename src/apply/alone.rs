@@ -431,7 +431,11 @@ async fn detach(session: &Session, before: &Before) -> Result<Detach, ServerErro
 }
 
 async fn finish(cleanup: &Cleanup<'_>, left: &Leaving) -> Result<(), NotCleaned> {
-    tracing::warn!(migration = cleanup.migration, "{} is there: its detach is finalized", left.name);
+    tracing::warn!(
+        migration = cleanup.migration,
+        "{} is there: its detach is finalized",
+        left.name
+    );
     cleanup.take_away(left).await
 }
 

@@ -142,11 +142,9 @@ impl Locked {
         failure
             .details
             .extend(cause.map(|cause| format!("the statement had failed: {}", cause.text())));
-        failure.details.extend(
-            self.blockers
-                .iter()
-                .map(|blocker| format!("{blocker} was in its way")),
-        );
+        failure
+            .details
+            .extend(self.blockers.iter().map(|blocker| format!("{blocker} was in its way")));
         failure
     }
 }

@@ -436,9 +436,7 @@ impl Applier<'_> {
         let pending = run.pending;
         // In a transaction that cannot write and that the script does not end, it is our note that fails.
         let is_noted = |error: &ServerError| {
-            step.left_open
-                && error.is(&["25006"])
-                && message.failed(sent.completed, &run.statements) == Failed::Tail
+            step.left_open && error.is(&["25006"]) && message.failed(sent.completed, &run.statements) == Failed::Tail
         };
         let Some(error) = sent.error.as_ref().filter(|error| !is_noted(error)) else {
             let sent = Sent { error: None, ..sent };

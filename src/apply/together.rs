@@ -226,8 +226,12 @@ impl Applier<'_> {
                     .unclear(last, (id, seen.row), verdict, Sent { completed, error }, &message)
                     .await;
                 let state = match verdict {
-                    Verdict::Unrecorded => "all migrations of this run are committed, and the row of the last of them is not closed",
-                    _ => "the migrations of this run may be committed, all of them or none: the row of the last of them cannot tell",
+                    Verdict::Unrecorded => {
+                        "all migrations of this run are committed, and the row of the last of them is not closed"
+                    }
+                    _ => {
+                        "the migrations of this run may be committed, all of them or none: the row of the last of them cannot tell"
+                    }
                 };
                 Err(failure.state(state))
             }
@@ -240,8 +244,12 @@ impl Applier<'_> {
             return stop::interrupted(reason, NOTHING);
         }
         let next = match raised {
-            Raised::Ours => "a script or a trigger removes or changes rows of the migrations table: take that out, then deploy again",
-            _ => "a deferred constraint or trigger is checked then: deploy without --all-or-nothing to see which migration it is",
+            Raised::Ours => {
+                "a script or a trigger removes or changes rows of the migrations table: take that out, then deploy again"
+            }
+            _ => {
+                "a deferred constraint or trigger is checked then: deploy without --all-or-nothing to see which migration it is"
+            }
         };
         let what = format!(
             "all migrations ran, and their transaction could not be committed: {}",

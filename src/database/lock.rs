@@ -307,7 +307,8 @@ pub async fn holder(session: &Session) -> Result<Option<LockSession>, ServerErro
 
 async fn sessions(session: &Session, granted: bool) -> Result<Vec<LockSession>, ServerError> {
     let granted = if granted { "l.granted" } else { "NOT l.granted" };
-    let is_it = format!("l.locktype = 'advisory' AND {granted} AND l.classid = 0 AND l.objid = {KEY} AND l.objsubid = 1");
+    let is_it =
+        format!("l.locktype = 'advisory' AND {granted} AND l.classid = 0 AND l.objid = {KEY} AND l.objsubid = 1");
     sessions_with(session, &is_it).await
 }
 

@@ -451,9 +451,7 @@ struct HiddenRows {
 
 impl HiddenRows {
     fn next_step(&self) -> String {
-        let HiddenRows {
-            table, owner, user, ..
-        } = self;
+        let HiddenRows { table, owner, user, .. } = self;
         let mut steps = Vec::new();
         if self.forced {
             steps.push(format!("`ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY`"));
@@ -471,7 +469,10 @@ impl HiddenRows {
             false => format!("run this again with --role {owner}, or log in as {owner}"),
         };
         steps.push(again);
-        format!("row security hides rows of the table from {from}: {}", steps.join(", then "))
+        format!(
+            "row security hides rows of the table from {from}: {}",
+            steps.join(", then ")
+        )
     }
 }
 

@@ -270,7 +270,9 @@ pub fn kind(statement: &str) -> Kind {
     let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
         "begin" | "start" => Kind::Begin {
-            modes: ["isolation", "only", "write", "deferrable"].iter().any(|word| words.has(word)),
+            modes: ["isolation", "only", "write", "deferrable"]
+                .iter()
+                .any(|word| words.has(word)),
         },
         "commit" | "end" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
         "commit" | "end" => Kind::Commit { chain: words.chains() },

@@ -466,19 +466,47 @@ mod tests {
     fn a_transaction_that_becomes_read_only_takes_its_note_before_that() {
         let notes = |script: &str| -> Vec<String> {
             let found = steps(script, &statements(script), 0, Cut::Transactions);
-            let before = |note: &Note| script[note.at..].split(';').next().unwrap_or_default().trim().to_owned();
+            let before = |note: &Note| {
+                script[note.at..]
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned()
+            };
             found[0].notes.iter().map(before).collect()
         };
         for (script, expected) in [
             ("BEGIN; a; COMMIT; BEGIN; b; COMMIT", &["COMMIT", "COMMIT"][..]),
             ("BEGIN READ ONLY; a; COMMIT; BEGIN; b; COMMIT", &["COMMIT"]),
-            ("BEGIN; a; SET TRANSACTION READ ONLY; b; COMMIT; c; COMMIT", &["SET TRANSACTION READ ONLY", "COMMIT"]),
-            ("a; BEGIN READ ONLY; b; COMMIT; c; COMMIT", &["BEGIN READ ONLY", "COMMIT"]),
-            ("BEGIN; a; SET transaction_read_only = on; COMMIT AND CHAIN; b; COMMIT; c; COMMIT", &["SET transaction_read_only = on", "COMMIT"]),
-            ("BEGIN; SET x = 1; SET TRANSACTION READ ONLY; b; COMMIT; c; COMMIT", &["COMMIT"]),
-            ("BEGIN READ ONLY; SET TRANSACTION READ WRITE; a; COMMIT; b; COMMIT", &["COMMIT", "COMMIT"]),
-            ("BEGIN READ ONLY; SET LOCAL transaction_read_only = off; a; COMMIT; b; COMMIT", &["COMMIT", "COMMIT"]),
-            ("a; ROLLBACK; b; SET TRANSACTION READ ONLY", &["SET TRANSACTION READ ONLY"]),
+            (
+                "BEGIN; a; SET TRANSACTION READ ONLY; b; COMMIT; c; COMMIT",
+                &["SET TRANSACTION READ ONLY", "COMMIT"],
+            ),
+            (
+                "a; BEGIN READ ONLY; b; COMMIT; c; COMMIT",
+                &["BEGIN READ ONLY", "COMMIT"],
+            ),
+            (
+                "BEGIN; a; SET transaction_read_only = on; COMMIT AND CHAIN; b; COMMIT; c; COMMIT",
+                &["SET transaction_read_only = on", "COMMIT"],
+            ),
+            (
+                "BEGIN; SET x = 1; SET TRANSACTION READ ONLY; b; COMMIT; c; COMMIT",
+                &["COMMIT"],
+            ),
+            (
+                "BEGIN READ ONLY; SET TRANSACTION READ WRITE; a; COMMIT; b; COMMIT",
+                &["COMMIT", "COMMIT"],
+            ),
+            (
+                "BEGIN READ ONLY; SET LOCAL transaction_read_only = off; a; COMMIT; b; COMMIT",
+                &["COMMIT", "COMMIT"],
+            ),
+            (
+                "a; ROLLBACK; b; SET TRANSACTION READ ONLY",
+                &["SET TRANSACTION READ ONLY"],
+            ),
         ] {
             assert_eq!(notes(script), expected, "{script}");
         }

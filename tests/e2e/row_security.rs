@@ -24,7 +24,10 @@ fn run(verb: &str, flags: &[&str], database: &Database, history: &History) -> Ru
 #[track_caller]
 fn is_refused(case: &str, run: &Run, advice: &[&str]) {
     assert_eq!(run.code, 50, "{case}\n{run}");
-    assert!(!run.stdout.contains(NAME) && !run.stdout.contains("_before"), "{case}\n{run}");
+    assert!(
+        !run.stdout.contains(NAME) && !run.stdout.contains("_before"),
+        "{case}\n{run}"
+    );
     let said = format!("{}{}", run.stdout, run.stderr);
     assert!(said.contains("cannot be read"), "{case}\n{run}");
     for words in advice {
@@ -33,7 +36,10 @@ fn is_refused(case: &str, run: &Run, advice: &[&str]) {
 }
 
 const POLICIES: [(&str, &str); 4] = [
-    ("all rows are hidden", "CREATE POLICY p ON _prisma_migrations USING (false)"),
+    (
+        "all rows are hidden",
+        "CREATE POLICY p ON _prisma_migrations USING (false)",
+    ),
     ("none are", "CREATE POLICY p ON _prisma_migrations USING (true)"),
     (
         "some are",

@@ -280,10 +280,17 @@ fn a_row_that_its_own_script_opens_again_blocks() {
         let run = deploy(&database, &history);
         assert_eq!(run.code, 21, "{name}\n{run}");
         is_true(name, &database, &run, Committed::All);
-        assert!(super::failure(&run, "state").contains("all of this migration is committed"), "{name}\n{run}");
+        assert!(
+            super::failure(&run, "state").contains("all of this migration is committed"),
+            "{name}\n{run}"
+        );
         let rows = rows(&database);
         assert!(
-            rows[0].logs.as_deref().unwrap_or_default().contains("state=undecidable"),
+            rows[0]
+                .logs
+                .as_deref()
+                .unwrap_or_default()
+                .contains("state=undecidable"),
             "{name}: {rows:?}\n{run}"
         );
         let run = deploy(&database, &history);
@@ -307,7 +314,10 @@ fn the_last_row_of_several_migrations_that_is_opened_again_blocks() {
         assert_eq!(run.code, 21, "{name}\n{run}");
         assert_eq!(count(&database), 2, "{name}\n{run}");
         let state = super::failure(&run, "state");
-        assert!(state.contains("all migrations of this run are committed"), "{name}\n{run}");
+        assert!(
+            state.contains("all migrations of this run are committed"),
+            "{name}\n{run}"
+        );
         for run in [all_or_nothing(&database, &history), deploy(&database, &history)] {
             assert!(matches!(run.code, 21 | 22), "{name}\n{run}");
             assert_eq!(count(&database), 2, "{name}\n{run}");

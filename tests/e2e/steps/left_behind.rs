@@ -117,11 +117,16 @@ fn gives_up(case: &Case, database: &Database, run: &Run) {
         state.contains(&format!("{} is still there", case.left)) || state.contains(case.left),
         "{told}"
     );
-    assert!(!state.contains("nothing was changed") && !state.contains("rolled back"), "{told}");
+    assert!(
+        !state.contains("nothing was changed") && !state.contains("rolled back"),
+        "{told}"
+    );
     let details = run.report.as_ref().unwrap()["failure"]["details"].to_string();
     assert!(details.contains("the stranger"), "{told}");
     assert!(
-        run.stderr.lines().any(|line| line.contains("the stranger") && line.contains("in its way")),
+        run.stderr
+            .lines()
+            .any(|line| line.contains("the stranger") && line.contains("in its way")),
         "{told}"
     );
     stays_alone(database, &told);
@@ -295,7 +300,11 @@ fn a_run_after_one_that_was_killed_names_who_keeps_what_that_left() {
         assert_eq!(run.code, 0, "{}\n{run}", case.name);
         is_closed(&database, &run);
         assert!(nothing_is_left(&database), "{}\n{run}", case.name);
-        assert!(database.scalar("SELECT count(*) FROM done").as_str() <= "1", "{}", case.name);
+        assert!(
+            database.scalar("SELECT count(*) FROM done").as_str() <= "1",
+            "{}",
+            case.name
+        );
     });
 }
 
@@ -344,7 +353,12 @@ fn a_detach_that_is_stopped_half_way_is_finished() {
         terminate(&database);
         let run = deploy(&database, &history);
         assert_eq!(run.code, 0, "{}\n{run}", case.name);
-        assert_eq!(database.scalar("SELECT count(*) FROM pg_inherits"), "0", "{}", case.name);
+        assert_eq!(
+            database.scalar("SELECT count(*) FROM pg_inherits"),
+            "0",
+            "{}",
+            case.name
+        );
         is_closed(&database, &run);
     });
 }

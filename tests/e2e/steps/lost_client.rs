@@ -224,7 +224,10 @@ fn only_where_the_next_run_cannot_know_a_person_must_look() {
             let opaque = || {
                 let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
                 let before = format!("{BEFORE}; {GATE}");
-                waiting_of(server, pending_in(server.database(), &before, &script.replace(":n", &number)))
+                waiting_of(
+                    server,
+                    pending_in(server.database(), &before, &script.replace(":n", &number)),
+                )
             };
             let waiting = opaque();
             let backend = waiting.backend.clone();

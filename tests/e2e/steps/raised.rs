@@ -5,9 +5,7 @@ use crate::migrate;
 use harness::postgres::{Server, Version};
 
 /// SQLSTATEs of a connection that is lost, and of a server that goes down.
-const LOST: [&str; 8] = [
-    "57P01", "08006", "08003", "57P02", "57P03", "57P05", "08P01", "57014",
-];
+const LOST: [&str; 8] = ["57P01", "08006", "08003", "57P02", "57P03", "57P05", "08P01", "57014"];
 
 const BEFORE: &str = "CREATE TABLE t (i int); \
     CREATE FUNCTION raises(code text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'mine' USING ERRCODE = code; END $$; \
@@ -79,7 +77,11 @@ fn a_script_that_raises_what_a_lost_connection_raises_has_failed() {
             let (database, history) = pending(server, BEFORE, &script.replace(":code", code));
             let run = deploy(&database, &history);
             let told = format!("{name}, {code}\n{run}");
-            assert_eq!(run.code, if committed == Committed::Nothing { 20 } else { 21 }, "{told}");
+            assert_eq!(
+                run.code,
+                if committed == Committed::Nothing { 20 } else { 21 },
+                "{told}"
+            );
             assert_eq!(failure(&run, "what"), "mine", "{told}");
             assert_eq!(failure(&run, "sqlstate"), code, "{told}");
             assert!(!run.stderr.contains("the connection was lost"), "{told}");
@@ -115,7 +117,11 @@ fn so_has_one_of_several_in_one_transaction() {
 #[test]
 fn a_trigger_that_raises_it_keeps_the_row_from_being_written() {
     each(
-        [("INSERT", "57P01", 50), ("UPDATE", "08006", 20), ("INSERT", "08006", 50)],
+        [
+            ("INSERT", "57P01", 50),
+            ("UPDATE", "08006", 20),
+            ("INSERT", "08006", 50),
+        ],
         |(event, code, exit)| {
             let (database, history) = pending(servers()[0], BEFORE, "insert into t values(1);");
             database.execute(&format!(
@@ -123,7 +129,10 @@ fn a_trigger_that_raises_it_keeps_the_row_from_being_written() {
             ));
             let run = deploy(&database, &history);
             assert_eq!(run.code, exit, "{event}, {code}\n{run}");
-            assert!(!run.stderr.contains("the connection was lost"), "{event}, {code}\n{run}");
+            assert!(
+                !run.stderr.contains("the connection was lost"),
+                "{event}, {code}\n{run}"
+            );
             assert_eq!(database.scalar("SELECT count(*) FROM t"), "0", "{event}, {code}\n{run}");
         },
     );
@@ -155,7 +164,8 @@ fn what_ends_the_session_is_told_by_its_own_words() {
             let run = deploy(&database, &history);
             assert_eq!(run.code, 50, "{script}\n{run}");
             assert!(
-                failure(&run, "what").contains("the connection was lost 3 times") && failure(&run, "what").contains(code),
+                failure(&run, "what").contains("the connection was lost 3 times")
+                    && failure(&run, "what").contains(code),
                 "{script}\n{run}"
             );
         },

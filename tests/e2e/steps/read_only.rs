@@ -96,7 +96,11 @@ fn what_is_committed_before_an_error_is_not_denied() {
 fn a_read_only_transaction_that_is_left_open_is_an_error() {
     each(
         [
-            ("seen", "insert into a values(1); commit; begin read only", Committed::Part),
+            (
+                "seen",
+                "insert into a values(1); commit; begin read only",
+                Committed::Part,
+            ),
             (
                 "with a query in it",
                 "insert into a values(1); commit; begin; set transaction read only; select 1;",
@@ -107,14 +111,21 @@ fn a_read_only_transaction_that_is_left_open_is_an_error() {
                 "begin; insert into a values(1); commit and chain; begin transaction read only; select 1;",
                 Committed::Part,
             ),
-            ("in steps", "insert into a values(1); vacuum a; begin read only; select 1;", Committed::Part),
+            (
+                "in steps",
+                "insert into a values(1); vacuum a; begin read only; select 1;",
+                Committed::Part,
+            ),
             ("and nothing else", "begin read only; select 1;", Committed::Nothing),
         ],
         |(name, script, committed)| {
             let (database, history) = pending(servers()[0], BEFORE, script);
             let run = deploy(&database, &history);
             is_true(name, &database, &run, committed);
-            assert!(failure(&run, "what").contains("leaves a transaction open"), "{name}\n{run}");
+            assert!(
+                failure(&run, "what").contains("leaves a transaction open"),
+                "{name}\n{run}"
+            );
             rewrite(&history, "select 1;");
         },
     );
@@ -128,7 +139,10 @@ fn a_chain_that_has_changed_the_default_modes_is_not_gone_on_with() {
             ("seen", "set default_transaction_read_only = on"),
             ("isolation", "set default_transaction_isolation = 'serializable'"),
             ("in DO", "do $$ begin set default_transaction_read_only = on; end $$"),
-            ("characteristics", "set session characteristics as transaction read only"),
+            (
+                "characteristics",
+                "set session characteristics as transaction read only",
+            ),
         ],
         |(name, setting)| {
             let script = format!(
@@ -139,9 +153,10 @@ fn a_chain_that_has_changed_the_default_modes_is_not_gone_on_with() {
                 history,
                 run,
                 gate,
-            } = at_gate(pending(servers()[0], &format!("{BEFORE}; {GATE}"), &script), |call, _| {
-                call.arg("--lock-timeout=0")
-            });
+            } = at_gate(
+                pending(servers()[0], &format!("{BEFORE}; {GATE}"), &script),
+                |call, _| call.arg("--lock-timeout=0"),
+            );
             kill(&database, run, gate);
             let run = deploy(&database, &history);
             assert_eq!(run.code, 21, "{name}\n{run}");
@@ -172,7 +187,10 @@ fn a_script_that_is_only_a_lock_fails_as_on_the_server() {
             assert_eq!(failure(&run, "sqlstate"), "25P01", "{name}\n{run}");
             is_true(name, &database, &run, Committed::Nothing);
             // Beside another statement it is in a block.
-            rewrite(&history, &format!("{}; select 1;", script.trim_end_matches([';', '\n'])));
+            rewrite(
+                &history,
+                &format!("{}; select 1;", script.trim_end_matches([';', '\n'])),
+            );
             deploy(&database, &history).expect(0);
         },
     );

@@ -181,26 +181,29 @@ fn a_stop_before_a_script_is_sent_in_another_way_is_no_failure_of_it() {
     const TAKES: &str = "CREATE TYPE e AS ENUM ('a'); CREATE TABLE held (i int); \
         CREATE FUNCTION takes() RETURNS void LANGUAGE plpgsql AS 'BEGIN LOCK TABLE held NOWAIT; END'";
     const WAIT: &str = "begin insert into gate values(1); exception when query_canceled then null; end;";
-    each(everywhere(&CATCHES, |case| case.0), |(server, (name, script, committed))| {
-        let script = script.replace(":wait", WAIT);
-        let (database, history) = pending(server, &format!("{BEFORE}; {TAKES}; {GATE}"), &script);
-        let mut holder = in_transaction(&database, "LOCK TABLE held");
-        let AtGate {
-            database,
-            history,
-            run,
-            gate,
-        } = at_gate((database, history), |call, _| call.arg("--lock-timeout=0"));
-        run.signal(Signal::TERM);
-        let run = run.wait();
-        assert_eq!(run.code, 60, "{name}\n{run}");
-        is_true(name, &database, &run, committed);
-        open(gate);
-        holder.batch_execute("ROLLBACK").unwrap();
-        let run = deploy(&database, &history);
-        assert_eq!(run.code, 0, "{name}\n{run}");
-        is_true(name, &database, &run, Committed::All);
-    });
+    each(
+        everywhere(&CATCHES, |case| case.0),
+        |(server, (name, script, committed))| {
+            let script = script.replace(":wait", WAIT);
+            let (database, history) = pending(server, &format!("{BEFORE}; {TAKES}; {GATE}"), &script);
+            let mut holder = in_transaction(&database, "LOCK TABLE held");
+            let AtGate {
+                database,
+                history,
+                run,
+                gate,
+            } = at_gate((database, history), |call, _| call.arg("--lock-timeout=0"));
+            run.signal(Signal::TERM);
+            let run = run.wait();
+            assert_eq!(run.code, 60, "{name}\n{run}");
+            is_true(name, &database, &run, committed);
+            open(gate);
+            holder.batch_execute("ROLLBACK").unwrap();
+            let run = deploy(&database, &history);
+            assert_eq!(run.code, 0, "{name}\n{run}");
+            is_true(name, &database, &run, Committed::All);
+        },
+    );
 }
 
 /// A ledger write that fails after a committed step.
@@ -268,10 +271,7 @@ const RELEASES: [(&str, &str); 7] = [
         "in a function, behind a statement that is no transaction's",
         "insert into gate values(1); vacuum t; select releases();",
     ),
-    (
-        "a procedure in CALL",
-        "call releases_too();",
-    ),
+    ("a procedure in CALL", "call releases_too();"),
     (
         "a transaction and a statement that is none",
         "begin; insert into gate values(1); select pg_advisory_unlock_all(); commit; vacuum t;",
@@ -337,14 +337,25 @@ fn a_lock_that_is_lost_after_several_migrations_says_how_many_were_applied() {
     each(
         [
             ("of one", 1, "migration 20240101000001_first was applied"),
-            ("of two", 2, "2 migrations were applied by this run, the last of them 20240101000002_first"),
-            ("of four", 4, "4 migrations were applied by this run, the last of them 20240101000004_first"),
+            (
+                "of two",
+                2,
+                "2 migrations were applied by this run, the last of them 20240101000002_first",
+            ),
+            (
+                "of four",
+                4,
+                "4 migrations were applied by this run, the last of them 20240101000004_first",
+            ),
         ],
         |(name, count, says)| {
             let (database, mut history) = pending(servers()[0], &format!("{BEFORE}; {GATE}"), "select 1");
             let releases = RELEASES[0].1;
             for n in 1..count {
-                history = history.migration(&format!("2024010100000{n}_first"), &format!("insert into t values ({n})"));
+                history = history.migration(
+                    &format!("2024010100000{n}_first"),
+                    &format!("insert into t values ({n})"),
+                );
             }
             let history = history
                 .migration(&format!("2024010100000{count}_first"), releases)

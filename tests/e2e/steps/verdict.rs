@@ -50,7 +50,10 @@ fn a_ledger_that_is_locked_when_the_script_has_committed_is_waited_for() {
         let pending = pending(server, &format!("CREATE TABLE t (i int); {GATE}"), script);
         // Long enough for the gate, short enough for the ledger.
         let AtGate {
-            database, mut run, gate, ..
+            database,
+            mut run,
+            gate,
+            ..
         } = at_gate(pending, |call, _| call.arg("--lock-timeout=2s"));
         let other = lock_ledger(&database);
         open(gate);
@@ -180,33 +183,36 @@ const UNTIDY: [(&str, &str, &str); 8] = [
 
 #[test]
 fn a_session_that_cannot_be_tidied_up_loses_no_verdict() {
-    each(everywhere(&UNTIDY, |case| case.0), |(server, (name, script, locked))| {
-        let (database, history) = pending(server, &format!("CREATE TABLE t (i int); {GATE}"), script);
-        let history = history.migration("20250101000000_later", "insert into t values(2)");
-        let AtGate {
-            database, run, gate, ..
-        } = at_gate((database, history), |call, _| call.arg("--lock-timeout=500ms"));
-        let mut other = database.superuser();
-        let row = other.query_one(
-            "SELECT format('%s.%s', relnamespace::regnamespace, relname) FROM pg_class WHERE relname = $1",
-            &[&locked],
-        );
-        let locked: String = row.unwrap().get(0);
-        other
-            .batch_execute(&format!("BEGIN; LOCK TABLE {locked} IN ACCESS SHARE MODE"))
-            .unwrap();
-        open(gate);
-        let run = run.wait();
-        other.batch_execute("ROLLBACK").unwrap();
-        assert_eq!(run.code, 0, "{name}\n{run}");
-        assert!(run.stderr.contains("could not be brought back"), "{name}\n{run}");
-        is_true(name, &database, &run, Committed::All);
-        assert_eq!(
-            database.scalar("SELECT string_agg(i::text, ',' ORDER BY i) FROM t"),
-            "1,2",
-            "{name}\n{run}"
-        );
-    });
+    each(
+        everywhere(&UNTIDY, |case| case.0),
+        |(server, (name, script, locked))| {
+            let (database, history) = pending(server, &format!("CREATE TABLE t (i int); {GATE}"), script);
+            let history = history.migration("20250101000000_later", "insert into t values(2)");
+            let AtGate {
+                database, run, gate, ..
+            } = at_gate((database, history), |call, _| call.arg("--lock-timeout=500ms"));
+            let mut other = database.superuser();
+            let row = other.query_one(
+                "SELECT format('%s.%s', relnamespace::regnamespace, relname) FROM pg_class WHERE relname = $1",
+                &[&locked],
+            );
+            let locked: String = row.unwrap().get(0);
+            other
+                .batch_execute(&format!("BEGIN; LOCK TABLE {locked} IN ACCESS SHARE MODE"))
+                .unwrap();
+            open(gate);
+            let run = run.wait();
+            other.batch_execute("ROLLBACK").unwrap();
+            assert_eq!(run.code, 0, "{name}\n{run}");
+            assert!(run.stderr.contains("could not be brought back"), "{name}\n{run}");
+            is_true(name, &database, &run, Committed::All);
+            assert_eq!(
+                database.scalar("SELECT string_agg(i::text, ',' ORDER BY i) FROM t"),
+                "1,2",
+                "{name}\n{run}"
+            );
+        },
+    );
 }
 
 #[test]
