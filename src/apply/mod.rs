@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::history::{self, Backend, Ledger, Mark, Marked};
 use crate::plan::Pending;
 use crate::sql::script::{self, Shape};
-use crate::sql::steps::Cut;
+use crate::sql::steps::{self as sql_steps, Cut};
 use crate::stop::{self, Reason, Stop};
 use crate::watch::Watch;
 use cleanup::Cleanup;
@@ -200,6 +200,11 @@ impl Applier<'_> {
                 return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
             }
             match &sent.error {
+                Some(_) if leaves_read_only_open(pending, &sent, &message) => {
+                    let sent = Sent { error: None, ..sent };
+                    let failure = self.explain(&context(pending), sent, &message).await;
+                    return Err(self.rolled_back(pending, started, failure).await);
+                }
                 Some(error) if error::is_refusal(error) => {
                     if let Some(reason) = self.stop.reason() {
                         return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
@@ -495,6 +500,15 @@ impl Applier<'_> {
         error.message = error.message.replace(NEVER_RIGHT, "");
         context.failure(&error, &message, 0)
     }
+}
+
+/// Whether a script ends in a READ ONLY transaction that it does not end, in which its row cannot be closed.
+fn leaves_read_only_open(pending: &Pending<'_>, sent: &Sent, message: &Message) -> bool {
+    let statements = pending.statements();
+    steps::note_cannot_be_written(sent, message, &statements)
+        && sql_steps::steps(pending.script, &statements, 0, Cut::Transactions)
+            .iter()
+            .any(|step| step.left_open)
 }
 
 /// What the server said of a message, for the verdict.

@@ -22,10 +22,12 @@ use crate::history::{Mark, Marked, Prefix, Progress, SessionMark, SessionState};
 use crate::plan::Pending;
 use crate::sql::kind::{self, Alone, Kind};
 use crate::sql::local;
+use crate::sql::quote;
 use crate::sql::script::Statement;
 use crate::sql::steps::{Boundary, Cut, Step, boundaries, can_begin_at, leaves_session, steps};
 use crate::stop;
 use std::borrow::Cow;
+use std::ops::Range;
 use uuid::Uuid;
 
 /// A script that is being sent, and how far it has come.
@@ -49,6 +51,8 @@ pub(super) struct Run<'a> {
     opaque: bool,
     /// What the script has made of the session; none where it could not be read.
     session: Option<SessionState>,
+    /// Whether the session is as what is committed has left it, so that the rest can be sent again.
+    can_resend: bool,
 }
 
 /// What was read behind a message.
@@ -86,6 +90,7 @@ impl<'a> Run<'a> {
             at: resume.map_or(0, |resume| resume.at),
             opaque: false,
             session: Some(SessionState::default()),
+            can_resend: true,
         };
         run.of = run.done + run.rest().iter().map(|step| step.notes.len()).sum::<usize>();
         run
@@ -282,13 +287,16 @@ impl Applier<'_> {
         // A function may set something for its transaction, which is not seen in the text.
         let sets_perhaps = run.cut == Cut::Statements && !step.leaves_session && is_single(run, step);
         // What ends with a transaction is not told apart within it from what lasts.
-        let within = run
-            .statements
-            .iter()
-            .filter(|statement| step.range.contains(&statement.range.start));
-        let is_local = within
-            .filter(|statement| matches!(statement.kind, Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting))
-            .any(|statement| local::is_local(&pending.script[statement.range.clone()]));
+        let is_local = |between: Range<usize>| {
+            let within = run
+                .statements
+                .iter()
+                .filter(|statement| between.contains(&statement.range.start));
+            within
+                .filter(|statement| matches!(statement.kind, Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting))
+                .any(|statement| local::is_local(&pending.script[statement.range.clone()]))
+        };
+        let mut noted_to = step.range.start;
         let mut marks: Vec<Mark> = Vec::new();
         let mut inserts = vec![Insert {
             at: step.head,
@@ -300,6 +308,8 @@ impl Applier<'_> {
         }];
         for (n, note) in step.notes.iter().enumerate() {
             let done = run.done + n + 1;
+            let is_local = is_local(noted_to..note.end);
+            noted_to = note.end;
             let mark = self.mark(run.marked(done, note.end, run.known_behind(note.end)));
             let (sql, confirm) = if last && done == expected {
                 (
@@ -374,11 +384,19 @@ impl Applier<'_> {
         };
         let before = run.at;
         let advanced = done - run.done;
+        let committed = match (advanced, &behind.noted) {
+            (0, _) => run.session.take(),
+            (_, Some(SessionMark::Known(state))) => Some(state.as_ref().clone()),
+            _ => None,
+        };
         if advanced > 0 {
             run.at = step.notes[advanced - 1].end;
             run.done = done;
         }
         run.session = behind.session;
+        if sent.error.is_some() {
+            self.take_back_prepared(run, committed).await?;
+        }
         let is_noted = behind.noted.as_ref() == Some(&run.known());
         if done == expected && sent.error.is_none() && !last {
             // A trigger may have changed what the text does not show.
@@ -396,6 +414,30 @@ impl Applier<'_> {
             self.write_mark(run).await?;
         }
         self.stopped_in(run, step, before, sent, &message, retry).await
+    }
+
+    /// Drops the statements that a transaction has prepared which was rolled back: they outlive it, and are prepared again when the rest is sent again. What
+    /// it has dropped itself cannot be made again.
+    async fn take_back_prepared(&self, run: &mut Run<'_>, committed: Option<SessionState>) -> Result<(), Failure> {
+        let Some(now) = run.session.as_mut() else {
+            return Ok(());
+        };
+        let Some(committed) = committed else {
+            let text = run.pending.script.to_ascii_lowercase();
+            run.can_resend = now.prepared.is_empty() && !text.contains("prepare") && !text.contains("deallocate");
+            return Ok(());
+        };
+        run.can_resend = committed.prepared.iter().all(|name| now.prepared.contains(name));
+        let added = now.prepared.iter().filter(|name| !committed.prepared.contains(name));
+        let drops: Vec<String> = added
+            .map(|name| format!("DEALLOCATE {}", quote::identifier(name)))
+            .collect();
+        if run.can_resend && !drops.is_empty() {
+            let dropped = self.session.raw(&drops.join("; ")).await;
+            dropped.map_err(|error| no_verdict(run.pending, &error))?;
+            now.prepared = committed.prepared;
+        }
+        Ok(())
     }
 
     /// Ends a script of which a statement has set something that ended with its transaction, since the rest was to find it.
@@ -434,16 +476,13 @@ impl Applier<'_> {
         retry: &mut Retry,
     ) -> Result<StepEnd, Failure> {
         let pending = run.pending;
-        // In a transaction that cannot write and that the script does not end, it is our note that fails.
-        let is_noted = |error: &ServerError| {
-            step.left_open && error.is(&["25006"]) && message.failed(sent.completed, &run.statements) == Failed::Tail
-        };
-        let Some(error) = sent.error.as_ref().filter(|error| !is_noted(error)) else {
+        let is_open = step.left_open && note_cannot_be_written(&sent, message, &run.statements);
+        let Some(error) = sent.error.as_ref().filter(|_| !is_open) else {
             let sent = Sent { error: None, ..sent };
             let failure = self.explain(&context(pending), sent, message).await;
             return Err(self.stopped(run, failure).await);
         };
-        let can_go_on = can_begin_at(pending.script, &run.statements, run.at);
+        let can_go_on = run.can_resend && can_begin_at(pending.script, &run.statements, run.at);
         if let Some(reason) = self.stop.reason()
             && can_go_on
             && (error::is_refusal(error) || error::is_contention(error))
@@ -816,6 +855,12 @@ impl Applier<'_> {
             told_by_its_row: true,
         })
     }
+}
+
+/// Whether it is our note at the end that failed, in a transaction that cannot write. If the script does not end that transaction, there is no more to say.
+pub(super) fn note_cannot_be_written(sent: &Sent, message: &Message, statements: &[Statement]) -> bool {
+    sent.error.as_ref().is_some_and(|error| error.is(&["25006"]))
+        && message.failed(sent.completed, statements) == Failed::Tail
 }
 
 /// Whether a step is one statement, which may run by itself.

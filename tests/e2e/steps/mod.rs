@@ -13,6 +13,7 @@ mod long;
 mod lost_client;
 mod names;
 mod noted;
+mod prepared;
 mod raised;
 mod read_only;
 mod released_lock;

@@ -117,6 +117,16 @@ fn a_read_only_transaction_that_is_left_open_is_an_error() {
                 Committed::Part,
             ),
             ("and nothing else", "begin read only; select 1;", Committed::Nothing),
+            (
+                "behind what it has written itself",
+                "insert into a values(1); begin read only; -- ;",
+                Committed::Nothing,
+            ),
+            (
+                "that became so",
+                "begin; insert into a values(1); set transaction read only; select 1;",
+                Committed::Nothing,
+            ),
         ],
         |(name, script, committed)| {
             let (database, history) = pending(servers()[0], BEFORE, script);
