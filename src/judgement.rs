@@ -6,7 +6,8 @@ mod evidence;
 
 pub use evidence::{Evidence, Found, Interrupted};
 
-use crate::apply::alone::{self, Leftover};
+use crate::apply::alone;
+use crate::apply::cleanup::Leaving;
 use crate::exit::Exit;
 use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
 use crate::history::{Backend, History, Mark, Marked, Prefix, Progress, Row, SessionMark, State};
@@ -73,7 +74,7 @@ pub struct Settlement {
     /// What is written.
     pub write: Write,
     /// What an interrupted statement left in the database, which is removed or finished first.
-    pub leftover: Option<Leftover>,
+    pub left: Vec<Leaving>,
     /// What the migration is afterwards.
     pub then: Standing,
     /// What was found, as a clause: "an interrupted run had finished CREATE INDEX CONCURRENTLY i".
@@ -187,11 +188,7 @@ impl Standing {
                     None if settlement.then == Standing::Applied => "records it as applied".into(),
                     None => "runs it from the start".into(),
                 };
-                let clean = settlement
-                    .leftover
-                    .as_ref()
-                    .map(|leftover| format!("{leftover}, then "))
-                    .unwrap_or_default();
+                let clean: String = settlement.left.iter().map(|left| format!("{left}, then ")).collect();
                 Some(format!("{clean}{then}: {}", settlement.found))
             }
             Standing::Resumes(resume) => {
@@ -448,7 +445,7 @@ fn of_row(row: &Row, mark: &Mark, file: Option<&Migration>, found: &Found, strin
                 Write::Close {
                     checksum: row.checksum.clone(),
                 },
-                None,
+                Vec::new(),
                 Standing::Applied,
                 "an earlier run had committed all of it".into(),
             ),
@@ -493,11 +490,11 @@ fn of_row(row: &Row, mark: &Mark, file: Option<&Migration>, found: &Found, strin
     }
 }
 
-fn settled(row: &Row, write: Write, leftover: Option<Leftover>, then: Standing, found: String) -> Standing {
+fn settled(row: &Row, write: Write, left: Vec<Leaving>, then: Standing, found: String) -> Standing {
     Standing::Settled(Box::new(Settlement {
         row: row.id.clone(),
         write,
-        leftover,
+        left,
         then,
         found,
     }))
@@ -527,7 +524,7 @@ fn sent_alone(
     let first = left.first()?;
     let Kind::Alone(alone) = &first.kind else { return None };
     let statement = describe(alone);
-    let leftover = interrupted.leftover.clone();
+    let cleaned = interrupted.left.clone();
     let after = |done: usize, end: usize| {
         let text = boundaries.iter().find(|boundary| boundary.at == end);
         let progress = Progress {
@@ -551,7 +548,7 @@ fn sent_alone(
                 }
                 _ => after(progress.done + 1, first.range.end),
             };
-            settled(row, write, leftover, then, says)
+            settled(row, write, cleaned, then, says)
         }
         alone::Evidence::NotDone => {
             let says = format!("an interrupted run had not finished {statement}");
@@ -562,7 +559,7 @@ fn sent_alone(
                 }
                 done => after(done, boundary.at),
             };
-            settled(row, write, leftover, then, says)
+            settled(row, write, cleaned, then, says)
         }
     })
 }
@@ -605,7 +602,7 @@ fn resume(
             )),
         );
     };
-    if !steps::can_begin_at(&statements, at) {
+    if !steps::can_begin_at(script, &statements, at) {
         return blocks(
             format!(
                 "an earlier run committed its first {committed}, and the next transaction belongs to them (AND CHAIN)"
@@ -698,7 +695,7 @@ fn describe(alone: &Alone) -> String {
             if *create { "CREATE" } else { "DROP" },
             if *database { "DATABASE" } else { "TABLESPACE" }
         ),
-        Alone::Repeatable { .. } | Alone::Opaque { .. } => "its statement".to_owned(),
+        Alone::Repeatable { .. } | Alone::WantsBlock | Alone::Opaque { .. } => "its statement".to_owned(),
     }
 }
 

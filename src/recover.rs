@@ -3,6 +3,7 @@
 //! Only under the migration lock, and only if no backend still works on the row.
 
 use crate::apply::alone;
+use crate::apply::cleanup::{Cleanup, NotCleaned};
 use crate::database::lock;
 use crate::database::open::{self, Server};
 use crate::database::server_error::ServerError;
@@ -13,6 +14,7 @@ use crate::history::{Backend, History, Ledger, Mark, Marked, Row};
 use crate::judgement::{Evidence, Judgement, Settlement, Standing, Write};
 use crate::migration::Migration;
 use crate::sql::quote;
+use crate::watch::Watch;
 use std::time::{Duration, Instant};
 
 /// What was settled: sentences for the outcome.
@@ -23,6 +25,8 @@ pub type Settled = Vec<String>;
 pub enum RecoverError {
     /// Another backend still holds the row of this migration, or the backend that wrote it lives.
     Busy(String, Option<Backend>),
+    /// Other sessions keep what an interrupted statement left.
+    Left(Box<Failure>),
     /// The server's error.
     Server(ServerError),
 }
@@ -37,6 +41,7 @@ impl From<ServerError> for RecoverError {
 pub fn not_settled(error: RecoverError) -> Failure {
     match error {
         RecoverError::Busy(migration, backend) => still_at_work(&migration, backend.as_ref()),
+        RecoverError::Left(failure) => *failure,
         RecoverError::Server(error) => open::unusable("what an interrupted run left could not be examined", &error),
     }
 }
@@ -60,8 +65,8 @@ pub fn still_at_work(migration: &str, backend: Option<&Backend>) -> Failure {
         .state("this run changed nothing; that backend may still commit the migration")
 }
 
-/// What is needed to settle what interrupted runs left.
-pub struct Recovery<'a> {
+/// What is needed to wait until nobody works on a row any more.
+pub struct Rows<'a> {
     /// The session that holds the migration lock.
     pub session: &'a Session,
     /// The server as the session sees it.
@@ -74,6 +79,16 @@ pub struct Recovery<'a> {
     pub terminate: bool,
 }
 
+/// What is needed to settle what interrupted runs left.
+pub struct Recovery<'a> {
+    /// The rows.
+    pub rows: Rows<'a>,
+    /// Sees who keeps what an interrupted statement left from being cleaned up.
+    pub watch: &'a Watch,
+    /// How long those are waited for.
+    pub retry_for: Duration,
+}
+
 impl Recovery<'_> {
     /// Settles what can be decided without a person, in the ledger. The history must be read again afterwards if anything was settled.
     ///
@@ -81,14 +96,15 @@ impl Recovery<'_> {
     /// A row is still being worked on, or the server's error.
     pub async fn settle(&self, history: &History, migrations: &[Migration]) -> Result<Settled, RecoverError> {
         for row in history.unfinished() {
-            self.until_free(row).await?;
+            self.rows.until_free(row).await?;
         }
-        let evidence = Evidence::read(self.session, self.server, history, migrations).await?;
-        let judgement = Judgement::new(migrations, history, &evidence, self.server.strings);
+        let Rows { session, server, .. } = self.rows;
+        let evidence = Evidence::read(session, server, history, migrations).await?;
+        let judgement = Judgement::new(migrations, history, &evidence, server.strings);
         let mut said = Vec::new();
         for judged in judgement.all() {
             if let Standing::Settled(settlement) = &judged.standing {
-                self.write(settlement).await?;
+                self.write(judged.name, settlement).await?;
                 let found = &settlement.found;
                 said.push(match settlement.then {
                     Standing::Applied => format!("migration {}: {found}; its row is closed", judged.name),
@@ -100,23 +116,38 @@ impl Recovery<'_> {
         Ok(said)
     }
 
-    async fn write(&self, settlement: &Settlement) -> Result<(), ServerError> {
-        if let Some(leftover) = &settlement.leftover {
-            alone::clean(self.session, leftover).await?;
+    async fn write(&self, migration: &str, settlement: &Settlement) -> Result<(), RecoverError> {
+        let Rows { session, ledger, .. } = self.rows;
+        if !settlement.left.is_empty() {
+            let cleanup = Cleanup {
+                session,
+                watch: self.watch,
+                migration,
+                retry_for: self.retry_for,
+            };
+            let cleaned = alone::clean(&cleanup, &settlement.left).await;
+            self.watch.end();
+            cleaned.map_err(|left| match left {
+                NotCleaned::Locked(locked) => RecoverError::Left(Box::new(locked.failure(migration))),
+                NotCleaned::Server(error) => RecoverError::Server(error),
+            })?;
         }
         let row = &settlement.row;
         let sql = match &settlement.write {
-            Write::Close { checksum } => self.ledger.close(row, checksum),
-            Write::RollBack { logs } => self.ledger.roll_back(row, logs),
-            Write::Remark { mark, done } => self.ledger.remark(row, mark, *done),
+            Write::Close { checksum } => ledger.close(row, checksum),
+            Write::RollBack { logs } => ledger.roll_back(row, logs),
+            Write::Remark { mark, done } => ledger.remark(row, mark, *done),
         };
-        self.session.rows(&sql).await.map(drop)
+        session.rows(&sql).await?;
+        Ok(())
     }
+}
 
+impl Rows<'_> {
     /// Waits until nobody works on the row any more: neither the backend that wrote it, which may outlive its client, nor one that holds it.
     ///
     /// # Errors
-    /// Somebody still works on it when [`Recovery::wait`] is over; the server's.
+    /// Somebody still works on it when [`Rows::wait`] is over; the server's.
     pub async fn until_free(&self, row: &Row) -> Result<(), RecoverError> {
         let Some(mark) = row.mark() else { return Ok(()) };
         let until = Instant::now() + self.wait;

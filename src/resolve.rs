@@ -17,7 +17,7 @@ use crate::migration::Migration;
 use crate::outcome::Outcome;
 use crate::plan::{meant, no_such_migration};
 use crate::prepare;
-use crate::recover::{self, Recovery};
+use crate::recover::{self, Rows};
 use crate::settings::Settings;
 use crate::sql::quote;
 use crate::stop::Stop;
@@ -420,7 +420,7 @@ async fn until_free(
     (opened, ledger, history): (&Opened, &Ledger, &History),
     resolution: &Resolution,
 ) -> Result<(), Failure> {
-    let recovery = Recovery {
+    let rows = Rows {
         session: &opened.session,
         server: &opened.server,
         ledger,
@@ -431,7 +431,7 @@ async fn until_free(
         .unfinished()
         .filter(|row| resolution.names().contains(&row.migration))
     {
-        recovery.until_free(row).await.map_err(recover::not_settled)?;
+        rows.until_free(row).await.map_err(recover::not_settled)?;
     }
     Ok(())
 }

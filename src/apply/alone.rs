@@ -1,5 +1,6 @@
 //! Statements that cannot run in a transaction block: what the catalogue says of them before, after, and after an interruption.
 
+use super::cleanup::{Cleanup, Leaving, NotCleaned};
 use super::error::{self, Context};
 use crate::database::server_error::ServerError;
 use crate::database::session::{Sent, Session};
@@ -8,7 +9,6 @@ use crate::failure::Failure;
 use crate::sql::kind::Alone;
 use crate::sql::quote;
 use crate::stop::Stop;
-use std::fmt;
 
 /// How a statement ended that was sent by itself.
 #[derive(Debug)]
@@ -41,30 +41,11 @@ pub enum Evidence {
     Unknown,
 }
 
-/// What an interrupted statement left in the database that is to be removed or finished before anything else is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leftover {
-    /// INVALID indexes, by their qualified and quoted names: they are dropped.
-    Invalid(Vec<String>),
-    /// A partition that is being detached: the statement that finishes it.
-    Finalize(String),
-}
-
-/// What a deploy does about it.
-impl fmt::Display for Leftover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Leftover::Invalid(names) if names.len() == 1 => write!(f, "drops the INVALID index {}", names[0]),
-            Leftover::Invalid(names) => write!(f, "drops the INVALID indexes {}", names.join(", ")),
-            Leftover::Finalize(sql) => write!(f, "runs `{sql}`"),
-        }
-    }
-}
-
 /// The objects that a statement names and those that exist, read before it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Before {
-    /// The OIDs of what it could add to or take away: the table's indexes, the INVALID indexes of the database, the database or tablespace of its name.
+    /// The OIDs of what it could add to or take away: the table's indexes, the INVALID indexes of the database, the database or tablespace of its name, the
+    /// partition if it was half detached.
     pub before: Vec<u32>,
     /// The OIDs of what it names, as its session resolves them: the table of an index, an index, a partition's table and the partition. Not all may be
     /// there.
@@ -86,6 +67,7 @@ pub async fn look(session: &Session, alone: &Alone) -> Result<Before, ServerErro
         Alone::CreateIndex { .. } => indexes_of(&names),
         Alone::Repeatable { concurrently: true } => invalid_indexes(),
         Alone::Global { database, name, .. } => global(*database, name),
+        Alone::DetachPartition { .. } => half_detached(&names),
         _ => {
             return Ok(Before {
                 before: Vec::new(),
@@ -120,21 +102,22 @@ async fn resolved(session: &Session, names: &[&String]) -> Result<Vec<u32>, Serv
     Ok(found)
 }
 
-/// Sends the statement and looks at what it left. Nothing where the run is to stop and the statement did not end in time.
+/// Sends the statement, and cleans up what it left. Nothing where the run is to stop and the statement did not end in time.
 pub async fn send(
-    session: &Session,
+    cleanup: &Cleanup<'_>,
     stop: &Stop,
     alone: &Alone,
     text: &str,
     before: &Before,
-) -> Option<Result<AloneEnd, ServerError>> {
+) -> Option<Result<AloneEnd, NotCleaned>> {
+    let session = cleanup.session;
     let lifted = match lift_lock_timeout(session, alone).await {
         Ok(lifted) => lifted,
-        Err(error) => return Some(Err(error)),
+        Err(error) => return Some(Err(error.into())),
     };
     let sent = stop.ended(session, session.script(text.to_owned())).await?;
-    // To drop an INVALID index is to wait for whoever uses its table.
-    stop.in_time(settle(session, alone, sent, before, lifted)).await
+    // To clean up is to wait for whoever uses the table.
+    stop.in_time(settle(cleanup, alone, sent, before, lifted)).await
 }
 
 async fn lift_lock_timeout(session: &Session, alone: &Alone) -> Result<bool, ServerError> {
@@ -160,33 +143,39 @@ async fn restore_lock_timeout(session: &Session) -> Result<(), ServerError> {
 }
 
 async fn settle(
-    session: &Session,
+    cleanup: &Cleanup<'_>,
     alone: &Alone,
     sent: Sent,
     before: &Before,
     lifted: bool,
-) -> Result<AloneEnd, ServerError> {
+) -> Result<AloneEnd, NotCleaned> {
     if let Some(error) = sent.error.as_ref().filter(|error| error.closed) {
-        return Err(error.clone());
+        return Err(error.clone().into());
     }
-    session.raw("ROLLBACK").await?;
+    cleanup.session.raw("ROLLBACK").await?;
     if lifted {
-        restore_lock_timeout(session).await?;
+        restore_lock_timeout(cleanup.session).await?;
     }
-    ended(session, alone, sent.error, before).await
+    ended(cleanup, alone, sent.error, before).await
 }
 
 async fn ended(
-    session: &Session,
+    cleanup: &Cleanup<'_>,
     alone: &Alone,
     error: Option<ServerError>,
     before: &Before,
-) -> Result<AloneEnd, ServerError> {
+) -> Result<AloneEnd, NotCleaned> {
+    let session = cleanup.session;
     let added = added(session, alone, before).await?;
-    if error.is_some()
-        && let Some(leftover) = invalid(&added)
-    {
-        clean(session, &leftover).await?;
+    if let Some(error) = &error {
+        let dropped = clean(cleanup, &invalid(&added)).await;
+        dropped.map_err(|left| left.caused_by(error))?;
+        if matches!(alone, Alone::DetachPartition { .. })
+            && let Detach::Pending(left) = detach(session, before).await?
+        {
+            let finalized = clean(cleanup, &[left]).await;
+            return finalized.map(|()| AloneEnd::Done).map_err(|left| left.caused_by(error));
+        }
     }
     if let Alone::CreateIndex { index: Some(index), .. } = alone
         && added.is_empty()
@@ -217,7 +206,7 @@ pub async fn evidence(
     session: &Session,
     alone: &Alone,
     before: &Before,
-) -> Result<(Evidence, Option<Leftover>), ServerError> {
+) -> Result<(Evidence, Vec<Leaving>), ServerError> {
     let done = |done: bool| if done { Evidence::Done } else { Evidence::NotDone };
     let decided = match alone {
         Alone::CreateIndex { .. } | Alone::Repeatable { .. } => {
@@ -226,10 +215,9 @@ pub async fn evidence(
             if matches!(alone, Alone::CreateIndex { index: None, .. }) && !added.is_empty() {
                 return Ok(match &added[..] {
                     [only] if !only.valid => (Evidence::NotDone, invalid(&added)),
-                    _ => (Evidence::Unknown, None),
+                    _ => (Evidence::Unknown, Vec::new()),
                 });
             }
-            let leftover = invalid(&added);
             let decided = match (alone, added.iter().find(|index| index.valid)) {
                 // Another session may have made one of its name meanwhile.
                 (Alone::CreateIndex { unique, columns, .. }, Some(index)) => {
@@ -240,17 +228,22 @@ pub async fn evidence(
                 }
                 _ => Evidence::NotDone,
             };
-            return Ok((decided, leftover));
+            return Ok((decided, invalid(&added)));
         }
         Alone::DropIndex(_) => {
             let [index] = before.names[..] else {
-                return Ok((Evidence::Unknown, None));
+                return Ok((Evidence::Unknown, Vec::new()));
             };
             // With IF EXISTS there may have been none.
             let sql = format!("SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) {index}");
             done(session.rows(&sql).await?.is_empty())
         }
-        Alone::DetachPartition { .. } => return detached(session, &before.names).await,
+        Alone::DetachPartition { .. } => match detach(session, before).await? {
+            Detach::Unknown => Evidence::Unknown,
+            Detach::Done => Evidence::Done,
+            Detach::NotBegun => Evidence::NotDone,
+            Detach::Pending(left) => return Ok((Evidence::Done, vec![left])),
+        },
         Alone::Global { create, database, name } => {
             let now = things(session, &global(*database, name)).await?;
             // What was there before a CREATE, or was not before a DROP, the statement cannot have made or taken away.
@@ -260,38 +253,37 @@ pub async fn evidence(
                 !before.before.is_empty() && now.is_empty()
             })
         }
+        // It has failed, or is about to.
+        Alone::WantsBlock => Evidence::NotDone,
         Alone::Opaque { .. } => Evidence::Unknown,
     };
-    Ok((decided, None))
+    Ok((decided, Vec::new()))
 }
 
 /// The INVALID ones among the indexes that a statement added, those left out that another session is building.
-fn invalid(added: &[Thing]) -> Option<Leftover> {
-    let names: Vec<String> = added
-        .iter()
-        .filter(|index| !index.valid && !index.building)
-        .map(|index| index.name.clone())
-        .collect();
-    (!names.is_empty()).then_some(Leftover::Invalid(names))
+fn invalid(added: &[Thing]) -> Vec<Leaving> {
+    let invalid = added.iter().filter(|index| !index.valid && !index.building);
+    invalid
+        .map(|index| Leaving {
+            name: format!("the INVALID index {}", index.name),
+            does: "drops",
+            notice: format!("the index {} was left INVALID: it is dropped", index.name),
+            remedy: format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index.name),
+            tables: vec![index.table],
+        })
+        .collect()
 }
 
-/// Removes or finishes what an interrupted statement left.
+/// Removes or finishes what a statement left that failed or was interrupted.
 ///
 /// # Errors
-/// The server's.
-pub async fn clean(session: &Session, leftover: &Leftover) -> Result<(), ServerError> {
-    match leftover {
-        Leftover::Invalid(names) => {
-            for name in names {
-                tracing::warn!("the index {name} was left INVALID: it is dropped");
-                session
-                    .aside(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
-                    .await?;
-            }
-            Ok(())
-        }
-        Leftover::Finalize(sql) => session.aside(sql).await.map(drop),
+/// Other sessions keep it; or the server's error.
+pub async fn clean(cleanup: &Cleanup<'_>, left: &[Leaving]) -> Result<(), NotCleaned> {
+    for left in left {
+        tracing::warn!(migration = cleanup.migration, "{}", left.notice);
+        cleanup.take_away(left).await?;
     }
+    Ok(())
 }
 
 /// An index, a database or a tablespace.
@@ -304,6 +296,8 @@ struct Thing {
     valid: bool,
     /// An INVALID index that another session is building, as far as can be seen.
     building: bool,
+    /// An index's table; 0 for what is none.
+    table: u32,
 }
 
 /// The indexes that this statement added: that of its name, or what the table has more than before where the server names it; for REINDEX the INVALID
@@ -354,6 +348,7 @@ async fn things(session: &Session, sql: &str) -> Result<Vec<Thing>, ServerError>
         name: row.get(1).unwrap_or_default().to_owned(),
         valid: row.get(2) == Some("t"),
         building: row.get(3) == Some("t"),
+        table: row.get(4).and_then(|table| table.parse().ok()).unwrap_or(0),
     };
     Ok(rows.iter().map(thing).collect())
 }
@@ -368,7 +363,7 @@ fn indexes_of(names: &[u32]) -> String {
 const INDEXES: &str = "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname), i.indisvalid, \
      EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
      AND p.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
-     AND (p.index_relid IS NULL OR p.index_relid OPERATOR(pg_catalog.=) c.oid)) \
+     AND (p.index_relid IS NULL OR p.index_relid OPERATOR(pg_catalog.=) c.oid)), i.indrelid \
      FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \
      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace";
 
@@ -390,31 +385,60 @@ fn global(database: bool, name: &str) -> String {
     };
     let name = quote::literal(name);
     format!(
-        "SELECT oid, {column}, true, false FROM pg_catalog.{table} \
+        "SELECT oid, {column}, true, false, 0 FROM pg_catalog.{table} \
          WHERE {column} OPERATOR(pg_catalog.=) (pg_catalog.parse_ident({name}))[1]::pg_catalog.name"
     )
 }
 
-/// A concurrent detach that was interrupted between its two transactions is to be finished (PostgreSQL 14 and newer).
-async fn detached(session: &Session, names: &[u32]) -> Result<(Evidence, Option<Leftover>), ServerError> {
-    let [parent, partition] = names[..] else {
-        return Ok((Evidence::Unknown, None));
+/// How far a concurrent detach has come. It is two transactions (PostgreSQL 14 and newer).
+enum Detach {
+    /// The catalogue cannot tell.
+    Unknown,
+    /// The table is no partition any more.
+    Done,
+    /// It is one, and this statement has not changed that.
+    NotBegun,
+    /// The first transaction is committed.
+    Pending(Leaving),
+}
+
+/// Whether a concurrent detach of this partition has committed its first transaction. Before PostgreSQL 14 there is none, and no such column.
+const HALF_DETACHED: &str =
+    "coalesce((pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.->>) 'inhdetachpending')::pg_catalog.bool, false)";
+
+/// The partition, if it is half detached; as [`things`] reads it.
+fn half_detached(names: &[u32]) -> String {
+    let partition = names.last().copied().unwrap_or(0);
+    format!(
+        "SELECT i.inhrelid, '', true, false, 0 FROM pg_catalog.pg_inherits i \
+         WHERE i.inhrelid OPERATOR(pg_catalog.=) {partition} AND {HALF_DETACHED}"
+    )
+}
+
+async fn detach(session: &Session, before: &Before) -> Result<Detach, ServerError> {
+    let [parent, partition] = before.names[..] else {
+        return Ok(Detach::Unknown);
     };
-    let rows = session
-        .rows(&format!(
-            "SELECT i.inhdetachpending, pg_catalog.format('ALTER TABLE %s DETACH PARTITION %s FINALIZE', i.inhparent::pg_catalog.regclass, \
-             i.inhrelid::pg_catalog.regclass) FROM pg_catalog.pg_inherits i \
-             WHERE i.inhparent OPERATOR(pg_catalog.=) {parent} AND i.inhrelid OPERATOR(pg_catalog.=) {partition}"
-        ))
-        .await?;
-    Ok(match rows.first() {
-        None => (Evidence::Done, None),
-        Some(row) if row.get(0) == Some("t") => {
-            let finalize = row.get(1).unwrap_or_default().to_owned();
-            (Evidence::Done, Some(Leftover::Finalize(finalize)))
-        }
-        Some(_) => (Evidence::NotDone, None),
-    })
+    let sql = format!(
+        "SELECT {HALF_DETACHED}, i.inhparent::pg_catalog.regclass, i.inhrelid::pg_catalog.regclass FROM pg_catalog.pg_inherits i \
+         WHERE i.inhparent OPERATOR(pg_catalog.=) {parent} AND i.inhrelid OPERATOR(pg_catalog.=) {partition}"
+    );
+    let rows = session.rows(&sql).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Detach::Done);
+    };
+    // What was pending before is another statement's, or this one is a FINALIZE, which can run again.
+    if row.get(0) != Some("t") || before.before.contains(&partition) {
+        return Ok(Detach::NotBegun);
+    }
+    let name = |at: usize| row.get(at).unwrap_or_default();
+    Ok(Detach::Pending(Leaving {
+        name: format!("the half detached partition {}", name(2)),
+        does: "finalizes",
+        notice: format!("the half detached partition {} is there: its detach is finalized", name(2)),
+        remedy: format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE", name(1), name(2)),
+        tables: vec![parent, partition],
+    }))
 }
 
 /// The failure of a statement over an INVALID index of its name that is not this run's.

@@ -83,8 +83,14 @@ impl Context<'_> {
             Some(Place::Script(at)) => Some(at),
             Some(Place::Tail) if !parsed => Some(self.script.chars().count()),
             _ => match message.failed(completed, &self.statements) {
-                Failed::Head if is_of_the_whole(error) => None,
+                Failed::Head if is_of_the_whole(error) && !error.is_raised() => None,
                 Failed::Head => return self.unwritable(error),
+                // A deferred constraint or trigger, at the commit.
+                Failed::Tail
+                    if message.is_last(completed, &self.statements) && error.assertion.is_none() =>
+                {
+                    None
+                }
                 Failed::Tail => return self.takes_its_row(error),
                 Failed::Script(at) => self
                     .statements

@@ -160,6 +160,19 @@ impl Message {
         Failed::Commit
     }
 
+    /// Whether the message's last statement failed when this many were completed; `statements` are those of the whole script. Without a COMMIT at its end,
+    /// the server commits before it calls that one completed.
+    pub fn is_last(&self, completed: usize, statements: &[Statement]) -> bool {
+        let count = |piece: &Piece| match piece {
+            Piece::Script { range, .. } => {
+                let starts = |statement: &&Statement| range.contains(&statement.range.start);
+                statements.iter().filter(starts).count()
+            }
+            Piece::Ours { statements, .. } => *statements,
+        };
+        completed + 1 == self.pieces.iter().map(count).sum::<usize>()
+    }
+
     /// Where the server's `position` (characters, from 1) lies; `script` is the one that the message was made of.
     pub fn place(&self, position: u32, script: &str) -> Place {
         let mut left = (position as usize).saturating_sub(1);
@@ -254,8 +267,8 @@ pub enum Lock {
 
 /// The verdict: brings the session back to how it began, and reads the row.
 ///
-/// One statement yields the last row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, the run's id, its
-/// steps, the backend, and whether a transaction is open that has written. Where one is, or where the server refuses the verdict because one has
+/// One statement yields the last row: the migration's row as `finished`, `unfinished` or nothing, whether we still hold the lock, the run's id, the row's
+/// logs, the backend, and whether a transaction is open that has written. Where one is, or where the server refuses the verdict because one has
 /// failed, [`verdict_behind_rollback`] decides: a script that leaves a transaction open without an error has had its row closed in it, and so it has
 /// written. A ROLLBACK at once would be right too, but the server writes a warning into its log for each that finds no transaction.
 pub fn verdict(ledger: &Ledger, id: &str, settings: &str, lock: Lock) -> String {
@@ -328,7 +341,7 @@ fn read(ledger: &Ledger, id: &str, lock: Lock) -> String {
     format!(
         "SELECT CASE WHEN finished_at IS NOT NULL THEN 'finished' WHEN id IS NOT NULL THEN 'unfinished' END, \
          {lock}, pg_catalog.current_setting('{RUN_ID_SETTING}', true), \
-         applied_steps_count, pg_catalog.pg_backend_pid(), pg_catalog.txid_current_if_assigned() IS NOT NULL \
+         logs, pg_catalog.pg_backend_pid(), pg_catalog.txid_current_if_assigned() IS NOT NULL \
          FROM (SELECT) AS always LEFT JOIN {table} ON id OPERATOR(pg_catalog.=) {id}",
         table = ledger.table(),
         id = quote::literal(id),

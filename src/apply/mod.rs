@@ -6,6 +6,7 @@
 //! What cannot be sent so goes statement by statement (`steps.rs`), marked before it runs. `docs/architecture.md` has the whole table.
 
 pub mod alone;
+pub mod cleanup;
 pub mod error;
 pub mod message;
 mod record;
@@ -25,9 +26,10 @@ use crate::history::{Backend, Ledger, Mark, Marked};
 use crate::plan::Pending;
 use crate::sql::assertion::Assertion;
 use crate::sql::script::{self, Shape};
-use crate::sql::steps::Cut;
+use crate::sql::steps::{self as sql_steps, Cut};
 use crate::stop::{self, Reason, Stop};
 use crate::watch::Watch;
+use cleanup::Cleanup;
 use error::Context;
 use message::{Insert, Lock, Message, Part};
 use record::no_verdict;
@@ -211,7 +213,15 @@ impl Applier<'_> {
                 return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
             }
             match &sent.error {
+                Some(_) if leaves_read_only_open(pending, &sent, &message) => {
+                    let sent = Sent { error: None, ..sent };
+                    let failure = self.explain(&context(pending), sent, &message).await;
+                    return Err(self.rolled_back(pending, started, failure).await);
+                }
                 Some(error) if error::is_refusal(error) => {
+                    if let Some(reason) = self.stop.reason() {
+                        return Err(stop::interrupted(reason, NOTHING_OF_IT).of(pending.name));
+                    }
                     if let Some(failure) = self.cannot_go_in_steps(pending, 0, Some(error)) {
                         return Err(self.rolled_back(pending, started, failure).await);
                     }
@@ -413,7 +423,7 @@ impl Applier<'_> {
                 reason,
                 &format!(
                     "backend {pid} did not answer in time and may still be at work: the running statement may still be committed, \
-                     and its row cannot tell whether it was"
+                     and its row may not tell whether it was"
                 ),
             )
         }
@@ -434,7 +444,8 @@ impl Applier<'_> {
         }
         let seen = match row.get(0) {
             Some("finished") => Row::Finished,
-            Some(_) => Row::Ours(0),
+            Some(_) if row.get(3).is_some_and(|logs| self.marks_whole(logs)) => Row::Ours(0),
+            Some(_) => Row::Altered,
             None => Row::Missing,
         };
         Ok(Seen {
@@ -445,6 +456,22 @@ impl Applier<'_> {
             },
             in_transaction: row.get(5) == Some("t"),
         })
+    }
+
+    /// Whether this run has written this mark, for a script that it sent as a whole.
+    fn marks_whole(&self, logs: &str) -> bool {
+        Mark::parse(logs).is_some_and(|mark| {
+            mark.run_id == self.run_id && matches!(mark.state, Marked::Partial(None) | Marked::Undecidable)
+        })
+    }
+
+    fn cleanup<'a>(&'a self, migration: &'a str) -> Cleanup<'a> {
+        Cleanup {
+            session: self.session,
+            watch: self.watch,
+            migration,
+            retry_for: self.lock_retry_for,
+        }
     }
 
     fn mark(&self, state: Marked) -> Mark {
@@ -486,6 +513,15 @@ impl Applier<'_> {
         error.message = error.message.replace(NEVER_RIGHT, "");
         context.failure(&error, &message, 0)
     }
+}
+
+/// Whether a script ends in a READ ONLY transaction that it does not end, in which its row cannot be closed.
+fn leaves_read_only_open(pending: &Pending<'_>, sent: &Sent, message: &Message) -> bool {
+    let statements = pending.statements();
+    steps::note_cannot_be_written(sent, message, &statements)
+        && sql_steps::steps(pending.script, &statements, 0, Cut::Transactions)
+            .iter()
+            .any(|step| step.left_open)
 }
 
 /// What the server said of a message, for the verdict.

@@ -1,5 +1,6 @@
 //! What a failure leaves in the ledger and says to the reader.
 
+use super::cleanup::Locked;
 use super::message::Message;
 use super::steps::Run;
 use super::verdict::{Row, Verdict};
@@ -42,14 +43,16 @@ impl Left {
 
     /// The state of the database.
     pub(super) fn sentence(&self) -> String {
-        match self {
-            Left { done: 0, .. } => {
-                "everything of this migration was rolled back: the database is as it was before it".into()
-            }
-            Left { done, of, line, unit } => format!(
-                "the script committed part of itself: {done} of {of} {unit} are committed (to line {line}); nothing after that is in the database"
-            ),
+        match self.done {
+            0 => "everything of this migration was rolled back: the database is as it was before it".into(),
+            _ => format!("{}; nothing after that is in the database", self.committed()),
         }
+    }
+
+    /// What is committed.
+    fn committed(&self) -> String {
+        let Left { done, of, line, unit } = self;
+        format!("the script committed part of itself: {done} of {of} {unit} are committed (to line {line})")
     }
 }
 
@@ -141,6 +144,17 @@ impl Applier<'_> {
         failure
     }
 
+    /// Ends a script at a statement that has failed and whose leavings other sessions keep. Its row still announces the statement, so the next run goes on
+    /// with it.
+    pub(super) async fn left_behind(&self, run: &Run<'_>, locked: &Locked) -> Failure {
+        let mut failure = locked.failure(run.pending.name);
+        if run.done > 0 {
+            failure.state = format!("{}; {}", Left::of(run).committed(), failure.state);
+        }
+        self.begin_again(&run.id, true).await;
+        failure
+    }
+
     /// Ends a script whose last statement may have committed something by itself.
     pub(super) async fn may_have_committed(&self, run: &Run<'_>, mut failure: Failure) -> Failure {
         failure.exit = match self.cancelled_by(failure.sqlstate.as_deref()) {
@@ -149,12 +163,7 @@ impl Applier<'_> {
         };
         let before = match run.done {
             0 => String::new(),
-            _ => format!(
-                "{}; ",
-                Left::of(run)
-                    .sentence()
-                    .replace("; nothing after that is in the database", "")
-            ),
+            _ => format!("{}; ", Left::of(run).committed()),
         };
         failure.state = format!(
             "{before}statement {} may have committed part of itself before it failed, since it can commit by itself",

@@ -21,14 +21,20 @@ impl Retry {
         }
     }
 
-    /// Waits before the next try; false where the budget is spent.
-    pub async fn again(&mut self, migration: &str, error: &ServerError) -> bool {
+    /// How long to wait before the next try; none if the budget is spent.
+    pub fn pause(&mut self) -> Option<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return false;
+            return None;
         }
         let pause = self.pause.mul_f64(0.5 + fastrand::f64()).min(left);
         self.pause = (self.pause * 2).min(Self::LONGEST);
+        Some(pause)
+    }
+
+    /// Waits before the next try; false where the budget is spent.
+    pub async fn again(&mut self, migration: &str, error: &ServerError) -> bool {
+        let Some(pause) = self.pause() else { return false };
         tracing::warn!(
             migration,
             sqlstate = error.sqlstate,

@@ -5,8 +5,9 @@
 //! on behind the last committed note if the text before it is unchanged and its session can be made like the one that ended.
 
 use super::alone::{self, AloneEnd};
+use super::cleanup::NotCleaned;
 use super::error;
-use super::message::{self, Insert, Message, Part};
+use super::message::{self, Failed, Insert, Message, Part};
 use super::record::{Left, no_verdict};
 use super::retry::Retry;
 use super::session_state::{self, NotRestored, custom_settings};
@@ -21,9 +22,12 @@ use crate::history::{Mark, Marked, Prefix, Progress, SessionMark, SessionState};
 use crate::plan::Pending;
 use crate::sql::kind::{self, Alone, Kind};
 use crate::sql::local;
+use crate::sql::quote;
 use crate::sql::script::Statement;
 use crate::sql::steps::{Boundary, Cut, Step, boundaries, can_begin_at, leaves_session, steps};
+use crate::stop;
 use std::borrow::Cow;
+use std::ops::Range;
 use uuid::Uuid;
 
 /// A script that is being sent, and how far it has come.
@@ -47,6 +51,8 @@ pub(super) struct Run<'a> {
     opaque: bool,
     /// What the script has made of the session; none where it could not be read.
     session: Option<SessionState>,
+    /// Whether the session is as what is committed has left it, so that the rest can be sent again.
+    can_resend: bool,
 }
 
 /// What was read behind a message.
@@ -84,6 +90,7 @@ impl<'a> Run<'a> {
             at: resume.map_or(0, |resume| resume.at),
             opaque: false,
             session: Some(SessionState::default()),
+            can_resend: true,
         };
         run.of = run.done + run.rest().iter().map(|step| step.notes.len()).sum::<usize>();
         run
@@ -198,7 +205,7 @@ impl Applier<'_> {
             let alone = step
                 .alone
                 .clone()
-                .or_else(|| read_only().then_some(Alone::Repeatable { concurrently: false }));
+                .or_else(|| (read_only() && !step.read_write).then_some(Alone::Repeatable { concurrently: false }));
             let end = match &alone {
                 Some(alone) => self.alone_step(run, &step, alone, &mut retry).await?,
                 None => self.step(run, &step, &mut retry).await?,
@@ -280,13 +287,16 @@ impl Applier<'_> {
         // A function may set something for its transaction, which is not seen in the text.
         let sets_perhaps = run.cut == Cut::Statements && !step.leaves_session && is_single(run, step);
         // What ends with a transaction is not told apart within it from what lasts.
-        let within = run
-            .statements
-            .iter()
-            .filter(|statement| step.range.contains(&statement.range.start));
-        let is_local = within
-            .filter(|statement| matches!(statement.kind, Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting))
-            .any(|statement| local::is_local(&pending.script[statement.range.clone()]));
+        let is_local = |between: Range<usize>| {
+            let within = run
+                .statements
+                .iter()
+                .filter(|statement| between.contains(&statement.range.start));
+            within
+                .filter(|statement| matches!(statement.kind, Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting))
+                .any(|statement| local::is_local(&pending.script[statement.range.clone()]))
+        };
+        let mut noted_to = step.range.start;
         let mut marks: Vec<Mark> = Vec::new();
         let mut inserts = vec![Insert {
             at: step.head,
@@ -298,6 +308,8 @@ impl Applier<'_> {
         }];
         for (n, note) in step.notes.iter().enumerate() {
             let done = run.done + n + 1;
+            let is_local = is_local(noted_to..note.end);
+            noted_to = note.end;
             let mark = self.mark(run.marked(done, note.end, run.known_behind(note.end)));
             let (sql, confirm) = if last && done == expected {
                 (
@@ -310,7 +322,7 @@ impl Applier<'_> {
                     .filter(|_| mark.session() == Some(&SessionMark::Unread))
                 {
                     // The server itself says it.
-                    Some((before, after)) if !is_local => {
+                    Some((before, after)) if !is_local && !note.early => {
                         let session = (before.as_str(), session_state::IN_NOTE, after.as_str());
                         self.ledger.remark_with(&run.id, session, done)
                     }
@@ -319,7 +331,7 @@ impl Applier<'_> {
                 (sql, self.ledger.confirm_marked(&run.id, &mark))
             };
             let mut statements = Vec::new();
-            let kept = !is_local && mark.session() == Some(&SessionMark::Unread);
+            let kept = !is_local && !note.early && mark.session() == Some(&SessionMark::Unread);
             if sets_perhaps || kept {
                 statements.extend(session_state::unlimited());
             }
@@ -372,11 +384,19 @@ impl Applier<'_> {
         };
         let before = run.at;
         let advanced = done - run.done;
+        let committed = match (advanced, &behind.noted) {
+            (0, _) => run.session.take(),
+            (_, Some(SessionMark::Known(state))) => Some(state.as_ref().clone()),
+            _ => None,
+        };
         if advanced > 0 {
             run.at = step.notes[advanced - 1].end;
             run.done = done;
         }
         run.session = behind.session;
+        if sent.error.is_some() {
+            self.take_back_prepared(run, committed).await?;
+        }
         let is_noted = behind.noted.as_ref() == Some(&run.known());
         if done == expected && sent.error.is_none() && !last {
             // A trigger may have changed what the text does not show.
@@ -394,6 +414,30 @@ impl Applier<'_> {
             self.write_mark(run).await?;
         }
         self.stopped_in(run, step, before, sent, &message, retry).await
+    }
+
+    /// Drops the statements that a transaction has prepared which was rolled back: they outlive it, and are prepared again when the rest is sent again. What
+    /// it has dropped itself cannot be made again.
+    async fn take_back_prepared(&self, run: &mut Run<'_>, committed: Option<SessionState>) -> Result<(), Failure> {
+        let Some(now) = run.session.as_mut() else {
+            return Ok(());
+        };
+        let Some(committed) = committed else {
+            let text = run.pending.script.to_ascii_lowercase();
+            run.can_resend = now.prepared.is_empty() && !text.contains("prepare") && !text.contains("deallocate");
+            return Ok(());
+        };
+        run.can_resend = committed.prepared.iter().all(|name| now.prepared.contains(name));
+        let added = now.prepared.iter().filter(|name| !committed.prepared.contains(name));
+        let drops: Vec<String> = added
+            .map(|name| format!("DEALLOCATE {}", quote::identifier(name)))
+            .collect();
+        if run.can_resend && !drops.is_empty() {
+            let dropped = self.session.raw(&drops.join("; ")).await;
+            dropped.map_err(|error| no_verdict(run.pending, &error))?;
+            now.prepared = committed.prepared;
+        }
+        Ok(())
     }
 
     /// Ends a script of which a statement has set something that ended with its transaction, since the rest was to find it.
@@ -432,12 +476,22 @@ impl Applier<'_> {
         retry: &mut Retry,
     ) -> Result<StepEnd, Failure> {
         let pending = run.pending;
-        let Some(error) = &sent.error else {
+        let is_open = step.left_open && note_cannot_be_written(&sent, message, &run.statements);
+        let Some(error) = sent.error.as_ref().filter(|_| !is_open) else {
+            let sent = Sent { error: None, ..sent };
             let failure = self.explain(&context(pending), sent, message).await;
             return Err(self.stopped(run, failure).await);
         };
-        let can_go_on = can_begin_at(&run.statements, run.at);
-        if self.stop.reason().is_none() && error::is_refusal(error) && can_go_on {
+        let can_go_on = run.can_resend && can_begin_at(pending.script, &run.statements, run.at);
+        if let Some(reason) = self.stop.reason()
+            && can_go_on
+            && (error::is_refusal(error) || error::is_contention(error))
+        {
+            // Nothing is wrong with the script: it would be sent again.
+            let failure = stop::interrupted(reason, "").of(pending.name);
+            return Err(self.stopped(run, failure).await);
+        }
+        if error::is_refusal(error) && can_go_on {
             if run.cut == Cut::Transactions {
                 if let Some(failure) = self.cannot_go_in_steps(pending, run.at, Some(error)) {
                     return Err(self.stopped(run, failure).await);
@@ -463,7 +517,7 @@ impl Applier<'_> {
                 return self.alone_step(run, step, &alone, retry).await;
             }
         }
-        if self.stop.reason().is_none() && error::is_contention(error) && can_go_on {
+        if error::is_contention(error) && can_go_on {
             if run.at > before {
                 *retry = Retry::new(self.lock_retry_for);
             }
@@ -567,12 +621,14 @@ impl Applier<'_> {
                 return self.unsent(run, failure).map(StepEnd::End);
             }
             run.opaque = matches!(alone, Alone::Opaque { .. });
-            let Some(ended) = alone::send(self.session, self.stop, alone, text, &seen).await else {
+            let cleanup = self.cleanup(pending.name);
+            let Some(ended) = alone::send(&cleanup, self.stop, alone, text, &seen).await else {
                 return Err(self.not_in_time(!run.opaque));
             };
             let end = match ended {
                 Ok(end) => end,
-                Err(error) => return Err(no_verdict(pending, &error)),
+                Err(NotCleaned::Locked(locked)) => return Err(self.left_behind(run, &locked).await),
+                Err(NotCleaned::Server(error)) => return Err(no_verdict(pending, &error)),
             };
             run.opaque = false;
             match end {
@@ -791,6 +847,12 @@ impl Applier<'_> {
             told_by_its_row: true,
         })
     }
+}
+
+/// Whether it is our note at the end that failed, in a transaction that cannot write. If the script does not end that transaction, there is no more to say.
+pub(super) fn note_cannot_be_written(sent: &Sent, message: &Message, statements: &[Statement]) -> bool {
+    sent.error.as_ref().is_some_and(|error| error.is(&["25006"]))
+        && message.failed(sent.completed, statements) == Failed::Tail
 }
 
 /// Whether a step is one statement, which may run by itself.

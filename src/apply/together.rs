@@ -8,16 +8,17 @@ use super::error;
 use super::message::{self, Message};
 use super::record::{no_verdict, rolled_back};
 use super::retry::Retry;
-use super::verdict::Row;
-use super::{Applier, End, Fitness, How, context};
+use super::verdict::{Form, Raised, Verdict, judge};
+use super::{Applier, End, Fitness, How, context, raised};
 use crate::database::lock;
 use crate::database::server_error::ServerError;
+use crate::database::session::Sent;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::history::Marked;
 use crate::live;
 use crate::plan::Pending;
-use crate::sql::kind::Kind;
+use crate::sql::kind::{Alone, Kind};
 use crate::sql::script::Statement;
 use crate::stop;
 use std::time::{Duration, Instant};
@@ -87,6 +88,8 @@ pub fn obstacle(script: &str, statements: &[Statement]) -> Option<String> {
                 "controls the transaction itself"
             }
             Kind::SetTransaction => "must come first in its transaction",
+            // It finds one here.
+            Kind::Alone(alone) if **alone == Alone::WantsBlock => return None,
             Kind::Alone(_) => "cannot run in a transaction",
             Kind::CopyFromStdin => "reads data that does not travel in a script",
             Kind::Ordinary | Kind::WithoutSnapshot | Kind::Setting => return None,
@@ -111,6 +114,16 @@ impl Applier<'_> {
     /// # Errors
     /// The first failure; nothing of the run is in the database then.
     pub async fn apply_together(&self, pending: &[Pending<'_>]) -> Result<Together, Failure> {
+        if self.ledger.defers() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "--all-or-nothing: {} has a trigger that may run when the transaction is committed, and may change the rows of the migrations",
+                    self.ledger.table()
+                ),
+                "deploy without --all-or-nothing, or remove the trigger",
+            ));
+        }
         let mut retry = Retry::new(self.lock_retry_for);
         loop {
             let ids: Vec<String> = pending.iter().map(|_| Uuid::new_v4().to_string()).collect();
@@ -204,9 +217,11 @@ impl Applier<'_> {
         let (Some(last), Some(id)) = (pending.last(), ids.last()) else {
             return Ok(Ended::Applied(Fitness::Ready));
         };
-        let sql = format!("{}; {}; COMMIT", self.ledger.assert_closed(ids), lock::keep());
+        let end = vec![self.ledger.assert_closed(ids), lock::keep(), "COMMIT".to_owned()];
+        let mut message = Message::new("", 0, Vec::new(), end);
         let verdict = self.verdict_behind_rollback(id);
-        let both = async { tokio::join!(self.session.script(sql), self.ask(&verdict)) };
+        let script = self.session.script(std::mem::take(&mut message.text));
+        let both = async { tokio::join!(script, self.ask(&verdict)) };
         let Some((sent, seen)) = self.stop.ended(self.session, both).await else {
             return Err(self.not_in_time(true));
         };
@@ -215,30 +230,52 @@ impl Applier<'_> {
             Err(error) if error.closed => return Ok(Ended::Lost(error::why_lost(sent.error.as_ref(), error))),
             Err(error) => return Err(no_verdict(last, &error)),
         };
-        match (seen.row, sent.error) {
-            (Row::Finished, None) => Ok(Ended::Applied(seen.session)),
-            (_, Some(error)) if error::is_contention(&error) => Ok(Ended::Contention(error, pending.len() - 1)),
-            (_, Some(error)) => {
-                if let Some(reason) = self.cancelled_by(error.sqlstate.as_deref()) {
-                    return Err(stop::interrupted(reason, NOTHING));
-                }
-                let mut failure = Failure::new(
-                    Exit::RolledBack,
-                    format!("all migrations ran, and their transaction could not be committed: {}", error.message),
-                    "a deferred constraint or trigger is checked then: deploy without --all-or-nothing to see which migration it is",
-                )
-                .prisma(Some("P3018"));
-                failure.sqlstate = error.sqlstate;
-                failure.details = error.details;
-                Err(failure.state(NOTHING))
+        let raised = raised(&sent, seen.in_transaction);
+        match (judge(Form::Whole, seen.row, raised), sent.error) {
+            (Verdict::Applied, _) => Ok(Ended::Applied(seen.session)),
+            (Verdict::Nothing, Some(error)) if error::is_contention(&error) => {
+                Ok(Ended::Contention(error, pending.len() - 1))
             }
-            (_, None) => Err(Failure::new(
-                Exit::Unexpected,
-                "the transaction was committed and the migrations' rows are not there",
-                "report this as a bug",
-            )
-            .state("not known to this run; the ledger knows")),
+            (Verdict::Nothing, Some(error)) => Err(self.not_committed(error, raised)),
+            (verdict, error) => {
+                let completed = sent.completed;
+                let failure = self
+                    .unclear(last, (id, seen.row), verdict, Sent { completed, error }, &message)
+                    .await;
+                let state = match verdict {
+                    Verdict::Unrecorded => {
+                        "all migrations of this run are committed, and the row of the last of them is not closed"
+                    }
+                    _ => {
+                        "the migrations of this run may be committed, all of them or none: the row of the last of them cannot tell"
+                    }
+                };
+                Err(failure.state(state))
+            }
         }
+    }
+
+    /// The failure of a run whose migrations all ran, and whose transaction the server has rolled back.
+    fn not_committed(&self, error: ServerError, raised: Raised) -> Failure {
+        if let Some(reason) = self.cancelled_by(error.sqlstate.as_deref()) {
+            return stop::interrupted(reason, NOTHING);
+        }
+        let next = match raised {
+            Raised::Ours => {
+                "a script or a trigger removes or changes rows of the migrations table: take that out, then deploy again"
+            }
+            _ => {
+                "a deferred constraint or trigger is checked then: deploy without --all-or-nothing to see which migration it is"
+            }
+        };
+        let what = format!(
+            "all migrations ran, and their transaction could not be committed: {}",
+            error.message
+        );
+        let mut failure = Failure::new(Exit::RolledBack, what, next).prisma(Some("P3018"));
+        failure.sqlstate = error.sqlstate;
+        failure.details = error.details;
+        failure.state(NOTHING)
     }
 
     /// Leaves the transaction and brings the session back to how it began. Where that fails, so will what comes next.

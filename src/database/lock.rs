@@ -317,14 +317,34 @@ pub async fn holder(session: &Session) -> Result<Option<LockSession>, ServerErro
 
 async fn sessions(session: &Session, granted: bool) -> Result<Vec<LockSession>, ServerError> {
     let granted = if granted { "l.granted" } else { "NOT l.granted" };
+    let is_it =
+        format!("l.locktype = 'advisory' AND {granted} AND l.classid = 0 AND l.objid = {KEY} AND l.objsubid = 1");
+    sessions_with(session, &is_it).await
+}
+
+/// The other sessions that have locked a table in any way.
+///
+/// # Errors
+/// The server's.
+pub async fn users_of(session: &Session, tables: &[u32]) -> Result<Vec<LockSession>, ServerError> {
+    let tables: Vec<String> = tables.iter().map(u32::to_string).collect();
+    let is_it = format!(
+        "l.locktype = 'relation' AND l.granted AND l.relation IN ({}) AND l.pid <> pg_catalog.pg_backend_pid()",
+        tables.join(", ")
+    );
+    sessions_with(session, &is_it).await
+}
+
+/// The sessions that have or want such a lock in this database, each once. A condition on `pg_locks l`.
+async fn sessions_with(session: &Session, is_it: &str) -> Result<Vec<LockSession>, ServerError> {
     let rows = session
         .rows(&format!(
             "{AS_LOGIN_USER} SELECT l.pid, a.application_name, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - \
              CASE WHEN a.state = 'active' THEN a.query_start ELSE a.state_change END)), \
              pg_catalog.left(pg_catalog.split_part(a.query, E'\\n', 1), 80) \
-             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid) \
-             WHERE l.locktype = 'advisory' AND {granted} AND l.classid = 0 AND l.objid = {KEY} AND l.objsubid = 1 \
-             AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+             FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l WHERE {is_it} \
+             AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) AS l \
+             LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)"
         ))
         .await?;
     Ok(rows.iter().map(LockSession::of).collect())

@@ -226,7 +226,7 @@ pub async fn open(terms: &Terms<'_>) -> Result<Opened, Failure> {
     let history = match rows {
         Ok(rows) => rows.as_deref().map(read).map(Arc::new),
         Err(error) if error.is(&["42P01"]) => None,
-        Err(error) => return Err(advised(&session, unreadable(&error)).await),
+        Err(error) => return Err(advised(&session, unreadable(&session, history::TABLE, &error).await).await),
     };
     Ok(Opened {
         session,
@@ -292,9 +292,10 @@ pub async fn read_history_within(session: &Session, ledger: &Ledger, wait: Durat
         Err(error) if is_locked(&error) => match locked_ledger::read(session, &sql, error, wait).await {
             Ok(rows) => rows,
             Err(ServerErrorOrLocked::Locked(failure)) => return Err(*failure),
-            Err(ServerErrorOrLocked::Server(error)) => return Err(unreadable(&error)),
+            Err(ServerErrorOrLocked::Server(error)) => return Err(unreadable(session, ledger.table(), &error).await),
         },
-        rows => rows.map_err(|error| unreadable(&error))?,
+        Err(error) => return Err(unreadable(session, ledger.table(), &error).await),
+        Ok(rows) => rows,
     };
     Ok(read(&rows))
 }
@@ -443,7 +444,8 @@ pub async fn advised(session: &Session, mut failure: Failure) -> Failure {
     failure
 }
 
-fn unreadable(error: &ServerError) -> Failure {
+/// `table`: the migrations table as it stands in SQL.
+async fn unreadable(session: &Session, table: &str, error: &ServerError) -> Failure {
     let mut failure = unusable(
         &format!("the migrations table {} cannot be read", history::TABLE),
         error,
@@ -453,7 +455,10 @@ fn unreadable(error: &ServerError) -> Failure {
     }
     // insufficient_privilege, from check_enable_rls.
     if error.is(&["42501"]) && error.routine.as_deref() == Some("check_enable_rls") {
-        failure.next = "row security hides rows of the table from this user: run as the table's owner, or turn row security off for it".into();
+        failure.next = match row_security(session, table).await {
+            Ok(Some(hidden)) => hidden.next_step(),
+            _ => "row security hides rows of the table from this user: run this again as the table's owner".to_owned(),
+        };
         failure.error = None;
     }
     // feature_not_supported: a view, or a foreign table.
@@ -465,4 +470,71 @@ fn unreadable(error: &ServerError) -> Failure {
         );
     }
     failure
+}
+
+/// From whom row security hides rows of the migrations table.
+struct HiddenRows {
+    /// The table's name, qualified and quoted.
+    table: String,
+    /// The role that owns the table, quoted.
+    owner: String,
+    /// The user that logged in, quoted.
+    user: String,
+    /// Whether the session has the owner's rights.
+    is_owner: bool,
+    /// Whether the user that logged in may become the owner.
+    may_be_owner: bool,
+    /// Whether row security applies to the owner too.
+    forced: bool,
+}
+
+impl HiddenRows {
+    fn next_step(&self) -> String {
+        let HiddenRows { table, owner, user, .. } = self;
+        let mut steps = Vec::new();
+        if self.forced {
+            steps.push(format!("`ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY`"));
+        }
+        if !self.is_owner && !self.may_be_owner {
+            steps.push(format!("`GRANT {owner} TO {user}`"));
+        }
+        let from = match (self.is_owner, self.forced) {
+            (true, _) => format!("its owner {owner}"),
+            (false, true) => format!("this user and from its owner {owner}"),
+            (false, false) => "this user".to_owned(),
+        };
+        let again = match self.is_owner {
+            true => "run this again".to_owned(),
+            false => format!("run this again with --role {owner}, or log in as {owner}"),
+        };
+        steps.push(again);
+        format!(
+            "row security hides rows of the table from {from}: {}",
+            steps.join(", then ")
+        )
+    }
+}
+
+async fn row_security(session: &Session, table: &str) -> Result<Option<HiddenRows>, ServerError> {
+    let sql = format!(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)), \
+         pg_catalog.quote_ident(session_user), pg_catalog.pg_has_role(c.relowner, 'USAGE'), \
+         pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER'), c.relforcerowsecurity \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+         WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})",
+        quote::literal(table)
+    );
+    let rows = session.send(&sql).await?;
+    Ok(rows.first().map(|row| {
+        let text = |at: usize| row.get(at).unwrap_or_default().to_owned();
+        let holds = |at: usize| row.get(at) == Some("t");
+        HiddenRows {
+            table: text(0),
+            owner: text(1),
+            user: text(2),
+            is_owner: holds(3),
+            may_be_owner: holds(4),
+            forced: holds(5),
+        }
+    }))
 }

@@ -2,7 +2,7 @@
 
 use crate::sql::assertion::Assertion;
 use crate::sql::password;
-use tokio_postgres::error::{DbError, ErrorPosition};
+use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
 /// What the server said, or the driver where the server said nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,8 +107,7 @@ impl From<&tokio_postgres::Error> for ServerError {
             message: password::starred(db.message()),
             details,
             position: position(db),
-            // Class 57P: the server ends the session (admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout).
-            closed: code.starts_with("57P") || error.is_closed(),
+            closed: ends_session(db) || error.is_closed(),
             assertion: None,
         }
     }
@@ -118,6 +117,16 @@ fn position(error: &DbError) -> Option<u32> {
     match error.position() {
         Some(ErrorPosition::Original(position)) => Some(*position),
         _ => None,
+    }
+}
+
+/// Whether the server ends the session with this error. Its severity says so (PostgreSQL's documentation, "Message Severity Levels"), and no SQLSTATE does: a
+/// script may raise an error of any class, 57P01 and 08006 too.
+fn ends_session(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // Only poolers leave out the field that is never translated.
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
     }
 }
 

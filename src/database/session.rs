@@ -8,6 +8,7 @@ use crate::sql::{password, quote};
 use futures_util::StreamExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage, SimpleQueryRow, SimpleQueryStream};
 
@@ -329,15 +330,16 @@ impl Session {
         (rows, None)
     }
 
-    /// Runs a statement of ours that cannot be in a transaction, beside a script whose settings are back afterwards. It is not limited in time.
+    /// Runs a statement of ours that cannot be in a transaction, beside a script whose settings are back afterwards. It waits for a lock no longer than the
+    /// session's own `lock_timeout`; if that is 0, which is for ever, no longer than `longest`.
     ///
     /// # Errors
     /// What the server answered, or that the connection is gone.
-    pub async fn aside(&self, statement: &str) -> Result<(), ServerError> {
+    pub async fn aside(&self, statement: &str, longest: Duration) -> Result<(), ServerError> {
         const SETTINGS: [&str; 7] = [
+            "lock_timeout",
             "search_path",
             "statement_timeout",
-            "lock_timeout",
             "default_transaction_isolation",
             "default_transaction_read_only",
             "default_transaction_deferrable",
@@ -359,7 +361,6 @@ impl Session {
         let ours = [
             "pg_catalog, pg_temp",
             "0",
-            "0",
             "read committed",
             "off",
             "off",
@@ -368,13 +369,11 @@ impl Session {
         let role = self
             .made_setting("role")
             .map_or_else(String::new, |role| format!("SET ROLE {}; ", quote::identifier(role)));
-        let pairs: Vec<String> = SETTINGS
-            .iter()
-            .zip(ours)
-            .map(|(name, value)| set(name, value))
-            .collect();
+        let [_, others @ ..] = SETTINGS;
+        let pairs: Vec<String> = others.iter().zip(ours).map(|(name, value)| set(name, value)).collect();
         self.raw(&format!(
-            "RESET SESSION AUTHORIZATION; RESET ROLE; {role}SELECT {}",
+            "RESET SESSION AUTHORIZATION; RESET ROLE; {role}{}; SELECT {}",
+            self.bounded_lock_timeout(longest),
             pairs.join(", ")
         ))
         .await?;
@@ -387,6 +386,20 @@ impl Session {
             .collect();
         self.raw(&format!("SELECT {}", pairs.join(", "))).await?;
         ran.map(drop)
+    }
+
+    /// The statement that brings back the `lock_timeout` that the session began with, or sets `longest` if that was 0.
+    fn bounded_lock_timeout(&self, longest: Duration) -> String {
+        let began = self.made_setting("lock_timeout").map_or_else(
+            || "reset_val".to_owned(),
+            |made| quote::literal(made.trim_end_matches("ms")),
+        );
+        // 0 is no limit to the server, and its highest value is that of a signed 32-bit number.
+        let longest = longest.as_millis().clamp(1, 2_147_483_647);
+        format!(
+            "SELECT pg_catalog.set_config('lock_timeout', CASE WHEN {began} OPERATOR(pg_catalog.=) '0' THEN '{longest}' ELSE {began} END, false) \
+             FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'lock_timeout'"
+        )
     }
 
     /// The settings that this program has made by statements, with their values as `pg_settings` has them; without one where any value is ours.

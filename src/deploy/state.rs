@@ -29,7 +29,7 @@ pub(super) fn of_the_database(mut failure: Failure, outcome: &Outcome, losses: &
                 "the migration",
                 "the next run waits for that backend and then reads the migration's row",
             ),
-            (1, false) => ("the migration", "its row cannot tell whether it was"),
+            (1, false) => ("the migration", "its row may not tell whether it was"),
             _ => (
                 "the migrations of this run",
                 "the next run waits for that backend and then reads their rows",

@@ -14,10 +14,11 @@ use crate::history::{History, Ledger, State};
 use crate::losses::{Attempt, Losses};
 use crate::outcome::{Applied, Outcome, millis};
 use crate::prepare;
-use crate::recover::{self, Recovery};
+use crate::recover::{self, Recovery, Rows};
 use crate::seed;
 use crate::settings::Settings;
 use crate::stop::{self, Stop};
+use crate::watch::Watch;
 use std::time::Instant;
 
 /// How a turn ended.
@@ -134,12 +135,18 @@ impl<'a> Turns<'a> {
             history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
         }
         // To drop an INVALID index is to wait for whoever uses its table.
+        let terms = self.settings.terms(&outcome.run_id);
+        let watch = Watch::new(&terms, opened.server.backend.pid, self.settings.progress_every);
         let recovery = Recovery {
-            session,
-            server: &opened.server,
-            ledger,
-            wait: self.settings.lock_wait,
-            terminate: self.settings.terminate_orphan,
+            rows: Rows {
+                session,
+                server: &opened.server,
+                ledger,
+                wait: self.settings.lock_wait,
+                terminate: self.settings.terminate_orphan,
+            },
+            watch: &watch,
+            retry_for: self.settings.lock_retry_for,
         };
         let settled = recovery.settle(&history, &self.artifact.migrations);
         let Some(settled) = self.stop.in_time(settled).await else {

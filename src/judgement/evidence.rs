@@ -1,6 +1,7 @@
 //! What the server says of the unfinished rows, read without writing anything.
 
-use crate::apply::alone::{self, Before, Leftover};
+use crate::apply::alone::{self, Before};
+use crate::apply::cleanup::Leaving;
 use crate::apply::session_state::{self, NotRestored};
 use crate::database::lock;
 use crate::database::open::Server;
@@ -39,7 +40,7 @@ pub struct Interrupted {
     /// Whether it is done.
     pub evidence: alone::Evidence,
     /// What it left that is to be removed or finished.
-    pub leftover: Option<Leftover>,
+    pub left: Vec<Leaving>,
 }
 
 impl Evidence {
@@ -122,8 +123,8 @@ async fn statement(
         };
         before.names = names;
     }
-    let (evidence, leftover) = alone::evidence(session, alone, &before).await?;
-    Ok(Some(Interrupted { evidence, leftover }))
+    let (evidence, left) = alone::evidence(session, alone, &before).await?;
+    Ok(Some(Interrupted { evidence, left }))
 }
 
 /// What a statement names, resolved with the settings that the script had made before it.

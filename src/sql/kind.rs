@@ -80,6 +80,8 @@ pub enum Alone {
         /// `REINDEX … CONCURRENTLY` waits for old snapshots, as all of its family.
         concurrently: bool,
     },
+    /// `LOCK TABLE` or `DECLARE`, where the script is nothing else: it needs a transaction block, and the server refuses it outside one.
+    WantsBlock,
     /// Anything else: whether it has run cannot be read off the catalogue.
     Opaque {
         /// It may commit by itself (`CALL`, `DO`), so that even its failure does not prove that it left nothing.
@@ -99,6 +101,13 @@ impl Alone {
                 | Alone::Repeatable { concurrently: true }
         )
     }
+}
+
+/// Whether the server runs it in a transaction block alone, because what it makes is gone when its transaction ends (`RequireTransactionBlock` in
+/// PostgreSQL's sources; SAVEPOINT and its kind want a BEGIN).
+pub(super) fn wants_block(statement: &str) -> bool {
+    let words = Words::all(statement);
+    words.is(0, &["lock"]) || (words.is(0, &["declare"]) && !words.pairs("with", "hold"))
 }
 
 /// The significant tokens of a statement, as text.
@@ -261,7 +270,9 @@ pub fn kind(statement: &str) -> Kind {
     let first = words.words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
     match first.as_str() {
         "begin" | "start" => Kind::Begin {
-            modes: words.has("isolation") || words.has("only") || words.has("deferrable"),
+            modes: ["isolation", "only", "write", "deferrable"]
+                .iter()
+                .any(|word| words.has(word)),
         },
         "commit" | "end" if words.is(1, &["prepared"]) => alone_of(Alone::Opaque { commits: false }),
         "commit" | "end" => Kind::Commit { chain: words.chains() },
@@ -478,6 +489,7 @@ mod tests {
             ("begin", Begin { modes: false }),
             ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", Begin { modes: true }),
             ("BEGIN READ ONLY", Begin { modes: true }),
+            ("BEGIN WORK READ WRITE", Begin { modes: true }),
             ("commit", Commit { chain: false }),
             ("END TRANSACTION", Commit { chain: false }),
             ("COMMIT AND CHAIN", Commit { chain: true }),

@@ -4,7 +4,7 @@
 //! outside the `BEGIN ATOMIC … END` body of an SQL function. There is no parser behind it, so a script costs no memory beyond its statements' places,
 //! and SQL that is newer than this program is split as well as old SQL.
 
-use super::kind::{Kind, kind};
+use super::kind::{Alone, Kind, kind, wants_block};
 use super::tokens::{tokens, tokens_with};
 use squawk_lexer::{LiteralKind, TokenKind};
 use std::ops::Range;
@@ -54,6 +54,9 @@ pub fn statements(script: &str) -> Vec<Statement> {
 }
 
 /// A script's statements as a server with this setting cuts them.
+///
+/// What runs only in a transaction block runs beside other statements of its message too, and so beside ours. A script that is nothing else the server
+/// refuses; it is not sent with statements of ours.
 pub fn statements_with(script: &str, strings: Strings) -> Vec<Statement> {
     let mut found = Vec::new();
     let mut splitter = Splitter::default();
@@ -70,6 +73,11 @@ pub fn statements_with(script: &str, strings: Strings) -> Vec<Statement> {
             kind: kind(&script[range.clone()]),
             range,
         });
+    }
+    if let [only] = &mut found[..]
+        && wants_block(&script[only.range.clone()])
+    {
+        only.kind = Kind::Alone(Box::new(Alone::WantsBlock));
     }
     found
 }
@@ -316,6 +324,11 @@ mod tests {
             ("BEGIN; PREPARE TRANSACTION 'x'", Shape::Undecidable),
             ("BEGIN; ROLLBACK; VACUUM", Shape::StepByStep),
             ("VACUUM", Shape::Alone),
+            ("LOCK TABLE t IN SHARE MODE; -- and nothing else", Shape::Alone),
+            ("declare c cursor for select 1", Shape::Alone),
+            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", whole(0)),
+            ("LOCK TABLE t; SELECT 1", whole(0)),
+            ("BEGIN; LOCK TABLE t; COMMIT", enclosed(0, 21)),
             (
                 "SET lock_timeout = 0; CREATE INDEX CONCURRENTLY i ON t (a)",
                 Shape::StepByStep,

@@ -39,6 +39,7 @@ mod recover;
 mod refusal;
 mod report;
 mod role;
+mod row_security;
 mod run;
 mod scope;
 mod secrets;

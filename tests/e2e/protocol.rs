@@ -342,7 +342,7 @@ fn a_rule_or_a_trigger_in_the_way_of_the_ledger_is_a_clear_error() {
         ),
         (trigger("INSERT").as_str(), 50, "could not be written"),
         (trigger("UPDATE").as_str(), 20, "from being closed"),
-        (row_security, 50, "could not be written"),
+        (row_security, 50, "cannot be read"),
     ] {
         let (database, history) = database();
         database.execute(obstacle);

@@ -112,11 +112,11 @@ impl Fault {
             Kind::Terminate => codes.push(60),
             _ => {}
         }
-        if self.kind == Kind::Terminate && drawn.has(crate::history::Kind::is_divided) {
-            codes.push(61);
-        }
         if drawn.has(crate::history::Kind::needs_a_person) {
             codes.push(21);
+            if self.kind == Kind::Terminate {
+                codes.push(61);
+            }
         }
         codes
     }

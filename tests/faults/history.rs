@@ -68,17 +68,9 @@ impl Kind {
         Kind::Big,
     ];
 
-    /// Whether an interruption may leave a part of it that nobody can judge but a person.
+    /// Whether an interruption may leave a part of it that nobody can judge but a person: it commits by itself, and can take no note with it.
     pub fn needs_a_person(self) -> bool {
-        matches!(self, Kind::Procedure | Kind::TwoTransactions)
-    }
-
-    /// Whether it is more than one transaction on the server, its row's included.
-    pub fn is_divided(self) -> bool {
-        !matches!(
-            self,
-            Kind::Ordinary | Kind::Enclosed | Kind::SearchPath | Kind::Settings | Kind::Big
-        )
+        self == Kind::Procedure
     }
 
     /// Whether it adds to the counter.

@@ -194,12 +194,13 @@ impl Draft {
 
     fn commits(&mut self, sql: &str, chain: bool) {
         self.add(sql).commits = true;
-        self.open = chain;
+        // AND CHAIN outside a transaction is an error.
+        self.open &= chain;
     }
 
     fn rolls_back(&mut self, sql: &str, chain: bool) {
         self.add(sql).rolls_back = true;
-        self.open = chain;
+        self.open &= chain;
     }
 
     /// The end of a transaction that nobody began.
@@ -279,7 +280,9 @@ impl Draft {
             2 => drop(self.add("SELEC 1")),
             3 => drop(self.add("INSERT INTO users VALUES (1, 'again')")),
             4..8 => {
-                let code = self.pick(&["40001", "25001", "40P01", "55P03", "2D000", "P0001", "55P04"]);
+                let code = self.pick(&[
+                    "40001", "25001", "40P01", "55P03", "2D000", "P0001", "55P04", "57P01", "08006", "57014", "25P02",
+                ]);
                 self.add(format!(
                     "DO $$ BEGIN RAISE EXCEPTION 'it; fails' USING ERRCODE = '{code}'; END $$"
                 ));
@@ -363,7 +366,11 @@ impl Draft {
             3 => self.local("SELECT set_config('search_path', 'tenant, public', true)"),
             4 => self.local(format!("SET LOCAL app.x = 'l{n}'")),
             5 => self.local("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
-            6 => self.local("SET TRANSACTION READ ONLY"),
+            6 => {
+                let outside = !self.open;
+                let statement = self.add("SET TRANSACTION READ ONLY");
+                (statement.local, statement.unrecordable) = (outside, outside);
+            }
             7 => self.local("SET LOCAL synchronous_commit = off"),
             8 => self.local("LOCK TABLE t IN SHARE MODE"),
             // Beside a statement that cannot run in a transaction it was written as a lock of its statement.

@@ -20,6 +20,8 @@ pub struct Statement {
     pub ledger: bool,
     /// Step by step it cannot be read, or cannot mean what it means in the whole: it may be refused.
     pub refusable: bool,
+    /// In its transaction nothing can be written, a migration's row neither: it may be refused even where the server takes it.
+    pub unrecordable: bool,
 }
 
 /// A script.

@@ -69,7 +69,11 @@ impl State {
 
     /// What the program must make of it when a statement has failed: it drops the INVALID index that the statement left.
     pub fn drop_invalid_indexes(&mut self) {
-        let name = |line: &String| line.split_once(" index ").map(|(name, _)| format!("{name} i of "));
+        // A name may hold the word.
+        let name = |line: &String| {
+            line.split_once(" index CREATE ")
+                .map(|(name, _)| format!("{name} i of "))
+        };
         let invalid: Vec<String> = self
             .0
             .iter()

@@ -48,6 +48,9 @@ impl Truth {
             ends: Vec::new(),
             may_refuse: None,
         };
+        if script.any(|statement| statement.unrecordable) {
+            truth.may_refuse = Some("25006".to_owned());
+        }
         let mut last = whole.state.clone();
         let refusal = error.as_ref().and_then(ServerError::refusal);
         let goes_by_steps = refusal.is_some() || (error.is_some() && script.any(|statement| statement.lone));

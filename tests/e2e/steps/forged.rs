@@ -247,6 +247,100 @@ fn an_obstacle_on_the_ledger_is_not_believed() {
     });
 }
 
+/// Triggers that a script makes for its own row: they run when its transaction commits, and nobody expects them.
+const AT_ITS_COMMIT: [(&str, &str); 3] = [
+    (
+        "opens its row again",
+        "UPDATE _prisma_migrations SET finished_at = NULL WHERE id = NEW.id",
+    ),
+    (
+        "opens its row again and writes over its mark",
+        "UPDATE _prisma_migrations SET finished_at = NULL, logs = ''mine'' WHERE id = NEW.id",
+    ),
+    (
+        "opens its row again with the mark of another run",
+        "UPDATE _prisma_migrations SET finished_at = NULL, logs = ''prisma-migrate-task/1 run=other state=partial'' WHERE id = NEW.id",
+    ),
+];
+
+fn at_its_commit(what: &str) -> String {
+    format!(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {what}; RETURN NULL; END'; \
+         CREATE CONSTRAINT TRIGGER f AFTER UPDATE ON _prisma_migrations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+         WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION f()"
+    )
+}
+
+/// All of it is committed, and its row is not as the run has written it.
+#[test]
+fn a_row_that_its_own_script_opens_again_blocks() {
+    each(AT_ITS_COMMIT, |(name, what)| {
+        let script = format!("insert into a values(1); {};", at_its_commit(what));
+        let (database, history) = pending(servers()[0], "CREATE TABLE a (i int)", &script);
+        let run = deploy(&database, &history);
+        assert_eq!(run.code, 21, "{name}\n{run}");
+        is_true(name, &database, &run, Committed::All);
+        assert!(
+            super::failure(&run, "state").contains("all of this migration is committed"),
+            "{name}\n{run}"
+        );
+        let rows = rows(&database);
+        assert!(
+            rows[0]
+                .logs
+                .as_deref()
+                .unwrap_or_default()
+                .contains("state=undecidable"),
+            "{name}: {rows:?}\n{run}"
+        );
+        let run = deploy(&database, &history);
+        assert_eq!(run.code, 21, "{name}\n{run}");
+        assert_eq!(count(&database), 1, "{name}\n{run}");
+    });
+}
+
+fn all_or_nothing(database: &Database, history: &History) -> harness::process::Run {
+    let call = crate::migrate().deploy(history.folder()).database(database);
+    call.arg("--all-or-nothing").run()
+}
+
+#[test]
+fn the_last_row_of_several_migrations_that_is_opened_again_blocks() {
+    each(AT_ITS_COMMIT, |(name, what)| {
+        let script = format!("insert into a values(1); {};", at_its_commit(what));
+        let (database, history) = pending(servers()[0], "CREATE TABLE a (i int)", &script);
+        let history = history.migration("20250101000000_later", "insert into a values(2)");
+        let run = all_or_nothing(&database, &history);
+        assert_eq!(run.code, 21, "{name}\n{run}");
+        assert_eq!(count(&database), 2, "{name}\n{run}");
+        let state = super::failure(&run, "state");
+        assert!(
+            state.contains("all migrations of this run are committed"),
+            "{name}\n{run}"
+        );
+        for run in [all_or_nothing(&database, &history), deploy(&database, &history)] {
+            assert!(matches!(run.code, 21 | 22), "{name}\n{run}");
+            assert_eq!(count(&database), 2, "{name}\n{run}");
+        }
+    });
+}
+
+/// A trigger that runs at the commit can remove the rows of all of them, and nobody would know.
+#[test]
+fn several_migrations_do_not_share_a_transaction_where_their_rows_can_go_at_its_commit() {
+    each(
+        [("removes", REMOVES_AT_COMMIT), ("opens again", REOPENS_AT_COMMIT)],
+        |(name, trigger)| {
+            let (database, history) = pending(servers()[0], "CREATE TABLE a (i int)", "insert into a values(1)");
+            let history = history.migration("20250101000000_later", "insert into a values(2)");
+            database.execute(trigger);
+            let run = all_or_nothing(&database, &history);
+            assert_eq!(run.code, 24, "{name}\n{run}");
+            assert_eq!(count(&database), 0, "{name}\n{run}");
+        },
+    );
+}
+
 #[test]
 fn the_seen_ones_on_the_oldest_and_the_newest_server() {
     for server in &servers()[1..] {

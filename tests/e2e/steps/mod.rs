@@ -7,11 +7,15 @@ mod chained;
 mod copy;
 mod durable;
 mod forged;
+mod left_behind;
 mod local;
 mod long;
 mod lost_client;
 mod names;
 mod noted;
+mod prepared;
+mod raised;
+mod read_only;
 mod released_lock;
 mod session;
 mod slot;
@@ -23,8 +27,10 @@ use crate::migrate;
 use harness::history::History;
 use harness::postgres::{Client, Database, LedgerRow, Server, Version};
 use harness::process::{Run, Running};
+use harness::tool::Call;
 use harness::until;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
 
 const NAME: &str = "20240101000000_it";
 const BEFORE: &str = "20230101000000_before";
@@ -44,6 +50,15 @@ fn servers() -> [&'static Server; 3] {
         Server::version(Version::V13),
         Server::version(Version::V18),
     ]
+}
+
+/// Every case on the default server, and those that were seen first on the oldest and the newest version too.
+fn everywhere<T: Copy>(cases: &[T], name: impl Fn(&T) -> &str) -> Vec<(&'static Server, T)> {
+    let on = |(n, server): (usize, &'static Server)| {
+        let cases = cases.iter().filter(|case| n == 0 || name(case).starts_with("seen"));
+        cases.map(|case| (server, *case)).collect::<Vec<_>>()
+    };
+    servers().into_iter().enumerate().flat_map(on).collect()
 }
 
 /// A database to which one migration is applied, and its history with another one pending.
@@ -176,6 +191,46 @@ const GATE: &str = "CREATE TABLE gate (id int PRIMARY KEY)";
 
 fn open(mut gate: Client) {
     gate.batch_execute("ROLLBACK").unwrap();
+}
+
+/// A run whose script waits at the gate.
+struct AtGate {
+    database: Database,
+    history: History,
+    run: Running,
+    gate: Client,
+}
+
+/// Deploys to a database that has a [`GATE`], and waits until the script is there.
+fn at_gate((database, history): (Database, History), call: impl FnOnce(Call, &Database) -> Call) -> AtGate {
+    let gate = gate(&database);
+    let deploy = migrate().deploy(history.folder()).database(&database);
+    let run = call(deploy, &database).spawn();
+    until_blocked(&database);
+    AtGate {
+        database,
+        history,
+        run,
+        gate,
+    }
+}
+
+/// A session in a transaction that has done this.
+fn in_transaction(database: &Database, sql: &str) -> Client {
+    let mut client = database.client();
+    client
+        .batch_execute(&format!("SET application_name = 'the stranger'; BEGIN; {sql}"))
+        .unwrap();
+    client
+}
+
+/// A session that sends this, which waits.
+fn waiting(database: &Database, sql: &'static str) -> JoinHandle<Client> {
+    let mut client = database.client();
+    thread::spawn(move || {
+        client.batch_execute(sql).unwrap();
+        client
+    })
 }
 
 /// Kills the run and its backend while it waits at the gate, and opens it.

@@ -1,12 +1,16 @@
 //! The verdict: others lock the ledger, the session cannot be tidied up, and settings of ours are forged.
 
-use super::{Committed, GATE, deploy, each, gate, is_true, open, pending, servers, until_blocked, until_true};
+use super::{
+    AtGate, Committed, GATE, at_gate, deploy, each, everywhere, is_true, open, pending, servers, until_true, waiting,
+};
 use crate::migrate;
+use harness::postgres::{Client, Database};
 use harness::until;
+use std::thread::JoinHandle;
 
 const FORMS: [(&str, &str); 5] = [
     (
-        "one transaction",
+        "seen: one transaction",
         "insert into t values(1); insert into gate values(1);",
     ),
     (
@@ -29,39 +33,38 @@ const FORMS: [(&str, &str); 5] = [
 
 const LOCK_LEDGER: &str = "BEGIN; LOCK TABLE _prisma_migrations IN ACCESS EXCLUSIVE MODE";
 
+/// Another session that has the ledger as soon as the script has committed.
+fn lock_ledger(database: &Database) -> JoinHandle<Client> {
+    let other = waiting(database, LOCK_LEDGER);
+    until_true(
+        database,
+        "the other session has the ledger, or waits for it",
+        "SELECT count(*) > 0 FROM pg_locks WHERE relation = '_prisma_migrations'::regclass AND mode = 'AccessExclusiveLock'",
+    );
+    other
+}
+
 #[test]
 fn a_ledger_that_is_locked_when_the_script_has_committed_is_waited_for() {
-    for (n, server) in servers().into_iter().enumerate() {
-        each(FORMS.into_iter().take(if n == 0 { 5 } else { 1 }), |(name, script)| {
-            let (database, history) = pending(server, &format!("CREATE TABLE t (i int); {GATE}"), script);
-            let gate = gate(&database);
-            // Long enough for the gate, short enough for the ledger.
-            let mut run = migrate()
-                .deploy(history.folder())
-                .database(&database)
-                .arg("--lock-timeout=2s")
-                .spawn();
-            until_blocked(&database);
-            let mut other = database.client();
-            let other = std::thread::spawn(move || {
-                other.batch_execute(LOCK_LEDGER).unwrap();
-                other
-            });
-            until_true(
-                &database,
-                "the other session has the ledger, or waits for it",
-                "SELECT count(*) > 0 FROM pg_locks WHERE relation = '_prisma_migrations'::regclass AND mode = 'AccessExclusiveLock'",
-            );
-            open(gate);
-            let mut other = other.join().unwrap();
-            run.wait_for_stderr("again in");
-            other.batch_execute("ROLLBACK").unwrap();
-            let run = run.wait();
-            assert_eq!(run.code, 0, "{name}\n{run}");
-            is_true(name, &database, &run, Committed::All);
-            assert_eq!(database.scalar("SELECT count(*) FROM t"), "1", "{name}\n{run}");
-        });
-    }
+    each(everywhere(&FORMS, |form| form.0), |(server, (name, script))| {
+        let pending = pending(server, &format!("CREATE TABLE t (i int); {GATE}"), script);
+        // Long enough for the gate, short enough for the ledger.
+        let AtGate {
+            database,
+            mut run,
+            gate,
+            ..
+        } = at_gate(pending, |call, _| call.arg("--lock-timeout=2s"));
+        let other = lock_ledger(&database);
+        open(gate);
+        let mut other = other.join().unwrap();
+        run.wait_for_stderr("again in");
+        other.batch_execute("ROLLBACK").unwrap();
+        let run = run.wait();
+        assert_eq!(run.code, 0, "{name}\n{run}");
+        is_true(name, &database, &run, Committed::All);
+        assert_eq!(database.scalar("SELECT count(*) FROM t"), "1", "{name}\n{run}");
+    });
 }
 
 #[test]
@@ -105,25 +108,16 @@ fn a_ledger_that_is_locked_when_the_run_opens_is_waited_for() {
 #[test]
 fn a_ledger_that_stays_locked_is_no_proof() {
     each(FORMS, |(name, script)| {
-        let (database, history) = pending(servers()[0], &format!("CREATE TABLE t (i int); {GATE}"), script);
-        let gate = gate(&database);
-        let run = migrate()
-            .deploy(history.folder())
-            .database(&database)
-            .arg("--lock-timeout=2s")
-            .arg("--lock-retry-for=200ms")
-            .spawn();
-        until_blocked(&database);
-        let mut other = database.client();
-        let other = std::thread::spawn(move || {
-            other.batch_execute(LOCK_LEDGER).unwrap();
-            other
+        let pending = pending(servers()[0], &format!("CREATE TABLE t (i int); {GATE}"), script);
+        let AtGate {
+            database,
+            history,
+            run,
+            gate,
+        } = at_gate(pending, |call, _| {
+            call.arg("--lock-timeout=2s").arg("--lock-retry-for=200ms")
         });
-        until_true(
-            &database,
-            "the other session has the ledger, or waits for it",
-            "SELECT count(*) > 0 FROM pg_locks WHERE relation = '_prisma_migrations'::regclass AND mode = 'AccessExclusiveLock'",
-        );
+        let other = lock_ledger(&database);
         open(gate);
         let mut other = other.join().unwrap();
         let run = run.wait();
@@ -142,51 +136,75 @@ fn a_ledger_that_stays_locked_is_no_proof() {
     });
 }
 
-/// DISCARD TEMP waits for a table that another session reads, and fails.
+/// A name, the script, and what another session has locked when it has committed: DISCARD TEMP waits for it, and fails.
+const UNTIDY: [(&str, &str, &str); 8] = [
+    (
+        "seen: two transactions",
+        "create temp table x(i int); commit; insert into t values(1); insert into gate values(1);",
+        "x",
+    ),
+    (
+        "a last transaction of its own",
+        "create temp table x(i int); commit; begin; insert into t values(1); insert into gate values(1); commit;",
+        "x",
+    ),
+    (
+        "steps",
+        "create temp table x(i int); vacuum t; insert into t values(1); insert into gate values(1);",
+        "x",
+    ),
+    (
+        "a statement alone",
+        "do $$ begin create temp table x(i int); commit; insert into t values(1); insert into gate values(1); commit; end $$;",
+        "x",
+    ),
+    (
+        "a temporary view",
+        "create temp view x as select 1; commit; insert into t values(1); insert into gate values(1);",
+        "x",
+    ),
+    (
+        "a temporary sequence that a table's default uses",
+        "create temp sequence s; create table k (i int default nextval('s')); commit; insert into t values(1); insert into gate values(1);",
+        "k",
+    ),
+    (
+        "a temporary type that a table's column has",
+        "create type pg_temp.y as enum ('a'); create table k (i int, y pg_temp.y); commit; insert into t values(1); insert into gate values(1);",
+        "k",
+    ),
+    (
+        "a temporary function that a trigger calls",
+        "create function pg_temp.f() returns trigger language plpgsql as 'begin return new; end'; create table k (i int); \
+         create trigger f before insert on k for each row execute function pg_temp.f(); commit; insert into t values(1); insert into gate values(1);",
+        "k",
+    ),
+];
+
 #[test]
 fn a_session_that_cannot_be_tidied_up_loses_no_verdict() {
     each(
-        [
-            (
-                "two transactions",
-                "create temp table x(i int); commit; insert into t values(1); insert into gate values(1); commit;",
-            ),
-            (
-                "steps",
-                "create temp table x(i int); vacuum t; insert into t values(1); insert into gate values(1);",
-            ),
-            (
-                "a statement alone",
-                "do $$ begin create temp table x(i int); commit; insert into t values(1); insert into gate values(1); commit; end $$;",
-            ),
-            (
-                "a temporary view",
-                "create temp view x as select 1; commit; insert into t values(1); insert into gate values(1);",
-            ),
-        ],
-        |(name, script)| {
-            let (database, history) = pending(servers()[0], &format!("CREATE TABLE t (i int); {GATE}"), script);
+        everywhere(&UNTIDY, |case| case.0),
+        |(server, (name, script, locked))| {
+            let (database, history) = pending(server, &format!("CREATE TABLE t (i int); {GATE}"), script);
             let history = history.migration("20250101000000_later", "insert into t values(2)");
-            let gate = gate(&database);
-            let run = migrate()
-                .deploy(history.folder())
-                .database(&database)
-                .arg("--lock-timeout=500ms")
-                .spawn();
-            until_blocked(&database);
+            let AtGate {
+                database, run, gate, ..
+            } = at_gate((database, history), |call, _| call.arg("--lock-timeout=500ms"));
             let mut other = database.superuser();
             let row = other.query_one(
-                "SELECT relnamespace::regnamespace::text || '.x' FROM pg_class WHERE relname = 'x'",
-                &[],
+                "SELECT format('%s.%s', relnamespace::regnamespace, relname) FROM pg_class WHERE relname = $1",
+                &[&locked],
             );
-            let x: String = row.unwrap().get(0);
+            let locked: String = row.unwrap().get(0);
             other
-                .batch_execute(&format!("BEGIN; LOCK TABLE {x} IN ACCESS SHARE MODE"))
+                .batch_execute(&format!("BEGIN; LOCK TABLE {locked} IN ACCESS SHARE MODE"))
                 .unwrap();
             open(gate);
             let run = run.wait();
             other.batch_execute("ROLLBACK").unwrap();
             assert_eq!(run.code, 0, "{name}\n{run}");
+            assert!(run.stderr.contains("could not be brought back"), "{name}\n{run}");
             is_true(name, &database, &run, Committed::All);
             assert_eq!(
                 database.scalar("SELECT string_agg(i::text, ',' ORDER BY i) FROM t"),
