@@ -76,16 +76,46 @@ pub fn uses(statement: &str, line: usize, values: &[String]) -> Vec<Use> {
         return Vec::new();
     }
     let words: Vec<&str> = statement.split_whitespace().take(4).collect();
-    let relations = relations(&root);
+    let mut uses = uses_in(&root, line, &words.join(" "), values);
+    // The body of a function in SQL is read when it is made.
+    if let Some(body) = sql_body(&root) {
+        let statements = SourceFile::parse(&body);
+        let inner = statements.tree().stmts();
+        uses.extend(inner.flat_map(|inner| uses_in(inner.syntax(), line, &words.join(" "), values)));
+    }
+    uses
+}
+
+/// The body of `CREATE FUNCTION … LANGUAGE sql AS '…'`.
+fn sql_body(root: &SyntaxNode) -> Option<String> {
+    if !matches!(root.kind(), SyntaxKind::CREATE_FUNCTION | SyntaxKind::CREATE_PROCEDURE) {
+        return None;
+    }
+    let language = every(root, SyntaxKind::LANGUAGE_REF).next()?;
+    if !text(&language).trim_matches(['\'', '"']).eq_ignore_ascii_case("sql") {
+        return None;
+    }
+    let literal = every(root, SyntaxKind::AS_DEFINITION).next()?.children().next()?;
+    string_of(&literal).or_else(|| {
+        let text = literal.text().to_string();
+        let tag = text
+            .get(..=text.get(1..)?.find('$')? + 1)
+            .filter(|tag| tag.starts_with('$'))?;
+        text.strip_prefix(tag)?.strip_suffix(tag).map(str::to_owned)
+    })
+}
+
+fn uses_in(root: &SyntaxNode, line: usize, words: &str, values: &[String]) -> Vec<Use> {
+    let relations = relations(root);
     let mut uses = Vec::new();
-    for literal in every(&root, SyntaxKind::LITERAL) {
+    for literal in every(root, SyntaxKind::LITERAL) {
         let Some(written) = string_of(&literal) else { continue };
         for value in values.iter().filter(|value| names(&written, value)) {
             for place in places(&literal) {
                 uses.push(Use {
                     value: value.clone(),
                     line,
-                    words: words.join(" "),
+                    words: words.to_owned(),
                     relations: relations.clone(),
                     types: match &place {
                         Place::Type(ty) => vec![ty.clone()],

@@ -7,13 +7,14 @@ use super::act::{Act, Column, Rows, Storage, Using, Work};
 use super::alter_table::QUIET_HOUR;
 use super::catalogue::{ColumnFacts, Relation};
 use super::class::Class;
+use super::entry::Entry;
 use super::mode::Mode;
 use super::partition::{Bounds, implied};
 use super::retype::{Casting, Side, keeps_operators, keeps_rows};
 use super::setting::is_utc;
 use super::size;
 use super::types::TypeRef;
-use super::world::{Entry, Found, Key, Taker, World};
+use super::world::{Found, Key, Taker, World};
 
 /// A hazard, before it is told where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

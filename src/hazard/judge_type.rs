@@ -3,9 +3,10 @@
 use super::act::{SchemaAct, TypeAct, TypeWork};
 use super::catalogue::TypedColumn;
 use super::class::Class;
+use super::entry::Entry;
 use super::judge::{Back, Finding, RECIPE_DROP, RECIPE_RENAME, Terms, described};
 use super::mode::Mode;
-use super::world::{Entry, Key, World};
+use super::world::{Key, World};
 
 const RECIPE_DOMAIN_CHECK: &str =
     "add it NOT VALID and leave it so, which checks new values alone: VALIDATE CONSTRAINT reads under the same lock";

@@ -1,8 +1,9 @@
 //! What pending migrations will do to a database that is in use: the locks of each statement, and which of them are hazards.
 //!
-//! Three parts: what a script's text tells ([`script`], [`statement`], [`alter_table`]), what only the database knows ([`catalogue`]: one query, which
-//! reads), and what follows from both ([`judge`]), which is a pure function. It does not change how a migration is applied. The grammar is
-//! squawk's; its rules judge a file by its text alone, so they serve as the measure in a test, not as the judge.
+//! Three parts: what a script's text tells ([`script`], [`statement`] and what they call), what only the database knows ([`catalogue`]: one query, which
+//! reads), and what follows from both, a pure function: [`judge`] and [`judge_type`], statement by statement, against the [`world`] that the statements
+//! before have left. It does not change how a migration is applied. The grammar is squawk's; its rules judge a file by its text alone, so they serve as
+//! the measure in a test, not as the judge.
 
 pub mod act;
 pub mod alter_table;
@@ -12,6 +13,7 @@ pub mod catalogue;
 pub mod change;
 pub mod class;
 pub mod create;
+pub mod entry;
 pub mod enum_use;
 pub mod judge;
 pub mod judge_type;

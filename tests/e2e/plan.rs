@@ -751,6 +751,7 @@ fn values_of_enums_that_share_a_transaction_with_their_use_are_refused_beforehan
         "UPDATE t SET kind = CASE WHEN id = 1 THEN 'c' ELSE kind END;",
         "UPDATE t SET s = 'c';",
         "ALTER TABLE t ALTER note TYPE kind USING 'c';",
+        "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS $$ SELECT count(*) FROM t WHERE kind = 'c' $$;",
     ];
     for script in uses {
         let said = refused(&[add, script], 15).unwrap_or_default();
