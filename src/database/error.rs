@@ -186,7 +186,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// It was tried again and again, until the time was up.
-    #[error("{last} (gave up after {} in {})", crate::printable::count(*attempts as usize, "attempt", "attempts"), seconds(*waited))]
+    #[error("{last} (gave up after {} in {})", crate::printable::count(*attempts as usize, "attempt", "attempts"), crate::printable::duration(*waited))]
     GaveUp {
         /// How often.
         attempts: u32,
@@ -475,8 +475,11 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn seconds(duration: Duration) -> String {
-    crate::printable::duration(duration)
+/// A limit, as it was given.
+fn seconds(duration: Duration) -> humantime::FormattedDuration {
+    // A tenth of a second is as exact as anybody wants it.
+    let tenths = duration.as_millis().div_ceil(100);
+    humantime::format_duration(Duration::from_millis(u64::try_from(tenths * 100).unwrap_or(u64::MAX)))
 }
 
 fn because(cause: &Option<impl fmt::Display>) -> String {

@@ -56,7 +56,7 @@ pub fn log(outcome: &Outcome, delivered: bool, in_log: bool) {
         Some(failure) if in_log => tracing::info!(exit_code = code, "{} failed: {failure}", outcome.verb),
         Some(failure) if delivered => tracing::error!(exit_code = code, "{} failed: {failure}", outcome.verb),
         Some(_) if log::is_json() => tracing::error!(exit_code = code, "{sentence}"),
-        None if delivered => tracing::info!(exit_code = code, "{sentence}"),
+        None if delivered => tracing::info!(exit_code = code, "{}: {}", outcome.verb, outcome.result),
         _ => {}
     }
 }

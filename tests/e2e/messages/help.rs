@@ -62,7 +62,7 @@ fn no_line_of_any_help_is_wider_than_the_terminal_or_loses_its_indent() {
         }
     }
     // On a terminal of 80 columns it is the same.
-    let script = Tool::new("script").verb(["-qec", &format!("stty cols 80; '{BINARY}' --help"), "/dev/null"]);
+    let script = Tool::new("script").verb(["-qec", &format!("stty rows 24 cols 80; '{BINARY}' --help"), "/dev/null"]);
     let run = script
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
