@@ -59,7 +59,10 @@ mod tests {
                 "  A  one two three four five",
                 "  A  one two\n     three four\n     five",
             ),
-            ("  program plan --check ./p", "  program plan \\\n      --check ./p"),
+            (
+                "  program plan --check ./p",
+                "  program plan \\\n      --check \\\n      ./p",
+            ),
             ("  word-that-is-longer-than-a-line", "  word-that-is-longer-than-a-line"),
         ] {
             assert_eq!(broken(line, 17), shown);

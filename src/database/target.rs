@@ -152,11 +152,11 @@ impl Target {
         match &self.host {
             Host::Tcp(host) if host.is_empty() => return Err(UrlError::HostMissing),
             Host::Tcp(host) if host.contains(',') => return Err(UrlError::SeveralHosts),
-            // Only an IPv6 address holds colons, with its zone behind a percent sign. What looks like host:port would be looked for in DNS for a minute.
-            Host::Tcp(host) if has_port(host) => return Err(UrlError::HostWithPort),
             Host::Tcp(host) if host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c)) => {
                 return Err(UrlError::Host);
             }
+            // Only an IPv6 address holds colons, with its zone behind a percent sign. What looks like host:port would be looked for in DNS for a minute.
+            Host::Tcp(host) if has_port(host) => return Err(UrlError::HostWithPort),
             _ => {}
         }
         if self.port == 0 {
