@@ -1,6 +1,5 @@
 import { ArnFormat, Stack, Token } from 'aws-cdk-lib';
-import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
-import { Peer, Port } from 'aws-cdk-lib/aws-ec2';
+import { type Connections, type ISecurityGroup, Peer, Port } from 'aws-cdk-lib/aws-ec2';
 import { Secret as EcsSecret } from 'aws-cdk-lib/aws-ecs';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IDatabaseCluster, IDatabaseInstance } from 'aws-cdk-lib/aws-rds';
@@ -102,8 +101,11 @@ export interface DatabaseAccess {
   readonly secrets: Record<string, EcsSecret>;
   /** What the task's role needs: exactly what the program calls. */
   readonly statements: PolicyStatement[];
-  /** Lets a security group in, and out. */
-  readonly connect: (task: ISecurityGroup) => void;
+  /**
+   * Lets the task out, and into the database. Both rules belong to the task's stack: a rule in the database's stack would need the task's security group,
+   * while the task needs the database.
+   */
+  readonly connect: (task: Connections) => void;
 }
 
 interface Place {
@@ -132,7 +134,7 @@ function place(construct: string, database: MigrateDatabase): Place {
       port: instance.dbInstanceEndpointPort,
       resourceId: instance.instanceResourceId,
       secret: instance.secret,
-      connect: (task) => instance.connections.allowDefaultPortFrom(task, DESCRIPTION),
+      connect: (task) => task.allowToDefaultPort(instance, DESCRIPTION),
     };
   }
   if (cluster) {
@@ -144,7 +146,7 @@ function place(construct: string, database: MigrateDatabase): Place {
         return cluster.clusterResourceIdentifier;
       },
       secret: cluster.secret,
-      connect: (task) => cluster.connections.allowDefaultPortFrom(task, DESCRIPTION),
+      connect: (task) => task.allowToDefaultPort(cluster, DESCRIPTION),
     };
   }
   const { host, port = 5432, securityGroup, resourceId } = endpoint!;
@@ -156,8 +158,8 @@ function place(construct: string, database: MigrateDatabase): Place {
     port: text(port),
     resourceId,
     connect: (task) => {
-      if (securityGroup) securityGroup.connections.allowFrom(task, Port.tcp(port), DESCRIPTION);
-      else task.addEgressRule(Peer.anyIpv4(), Port.tcp(port), DESCRIPTION);
+      if (securityGroup) task.allowTo(securityGroup, Port.tcp(port), DESCRIPTION);
+      else task.allowTo(Peer.anyIpv4(), Port.tcp(port), DESCRIPTION);
     },
   };
 }

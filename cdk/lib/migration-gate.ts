@@ -8,6 +8,7 @@ import { Construct, type IDependable } from 'constructs';
 import { acknowledgeWildcard } from './acknowledge.js';
 import { CONTAINER_NAME, GATE_SUCCESS_CODES } from './contract.js';
 import type { PrismaMigrateTask } from './prisma-migrate-task.js';
+import { refuseElsewhere } from './elsewhere.js';
 import { Refusal } from './refusal.js';
 
 export interface MigrationGateProps {
@@ -67,6 +68,7 @@ export class MigrationGate extends Construct {
     const seconds = (props.timeout ?? Duration.hours(1)).toSeconds();
     const waits = seconds > HOUR;
     this.check(props, seconds, waits);
+    refuseElsewhere(this, 'task', task, ['account', 'region'], 'a gate starts its task in its own account and region.');
     const deploymentId = props.deploymentId ?? this.riffRaffDeploymentId(stack);
 
     const startedBy = Names.uniqueResourceName(this, { maxLength: 36, separator: '-' });

@@ -8,6 +8,7 @@ import { type CfnStateMachine, DefinitionBody, LogLevel, StateMachine } from 'aw
 import { Construct } from 'constructs';
 import { acknowledgeWildcard } from './acknowledge.js';
 import type { PrismaMigrateTask } from './prisma-migrate-task.js';
+import { refuseElsewhere } from './elsewhere.js';
 import { Refusal } from './refusal.js';
 import { manyStates, oneStates, type Snapshot, TARGET_VARIABLES } from './states.js';
 
@@ -61,6 +62,11 @@ export class MigrationStateMachine extends Construct {
     const { task, targets, failureTopic } = props;
     const timeout = (props.timeout ?? Duration.hours(12)).toSeconds();
     this.check(props);
+    refuseElsewhere(this, 'task', task, ['account', 'region'], 'a state machine starts its task in its own account and region.');
+    refuseElsewhere(this, 'failureTopic', failureTopic, ['region'], 'Step Functions publishes to topics of its own region.');
+    for (const database of [props.snapshotBefore?.instance, props.snapshotBefore?.cluster]) {
+      refuseElsewhere(this, 'snapshotBefore', database, ['account', 'region'], 'Step Functions takes snapshots in its own account and region.');
+    }
 
     const role = new Role(this, 'Role', { assumedBy: new ServicePrincipal('states.amazonaws.com') });
     this.allowTask(role, task);

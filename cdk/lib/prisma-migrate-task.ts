@@ -1,5 +1,5 @@
 import { CfnOutput, Duration, Names, RemovalPolicy, Size, Stack, Validations } from 'aws-cdk-lib';
-import { type ISecurityGroup, type IVpc, Peer, Port, SecurityGroup, type SubnetSelection } from 'aws-cdk-lib/aws-ec2';
+import { Connections, type ISecurityGroup, type IVpc, Peer, Port, SecurityGroup, type SubnetSelection } from 'aws-cdk-lib/aws-ec2';
 import {
   AwsLogDriverMode, Capability, Cluster, type ContainerDefinition, ContainerInsights, CpuArchitecture, FargateTaskDefinition, type ICluster, LinuxParameters,
   LogDrivers, OperatingSystemFamily,
@@ -15,6 +15,7 @@ import { type MigrateArtifact, type ResolvedArtifact, resolveArtifact } from './
 import { ClientRights, type RunRights } from './client-rights.js';
 import { CONTAINER_NAME, IMAGE_USER, SETTINGS } from './contract.js';
 import { databaseAccess, type MigrateDatabase } from './database.js';
+import { refuseElsewhere } from './elsewhere.js';
 import { containerImage, type MigrateImage } from './image.js';
 import { Refusal } from './refusal.js';
 import { UploadRule } from './upload-rule.js';
@@ -131,6 +132,8 @@ export interface PrismaMigrateTaskProps {
  * it by {@link grantRun} and to few; give the task a database user that can do no more than migrations need.
  */
 export class PrismaMigrateTask extends Construct implements IGrantable {
+  /** The account and region of its stack. */
+  readonly env: { readonly account: string; readonly region: string };
   readonly cluster: ICluster;
   readonly taskDefinition: FargateTaskDefinition;
   readonly container: ContainerDefinition;
@@ -160,6 +163,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   constructor(scope: Construct, id: string, props: PrismaMigrateTaskProps) {
     super(scope, id);
     const stack = Stack.of(this);
+    this.env = { account: stack.account, region: stack.region };
     const subnets = props.vpc.selectSubnets(props.vpcSubnets);
     this.assignPublicIp = props.assignPublicIp ?? false;
     if (subnets.hasPublic && !this.assignPublicIp) {
@@ -172,6 +176,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     if (props.logGroup !== undefined && props.logRetention !== undefined) {
       this.refuse('logRetention is that of a new log group, and logGroup is given: take one of the two.');
     }
+    this.checkPlaces(props);
     this.settings = props.settings ?? {};
     this.checkSettings(this.settings);
 
@@ -186,7 +191,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     this.artifact = resolveArtifact(this, this.node.path, props.artifact);
     this.reports = props.reports && { bucket: props.reports.bucket, prefix: props.reports.prefix ?? 'reports' };
     this.databaseNames = { instance: props.database.instance?.instanceIdentifier, cluster: props.database.cluster?.clusterIdentifier };
-    database.connect(this.securityGroup);
+    database.connect(new Connections({ securityGroups: [this.securityGroup] }));
 
     this.family = props.family ?? Names.uniqueResourceName(this, { maxLength: 100, separator: '-' });
     this.taskDefinition = new FargateTaskDefinition(this, 'Definition', {
@@ -298,6 +303,22 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     throw new Refusal(this.node.path, sentence);
   }
 
+  /** What AWS can use from this stack's account and region alone. */
+  private checkPlaces({ vpc, cluster, securityGroup, logGroup, database, artifact, alarmTopic, startOnUpload = true }: PrismaMigrateTaskProps): void {
+    refuseElsewhere(this, 'vpc', vpc, ['region'], 'a task runs in subnets of its own region.');
+    refuseElsewhere(this, 'cluster', cluster, ['account', 'region'], 'ECS starts a task in its own account and region.');
+    refuseElsewhere(this, 'securityGroup', securityGroup, ['region'], 'a task takes security groups of its own region.');
+    refuseElsewhere(this, 'logGroup', logGroup, ['account', 'region'], 'the awslogs driver writes into the account and region of the task.');
+    for (const name of ['instance', 'cluster'] as const) {
+      const why = 'security groups and the right to log in do not reach there. Give database.endpoint with its host and resourceId, and a peered network.';
+      refuseElsewhere(this, `database.${name}`, database[name], ['account', 'region'], why);
+    }
+    refuseElsewhere(this, 'alarmTopic', alarmTopic, ['region'], 'EventBridge and CloudWatch publish to topics of their own region.');
+    if (startOnUpload === false) return;
+    const why = 'S3 tells EventBridge of an upload in the bucket\'s own account and region. Set startOnUpload to false, or forward the events and start the task there.';
+    refuseElsewhere(this, 'artifact.bucket', artifact.bucket, ['account', 'region'], why);
+  }
+
   private checkSettings(settings: Readonly<Record<string, string>>): void {
     const managed: Record<string, string> = { STOP_WITHIN: 'stopTimeout', REPORT: 'reports', REPORT_PREFIX: 'reports' };
     for (const [name, value] of Object.entries(settings)) {
@@ -336,7 +357,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
         new PolicyStatement({
           actions: ['kms:GenerateDataKey', 'kms:Decrypt'],
           resources: [bucket.encryptionKey.keyArn],
-          conditions: { StringEquals: { 'kms:ViaService': `s3.${Stack.of(this).region}.amazonaws.com` } },
+          conditions: { StringEquals: { 'kms:ViaService': `s3.${bucket.env.region}.amazonaws.com` } },
         }),
       );
     }

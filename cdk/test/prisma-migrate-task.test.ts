@@ -257,10 +257,12 @@ describe('the topic is told', () => {
     template.hasResourceProperties('AWS::CloudWatch::Alarm', { Namespace: 'AWS/SQS', MetricName: 'ApproximateNumberOfMessagesVisible', Threshold: 1 });
     const [policy] = Object.values(template.findResources('AWS::SNS::TopicPolicy'));
     const allowed = policy!.Properties.PolicyDocument.Statement.filter(({ Effect }: { Effect: string }) => Effect === 'Allow');
+    // EventBridge takes no condition there.
     expect(allowed).toMatchObject([
-      { Principal: { Service: 'events.amazonaws.com' }, Condition: { ArnEquals: { 'aws:SourceArn': [{}, {}] } } },
-      { Principal: { Service: 'cloudwatch.amazonaws.com' }, Condition: { ArnEquals: { 'aws:SourceArn': [{}, {}] } } },
+      { Principal: { Service: 'events.amazonaws.com' } },
+      { Principal: { Service: 'cloudwatch.amazonaws.com' }, Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } } },
     ]);
+    expect(allowed[0].Condition).toBeUndefined();
   });
 });
 
