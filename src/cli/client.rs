@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Hand the SQL of execute to the task by S3, below the stack's reports, and not in its command, which can be read in ECS and CloudTrail
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub sql_by_s3: bool,
+    /// How long to start the task again if it never ran: no capacity, no network interface, an image or a secret that could not be fetched
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub start_within: Duration,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub output: ClientOutputArgs,
