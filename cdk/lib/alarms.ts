@@ -1,5 +1,5 @@
 import { Duration, Stack, Validations } from 'aws-cdk-lib';
-import { Alarm, ComparisonOperator, Metric, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
+import { Alarm, ComparisonOperator, type Metric, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { EventField, type EventPattern, Rule, RuleTargetInput } from 'aws-cdk-lib/aws-events';
 import { SnsTopic } from 'aws-cdk-lib/aws-events-targets';
@@ -7,20 +7,14 @@ import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
-import { CONTAINER_NAME, QUIET_EXIT_CODES } from './contract.js';
+import { AGAIN_EXIT_CODES, CONTAINER_NAME, GATE_GROUP, QUIET_EXIT_CODES, STATE_MACHINE_GROUP } from './contract.js';
 import type { PrismaMigrateTask } from './prisma-migrate-task.js';
-import type { UploadRule } from './upload-rule.js';
 
 export interface MigrateAlarmsProps {
   /** The task that is watched. */
   readonly task: PrismaMigrateTask;
   /** Who is told. */
   readonly topic: ITopic;
-  /**
-   * The rule whose lost events are told.
-   * @default - there is none
-   */
-  readonly uploadRule?: UploadRule;
 }
 
 /**
@@ -33,7 +27,7 @@ export class MigrateAlarms extends Construct {
   /** Events that the topic did not take. */
   readonly deadLetters: Queue;
 
-  constructor(scope: Construct, id: string, { task, topic, uploadRule }: MigrateAlarmsProps) {
+  constructor(scope: Construct, id: string, { task, topic }: MigrateAlarmsProps) {
     super(scope, id);
     this.deadLetters = new Queue(this, 'DeadLetters', { encryption: QueueEncryption.SQS_MANAGED, enforceSSL: true, retentionPeriod: Duration.days(14) });
     Validations.of(this.deadLetters).acknowledge({ id: 'AwsSolutions-SQS3', reason: 'It is itself the dead-letter queue of EventBridge targets.' });
@@ -42,31 +36,24 @@ export class MigrateAlarms extends Construct {
       taskDefinitionArn: [{ prefix: task.familyArn.replace(/\*$/, '') }],
       lastStatus: ['STOPPED'],
     };
+    const ours = (exitCode: unknown[]) => ({ name: [CONTAINER_NAME], exitCode });
+    // A state machine tells of its tasks by itself, after it has tried again. A gate does so by failing its stack.
+    const byHand = { group: [{ 'anything-but': [STATE_MACHINE_GROUP, GATE_GROUP] }] };
     this.rule('Failed', topic, `Prisma migrations of ${task.family} failed`, {
       ...stopped,
-      containers: { name: [CONTAINER_NAME], exitCode: [{ 'anything-but': [...QUIET_EXIT_CODES] }] },
+      group: [{ 'anything-but': [STATE_MACHINE_GROUP] }],
+      containers: ours([{ 'anything-but': [...QUIET_EXIT_CODES, ...AGAIN_EXIT_CODES] }]),
     });
-    this.rule('NeverStarted', topic, `The task of ${task.family} never started`, { ...stopped, stopCode: ['TaskFailedToStart'] });
+    this.rule('StartAgain', topic, `Prisma migrations of ${task.family} have to be started again`, { ...stopped, ...byHand, containers: ours([...AGAIN_EXIT_CODES]) });
+    this.rule('NeverStarted', topic, `The task of ${task.family} never started`, { ...stopped, ...byHand, stopCode: ['TaskFailedToStart'] });
+    // It ran, and its host or its agent was lost. Where another container has an exit code, EventBridge cannot tell that ours has none.
+    this.rule('NoExitCode', topic, `The task of ${task.family} stopped without an exit code`, {
+      ...stopped,
+      group: [{ 'anything-but': [STATE_MACHINE_GROUP] }],
+      stopCode: [{ 'anything-but': ['TaskFailedToStart', 'UserInitiated'] }],
+      containers: { exitCode: [{ exists: false }] },
+    });
     this.letIn(topic);
-    if (!uploadRule) return;
-    this.alarm(
-      'FailedInvocations',
-      topic,
-      'An upload of prisma.zip could not start its task',
-      new Metric({
-        namespace: 'AWS/Events',
-        metricName: 'FailedInvocations',
-        dimensionsMap: { RuleName: uploadRule.rule.ref },
-        statistic: 'Sum',
-        period: Duration.minutes(1),
-      }),
-    );
-    this.alarm(
-      'DeadLetters',
-      topic,
-      'The event of an upload was given up: look into the dead-letter queue, then start the task by hand',
-      uploadRule.deadLetters.metricApproximateNumberOfMessagesVisible({ statistic: 'Maximum', period: Duration.minutes(1) }),
-    );
   }
 
   private rule(id: string, topic: ITopic, what: string, detail: Record<string, unknown>): void {
@@ -111,17 +98,17 @@ export class MigrateAlarms extends Construct {
       }),
     );
   }
+}
 
-  private alarm(id: string, topic: ITopic, alarmDescription: string, metric: Metric): Alarm {
-    const alarm = new Alarm(this, `${id}Alarm`, {
-      metric,
-      alarmDescription,
-      threshold: 1,
-      evaluationPeriods: 1,
-      comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      treatMissingData: TreatMissingData.NOT_BREACHING,
-    });
-    alarm.addAlarmAction(new SnsAction(topic));
-    return alarm;
-  }
+/** An alarm on what must not happen once. */
+export function alarmOn(scope: Construct, id: string, topic: ITopic, alarmDescription: string, metric: Metric): void {
+  const alarm = new Alarm(scope, id, {
+    metric,
+    alarmDescription,
+    threshold: 1,
+    evaluationPeriods: 1,
+    comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+    treatMissingData: TreatMissingData.NOT_BREACHING,
+  });
+  alarm.addAlarmAction(new SnsAction(topic));
 }
