@@ -8,7 +8,8 @@ import { Refusal } from './refusal.js';
 /** Where prisma.zip lies: one of `bucket` and `bucketParameter`, and the key. */
 export interface MigrateArtifact {
   /**
-   * The bucket. EventBridge must be switched on for it (`eventBridgeEnabled: true`), or no upload starts anything.
+   * The bucket. EventBridge is switched on for a bucket of this app. For one that is imported, or named by `bucketParameter`, it must be on already, or no
+   * upload starts anything.
    * @default - that of `bucketParameter`
    */
   readonly bucket?: IBucket;

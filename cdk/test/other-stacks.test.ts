@@ -6,7 +6,7 @@ import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { SecurityGroup, SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
 import { Repository } from 'aws-cdk-lib/aws-ecr';
-import { Cluster } from 'aws-cdk-lib/aws-ecs';
+import { Cluster, CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { AccountRootPrincipal, Role } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -96,6 +96,7 @@ test.each(cases)('%s of another stack', (_, more) => {
   const props: PrismaMigrateTaskProps = {
     vpc,
     image: IMAGE,
+    architecture: CpuArchitecture.ARM64,
     database: { endpoint: { host: 'db.example' }, name: 'newsroom', login: { secret: Secret.fromSecretNameV2(stack, 'Fixed', 'newsroom') } },
     artifact: { bucketParameter: '/account/services/artifact.bucket', key: KEY },
     ...more({ data, vpc, app: stack }),
@@ -120,6 +121,7 @@ function imported(more: (stack: Stack) => Partial<PrismaMigrateTaskProps>) {
   const props: PrismaMigrateTaskProps = {
     vpc,
     image: IMAGE,
+    architecture: CpuArchitecture.ARM64,
     cluster: Cluster.fromClusterAttributes(stack, 'Cluster', { clusterName: 'shared', vpc }),
     database: { endpoint: { host: 'db.example', securityGroup: group }, name: 'newsroom', login: { secret: Secret.fromSecretNameV2(stack, 'Login', 'newsroom') } },
     artifact: { bucketParameter: '/account/services/artifact.bucket', key: KEY },
