@@ -53,6 +53,9 @@ class ServiceCatalogueGate extends GuStack {
 }
 
 const app = new App({ analyticsReporting: false });
-const props = { stack: 'deploy', stage: 'CODE', app: 'service-catalogue', env: { region: 'eu-west-1' }, withoutMetadata: true };
-const { migrate } = new ServiceCatalogue(app, 'ServiceCatalogue', props);
-new ServiceCatalogueGate(app, 'ServiceCatalogueGate', { ...props, migrate });
+// One template for each stage, as riff-raff.yaml names them. RiffRaff finds a stack by its tags Stack, Stage and App, so that each of the two has an App.
+for (const [stage, suffix] of [['CODE', ''], ['PROD', '-PROD']] as const) {
+  const props = { stack: 'deploy', stage, env: { region: 'eu-west-1' }, withoutMetadata: true };
+  const { migrate } = new ServiceCatalogue(app, `ServiceCatalogue${suffix}`, { ...props, app: 'service-catalogue' });
+  new ServiceCatalogueGate(app, `ServiceCatalogueGate${suffix}`, { ...props, app: 'service-catalogue-gate', migrate });
+}
