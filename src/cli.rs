@@ -203,7 +203,7 @@ fn with_variables(command: Command, variable: &dyn Fn(&str) -> Option<String>) -
 const HELP: &str = r#"The database, by one of these ways:
   DATABASE_URL   Prisma's connection string
   DIRECT_URL     beside it: used if the artifact says directUrl = env("DIRECT_URL")
-  DB_HOST        with DB_USERNAME and DB_PASSWORD, and if need be DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA and DB_CA_FILE
+  DB_HOST        with DB_USERNAME and DB_PASSWORD, and if need be DB_PORT (5432), DB_NAME (postgres), DB_SCHEMA, DB_CA_FILE and DB_CA
   DB_SECRET_ARN  a secret in Secrets Manager, as RDS makes it; DB_HOST, DB_PORT and DB_NAME override it
   DB_IAM_AUTH    true, with DB_HOST and DB_USERNAME: an RDS IAM token for each connection
 

@@ -110,6 +110,11 @@ impl Exit {
         (Exit::Detached, "run, wait: detached, the task goes on"),
     ];
 
+    /// Whether starting the task again is all that it takes.
+    pub const fn is_start_again(self) -> bool {
+        matches!(self, Exit::MigrationLock | Exit::TableLock | Exit::Interrupted)
+    }
+
     /// The one with this number.
     #[cfg(feature = "client")]
     pub fn of(code: i32) -> Option<Exit> {

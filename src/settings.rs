@@ -12,7 +12,7 @@ use crate::cli::{
     AdoptArgs, ArtifactArgs, BaselineArgs, CheckDrift, Cli, ConnectionArgs, DeployArgs, DriftArgs, ExecuteArgs,
     LockArgs, PlanArgs, PolicyArgs, StatusArgs, Verb, WorkArgs,
 };
-use crate::database::credentials::Way;
+use crate::database::credentials::{CredentialsError, Way};
 use crate::database::open::Terms;
 use crate::database::pooler;
 use crate::database::target::Target;
@@ -334,17 +334,19 @@ impl Settings<Way> {
     pub async fn find_target(self) -> Result<Settings, Failure> {
         let Settings { target, options } = self;
         let is_url = matches!(target, Way::Url(_));
-        let target = target.target().await;
-        let mut target = target.map_err(|error| Failure::new(error.exit(), error.to_string(), error.next_step()))?;
+        let unusable = |error: CredentialsError| Failure::new(error.exit(), error.to_string(), error.next_step());
+        let mut target = target.target().await.map_err(unusable)?;
         if let (Some(direct), true) = (&options.direct, is_url) {
             if let Some(source) = &options.source {
                 let artifact = read_artifact(source, &options).await?;
                 *options.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(artifact);
             }
-            let said = options.read.lock().unwrap_or_else(PoisonError::into_inner);
-            let datasource = said.as_ref().map(|artifact| &artifact.datasource);
-            target = direct.choose(target, datasource)?;
-            drop(said);
+            let chosen = {
+                let read = options.read.lock().unwrap_or_else(PoisonError::into_inner);
+                direct.choose(target, read.as_ref().map(|artifact| &artifact.datasource))?
+            };
+            // Its authorities may be in S3 too.
+            target = Way::Url(chosen).target().await.map_err(unusable)?;
             options_for_a_pooler(&target, options.allow_pooler)?;
         }
         Ok(Settings { target, options })

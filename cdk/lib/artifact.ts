@@ -1,4 +1,3 @@
-import { Stack } from 'aws-cdk-lib';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
@@ -9,7 +8,8 @@ import { Refusal } from './refusal.js';
 /** Where prisma.zip lies: one of `bucket` and `bucketParameter`, and the key. */
 export interface MigrateArtifact {
   /**
-   * The bucket. EventBridge must be switched on for it (`eventBridgeEnabled: true`), or no upload starts anything.
+   * The bucket. EventBridge is switched on for a bucket of this app. For one that is imported, or named by `bucketParameter`, it must be on already, or no
+   * upload starts anything.
    * @default - that of `bucketParameter`
    */
   readonly bucket?: IBucket;
@@ -66,7 +66,7 @@ export function resolveArtifact(scope: Construct, construct: string, artifact: M
       new PolicyStatement({
         actions: ['kms:Decrypt'],
         resources: [encryptionKey.keyArn],
-        conditions: { StringEquals: { 'kms:ViaService': `s3.${Stack.of(scope).region}.amazonaws.com` } },
+        conditions: { StringEquals: { 'kms:ViaService': `s3.${bucket.env.region}.amazonaws.com` } },
       }),
     );
   }

@@ -1,6 +1,7 @@
 import { ArnFormat, Stack } from 'aws-cdk-lib';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { PrismaMigrateTask } from './prisma-migrate-task.js';
 
 /** What somebody may do beside starting the task. */
@@ -37,7 +38,7 @@ export class ClientRights {
     const { reports } = task;
     if (reports) {
       this.allow(['s3:GetObject'], reports.bucket.arnForObjects(`${reports.prefix}/*`));
-      this.allowKey(['kms:Decrypt'], reports.bucket.encryptionKey);
+      this.allowKey(['kms:Decrypt'], reports.bucket.encryptionKey, reports.bucket);
     }
     // The ARN of a log group ends in :*, which stands for its streams.
     return this.allow(['logs:GetLogEvents'], task.logGroup.logGroupArn);
@@ -58,7 +59,7 @@ export class ClientRights {
   upload(): Grant {
     const { artifact } = this.task;
     this.allow(['s3:PutObject'], artifact.bucket.arnForObjects(artifact.key));
-    this.allowKey(['kms:GenerateDataKey'], artifact.encryptionKey);
+    this.allowKey(['kms:GenerateDataKey'], artifact.encryptionKey, artifact.bucket);
     return this.wait();
   }
 
@@ -70,7 +71,7 @@ export class ClientRights {
     if (task.reports) {
       // SQL that is too long for a task's command, or to be seen by nobody else.
       this.allow(['s3:PutObject'], task.reports.bucket.arnForObjects(`${task.reports.prefix}/sql/*`));
-      this.allowKey(['kms:GenerateDataKey'], task.reports.bucket.encryptionKey);
+      this.allowKey(['kms:GenerateDataKey'], task.reports.bucket.encryptionKey, task.reports.bucket);
     }
     if (snapshotBefore) this.snapshots();
     return this.follow();
@@ -96,9 +97,10 @@ export class ClientRights {
     return { ArnEquals: { 'ecs:cluster': this.task.cluster.clusterArn } };
   }
 
-  private allowKey(actions: string[], key: IKey | undefined): void {
+  /** The key of a bucket, by way of S3 in the bucket's region. */
+  private allowKey(actions: string[], key: IKey | undefined, bucket: IBucket): void {
     if (!key) return;
-    this.allow(actions, key.keyArn, { StringEquals: { 'kms:ViaService': `s3.${Stack.of(this.task).region}.amazonaws.com` } });
+    this.allow(actions, key.keyArn, { StringEquals: { 'kms:ViaService': `s3.${bucket.env.region}.amazonaws.com` } });
   }
 
   private allow(actions: string[], resource: string, conditions?: Record<string, Record<string, unknown>>, ...more: string[]): Grant {

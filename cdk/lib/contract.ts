@@ -25,11 +25,18 @@ export const QUIET_EXIT_CODES: readonly number[] = [0, 10, 11, 41];
  */
 export const GATE_SUCCESS_CODES: readonly number[] = [0, 70];
 
+/** Exit codes after which starting the task again is all that it takes. */
+export const AGAIN_EXIT_CODES: readonly number[] = contract.startAgain;
+
 /** `plan --check` found something to do. */
 export const EXIT_PENDING = 10;
 
 /** The user of the image. */
 export const IMAGE_USER = contract.imageUser;
+
+/** The task group of what a state machine starts, and of what a gate starts: each tells of the end by itself, and tries again before. */
+export const STATE_MACHINE_GROUP = 'prisma-migrate-state-machine';
+export const GATE_GROUP = 'prisma-migrate-gate';
 
 /** How the container is called in the task definition. */
 export const CONTAINER_NAME = 'migrate';

@@ -1,9 +1,8 @@
 import { ArnFormat, Stack, Token } from 'aws-cdk-lib';
-import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
-import { Peer, Port } from 'aws-cdk-lib/aws-ec2';
+import { type Connections, type ISecurityGroup, Peer, Port } from 'aws-cdk-lib/aws-ec2';
 import { Secret as EcsSecret } from 'aws-cdk-lib/aws-ecs';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
-import type { IDatabaseCluster, IDatabaseInstance } from 'aws-cdk-lib/aws-rds';
+import type { CfnDBCluster, CfnDBInstance, IDatabaseCluster, IDatabaseInstance } from 'aws-cdk-lib/aws-rds';
 import type { ISecret } from 'aws-cdk-lib/aws-secretsmanager';
 import type { IParameter } from 'aws-cdk-lib/aws-ssm';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
@@ -50,6 +49,12 @@ export interface DatabaseLogin {
    */
   readonly iamUser?: string;
   /**
+   * Whether `secret` holds the name of the database, as `dbname`. RDS puts it into the secret of an instance or a cluster that has one; a secret that RDS
+   * manages itself (`manageMasterUserPassword`) holds user and password alone.
+   * @default false - `database.name` says it, or the instance or cluster itself
+   */
+  readonly secretNamesDatabase?: boolean;
+  /**
    * The password in an SSM parameter (SecureString), injected by ECS when the task starts; needs `user`.
    * @default - none
    */
@@ -85,10 +90,22 @@ export interface MigrateDatabase {
    */
   readonly login?: DatabaseLogin;
   /**
-   * The database's name.
-   * @default - `postgres`; with a secret that holds `dbname`, that one
+   * The database's name. It is refused to leave it open: every server has a database `postgres`, which is empty, so that nothing would fail.
+   * @default - `databaseName` of the instance, `defaultDatabaseName` of the cluster, if they are of this app; or that of the secret, with
+   * `login.secretNamesDatabase`
    */
   readonly name?: string;
+  /**
+   * A role of the database that the migrations are applied as (`SET ROLE`), and that owns what they make. The login must be a member of it.
+   * @default - the login itself
+   */
+  readonly databaseRole?: string;
+  /**
+   * Certificate authorities that verify the server, as PEM text in an SSM parameter (at most 8 KB) or a secret (64 KB), injected by ECS when the task starts:
+   * for a region whose authorities are not built in. One region's bundle is small enough, Amazon's global one is not.
+   * @default - Amazon's, which are built in
+   */
+  readonly ca?: IParameter | ISecret;
   /**
    * The schema.
    * @default - the server's own search path, mostly `public`
@@ -102,8 +119,11 @@ export interface DatabaseAccess {
   readonly secrets: Record<string, EcsSecret>;
   /** What the task's role needs: exactly what the program calls. */
   readonly statements: PolicyStatement[];
-  /** Lets a security group in, and out. */
-  readonly connect: (task: ISecurityGroup) => void;
+  /**
+   * Lets the task out, and into the database. Both rules belong to the task's stack: a rule in the database's stack would need the task's security group,
+   * while the task needs the database.
+   */
+  readonly connect: (task: Connections) => void;
 }
 
 interface Place {
@@ -111,6 +131,8 @@ interface Place {
   readonly port: string;
   readonly resourceId?: string;
   readonly secret?: ISecret;
+  /** The database's name, if the L2 knows it. */
+  readonly name?: string;
   readonly connect: DatabaseAccess['connect'];
 }
 
@@ -132,7 +154,8 @@ function place(construct: string, database: MigrateDatabase): Place {
       port: instance.dbInstanceEndpointPort,
       resourceId: instance.instanceResourceId,
       secret: instance.secret,
-      connect: (task) => instance.connections.allowDefaultPortFrom(task, DESCRIPTION),
+      name: (instance.node.defaultChild as Partial<CfnDBInstance> | undefined)?.dbName,
+      connect: (task) => task.allowToDefaultPort(instance, DESCRIPTION),
     };
   }
   if (cluster) {
@@ -144,10 +167,17 @@ function place(construct: string, database: MigrateDatabase): Place {
         return cluster.clusterResourceIdentifier;
       },
       secret: cluster.secret,
-      connect: (task) => cluster.connections.allowDefaultPortFrom(task, DESCRIPTION),
+      name: (cluster.node.defaultChild as Partial<CfnDBCluster> | undefined)?.databaseName,
+      connect: (task) => task.allowToDefaultPort(cluster, DESCRIPTION),
     };
   }
   const { host, port = 5432, securityGroup, resourceId } = endpoint!;
+  if (/\.dsql\.[a-z0-9-]+\.on\.aws$/.test(host)) {
+    throw new Refusal(
+      construct,
+      `"${host}" is Aurora DSQL, which takes one change of the schema a transaction and knows no advisory locks: Prisma's migrations cannot be applied to it.`,
+    );
+  }
   if (/\.proxy-[a-z0-9]+\..*\.rds\.amazonaws\.com/.test(host)) {
     throw new Refusal(construct, `"${host}" is an RDS Proxy, which keeps no session for a migration: give the endpoint of the instance or the cluster's writer.`);
   }
@@ -156,20 +186,34 @@ function place(construct: string, database: MigrateDatabase): Place {
     port: text(port),
     resourceId,
     connect: (task) => {
-      if (securityGroup) securityGroup.connections.allowFrom(task, Port.tcp(port), DESCRIPTION);
-      else task.addEgressRule(Peer.anyIpv4(), Port.tcp(port), DESCRIPTION);
+      if (securityGroup) task.allowTo(securityGroup, Port.tcp(port), DESCRIPTION);
+      else for (const peer of [Peer.anyIpv4(), Peer.anyIpv6()]) task.allowTo(peer, Port.tcp(port), DESCRIPTION);
     },
   };
 }
 
 /** What the task is told and granted. */
 export function databaseAccess(scope: Construct, construct: string, database: MigrateDatabase): DatabaseAccess {
-  const { login = {}, name, schema } = database;
+  const { login = {}, schema, databaseRole, ca } = database;
   const at = place(construct, database);
+  const name = database.name ?? at.name;
+  if (login.secretNamesDatabase && login.secret === undefined) {
+    throw new Refusal(construct, 'database.login.secretNamesDatabase is about login.secret, and there is none.');
+  }
+  if (name === undefined && !login.secretNamesDatabase) {
+    throw new Refusal(
+      construct,
+      'nothing says which database: the task would migrate "postgres", which every server has. Give database.name; or the instance or cluster a name of its own ' +
+        '(databaseName, defaultDatabaseName); or, if the secret of the login holds "dbname", login.secretNamesDatabase.',
+    );
+  }
   const environment: Record<string, string> = { DB_HOST: at.host, DB_PORT: at.port };
   if (name !== undefined) environment.DB_NAME = name;
   if (schema !== undefined) environment.DB_SCHEMA = schema;
-  const access = { environment, secrets: {} as Record<string, EcsSecret>, statements: [] as PolicyStatement[], connect: at.connect };
+  if (databaseRole !== undefined) environment.ROLE = databaseRole;
+  const secrets: Record<string, EcsSecret> = {};
+  if (ca !== undefined) secrets.DB_CA = 'secretArn' in ca ? EcsSecret.fromSecretsManager(ca) : EcsSecret.fromSsmParameter(ca);
+  const access = { environment, secrets, statements: [] as PolicyStatement[], connect: at.connect };
 
   const ways = ['secret', 'iamUser', 'password'].filter((way) => login[way as keyof DatabaseLogin] !== undefined);
   if (ways.length > 1) {

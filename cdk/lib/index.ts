@@ -3,6 +3,7 @@ export * from './artifact.js';
 export * from './client-rights.js';
 export * from './contract.js';
 export * from './database.js';
+export * from './deployment-id.js';
 export * from './image.js';
 export * from './migration-gate.js';
 export * from './migration-state-machine.js';

@@ -8,6 +8,7 @@ import { type CfnStateMachine, DefinitionBody, LogLevel, StateMachine } from 'aw
 import { Construct } from 'constructs';
 import { acknowledgeWildcard } from './acknowledge.js';
 import type { PrismaMigrateTask } from './prisma-migrate-task.js';
+import { refuseElsewhere } from './elsewhere.js';
 import { Refusal } from './refusal.js';
 import { manyStates, oneStates, type Snapshot, TARGET_VARIABLES } from './states.js';
 
@@ -31,7 +32,7 @@ export interface MigrationStateMachineProps {
   readonly snapshotBefore?: { readonly instance?: IDatabaseInstance; readonly cluster?: IDatabaseCluster };
   /**
    * Who is told when it fails.
-   * @default - nobody; the execution fails
+   * @default - the task's `alarmTopic`; without one nobody, and the execution fails
    */
   readonly failureTopic?: ITopic;
   /**
@@ -40,6 +41,17 @@ export interface MigrationStateMachineProps {
    * @default - the one that the task says
    */
   readonly targets?: MigrateTarget[] | { readonly bucket: IBucket; readonly key: string };
+  /**
+   * How often a task is started again that never ran, or ended with an exit code that means "start again" (30, 31, 60).
+   * @default 3
+   */
+  readonly retries?: number;
+  /**
+   * Whether an upload starts this state machine, in place of the minimal one that the task makes for its uploads. It is handed the version and the ETag,
+   * so that check, snapshot, deploy and every target read the same object.
+   * @default - true if an upload starts a state machine (`startOnUpload` of the task) that is in the same stack and none was put in its place yet
+   */
+  readonly startOnUpload?: boolean;
   /**
    * How many targets are migrated at a time.
    * @default 10
@@ -51,16 +63,23 @@ export interface MigrationStateMachineProps {
  * The same task with Step Functions around it, which waits for hours, takes a snapshot before, starts again only what never started, and goes through
  * many databases.
  *
- * Its input is ignored. It succeeds when all is applied, was up to date or was superseded by a newer upload.
+ * Its input may name an upload: `{ "version": "…", "etag": "…", "event": "…" }`, each of them or none, and then the newest is read. It succeeds when all is
+ * applied, was up to date or was superseded by a newer upload.
  */
 export class MigrationStateMachine extends Construct {
   readonly stateMachine: StateMachine;
 
   constructor(scope: Construct, id: string, props: MigrationStateMachineProps) {
     super(scope, id);
-    const { task, targets, failureTopic } = props;
+    const { task, targets, retries = 3 } = props;
+    const failureTopic = props.failureTopic ?? task.alarmTopic;
     const timeout = (props.timeout ?? Duration.hours(12)).toSeconds();
     this.check(props);
+    refuseElsewhere(this, 'task', task, ['account', 'region'], 'a state machine starts its task in its own account and region.');
+    refuseElsewhere(this, 'failureTopic', failureTopic, ['region'], 'Step Functions publishes to topics of its own region.');
+    for (const database of [props.snapshotBefore?.instance, props.snapshotBefore?.cluster]) {
+      refuseElsewhere(this, 'snapshotBefore', database, ['account', 'region'], 'Step Functions takes snapshots in its own account and region.');
+    }
 
     const role = new Role(this, 'Role', { assumedBy: new ServicePrincipal('states.amazonaws.com') });
     this.allowTask(role, task);
@@ -69,7 +88,7 @@ export class MigrationStateMachine extends Construct {
 
     const name = Names.uniqueResourceName(this, { maxLength: 80, separator: '-' });
     if (targets) this.allowMap(role, name, targets);
-    const run = { task, definition: task.definitionFor(this), timeout, topic: failureTopic };
+    const run = { task, definition: task.definitionFor(this), timeout, retries, topic: failureTopic };
     const definition = targets ? manyStates(run, targets, props.concurrency ?? 10) : oneStates(run, snapshot);
 
     const logs = new LogGroup(this, 'Log', { retention: RetentionDays.ONE_YEAR, logGroupName: `/aws/vendedlogs/states/${name}` });
@@ -85,13 +104,27 @@ export class MigrationStateMachine extends Construct {
     resource.definition = definition;
     resource.definitionString = undefined;
     acknowledgeWildcard(role, '*', 'X-Ray and the delivery of logs know no resource.');
+    this.putBehindUploads(props);
+  }
+
+  /** Puts itself where an upload starts the minimal state machine. */
+  private putBehindUploads({ task, startOnUpload }: MigrationStateMachineProps): void {
+    const uploads = task.uploadRule;
+    const can = uploads?.machine !== undefined && Stack.of(this) === Stack.of(task);
+    if (startOnUpload === true && !can) {
+      this.refuse('startOnUpload needs a task in the same stack whose own startOnUpload is true: an upload starts nothing that this could take the place of.');
+    }
+    if (startOnUpload === true && uploads!.isReplaced) this.refuse('another state machine is started by the upload already.');
+    if (can && (startOnUpload ?? !uploads!.isReplaced)) uploads!.startInstead(this.stateMachine);
   }
 
   private refuse(sentence: string): never {
     throw new Refusal(this.node.path, sentence);
   }
 
-  private check({ snapshotBefore, targets, concurrency }: MigrationStateMachineProps): void {
+  private check({ snapshotBefore, targets, concurrency, retries = 3, timeout }: MigrationStateMachineProps): void {
+    if (!(Number.isInteger(retries) && retries >= 0 && retries <= 10)) this.refuse(`retries is ${retries}: give a whole number from 0 to 10.`);
+    if (timeout && timeout.toSeconds() < 600) this.refuse(`timeout is ${timeout.toSeconds()} s: under ten minutes a task has hardly begun.`);
     if (snapshotBefore && (snapshotBefore.instance === undefined) === (snapshotBefore.cluster === undefined)) {
       this.refuse('snapshotBefore takes exactly one of instance and cluster.');
     }

@@ -1,7 +1,7 @@
-import { CfnOutput, Duration, Names, RemovalPolicy, Size, Stack, Validations } from 'aws-cdk-lib';
-import { type ISecurityGroup, type IVpc, Peer, Port, SecurityGroup, type SubnetSelection } from 'aws-cdk-lib/aws-ec2';
+import { CfnOutput, Duration, Lazy, Names, RemovalPolicy, Size, Stack, Validations } from 'aws-cdk-lib';
+import { Connections, type ISecurityGroup, type IVpc, Peer, Port, SecurityGroup, type SelectedSubnets, type SubnetSelection } from 'aws-cdk-lib/aws-ec2';
 import {
-  AwsLogDriverMode, Capability, Cluster, type ContainerDefinition, ContainerInsights, CpuArchitecture, FargateTaskDefinition, type ICluster, LinuxParameters,
+  AwsLogDriverMode, Capability, Cluster, type ContainerDefinition, ContainerInsights, type CpuArchitecture, FargateTaskDefinition, type ICluster, LinuxParameters,
   LogDrivers, OperatingSystemFamily,
 } from 'aws-cdk-lib/aws-ecs';
 import { Grant, type IGrantable, type IPrincipal, PolicyStatement, type Role } from 'aws-cdk-lib/aws-iam';
@@ -15,6 +15,8 @@ import { type MigrateArtifact, type ResolvedArtifact, resolveArtifact } from './
 import { ClientRights, type RunRights } from './client-rights.js';
 import { CONTAINER_NAME, IMAGE_USER, SETTINGS } from './contract.js';
 import { databaseAccess, type MigrateDatabase } from './database.js';
+import { refuseElsewhere } from './elsewhere.js';
+import { addEndpoints, type EndpointService, isIsolated, missingEndpoints } from './endpoints.js';
 import { containerImage, type MigrateImage } from './image.js';
 import { Refusal } from './refusal.js';
 import { UploadRule } from './upload-rule.js';
@@ -52,10 +54,10 @@ export interface PrismaMigrateTaskProps {
   /** The image, by its digest. */
   readonly image: MigrateImage;
   /**
-   * The processor that the image was built for.
-   * @default CpuArchitecture.ARM64
+   * The processor that the image was built for. It has no default: a digest does not tell, and a task whose image is for another processor never starts. `make
+   * image` builds for the machine that it runs on.
    */
-  readonly architecture?: CpuArchitecture;
+  readonly architecture: CpuArchitecture;
   /**
    * CPU units.
    * @default 256 - Fargate's least: the work is done by the database
@@ -71,10 +73,12 @@ export interface PrismaMigrateTaskProps {
   /** Where prisma.zip lies. */
   readonly artifact: MigrateArtifact;
   /**
-   * Starts the task at each upload.
-   * @default true
+   * What an upload of the artifact starts. `true` is a state machine: it runs the task, starts it again within a bound if it never ran or ended with an exit
+   * code that means "start again", and tells `alarmTopic`. A MigrationStateMachine in the same stack takes its place. `'task'` is the task alone, which
+   * nobody starts again.
+   * @default true; false beside a MigrationGate, which runs the migrations at each deploy
    */
-  readonly startOnUpload?: boolean;
+  readonly startOnUpload?: boolean | 'task';
   /**
    * What is otherwise given as flags, by the names of their variables: `{ LOCK_WAIT: '30m', FAIL_ON: 'drop' }`. It can be read in the task
    * definition, so nothing secret belongs here.
@@ -131,6 +135,8 @@ export interface PrismaMigrateTaskProps {
  * it by {@link grantRun} and to few; give the task a database user that can do no more than migrations need.
  */
 export class PrismaMigrateTask extends Construct implements IGrantable {
+  /** The account and region of its stack. */
+  readonly env: { readonly account: string; readonly region: string };
   readonly cluster: ICluster;
   readonly taskDefinition: FargateTaskDefinition;
   readonly container: ContainerDefinition;
@@ -150,16 +156,21 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   readonly databaseNames: { readonly instance?: string; readonly cluster?: string };
   /** What was given as settings. */
   readonly settings: Readonly<Record<string, string>>;
-  /**
-   * The rule on the upload, and its dead letters.
-   * Undefined with `startOnUpload: false`.
-   */
-  readonly uploadRule?: UploadRule;
+  /** Who is told what went wrong. */
+  readonly alarmTopic?: ITopic;
+  private readonly network: { readonly vpc: IVpc; readonly subnets: SelectedSubnets };
+  /** What a task in isolated subnets needs an endpoint for. */
+  private readonly endpoints: EndpointService[];
+  private uploads?: UploadRule;
+  /** The outputs that tell of it, by their ids in the stack. */
+  private readonly uploadOutputs: string[] = [];
+  private readonly startsByDefault: boolean;
   readonly grantPrincipal: IPrincipal;
 
   constructor(scope: Construct, id: string, props: PrismaMigrateTaskProps) {
     super(scope, id);
     const stack = Stack.of(this);
+    this.env = { account: stack.account, region: stack.region };
     const subnets = props.vpc.selectSubnets(props.vpcSubnets);
     this.assignPublicIp = props.assignPublicIp ?? false;
     if (subnets.hasPublic && !this.assignPublicIp) {
@@ -172,10 +183,15 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     if (props.logGroup !== undefined && props.logRetention !== undefined) {
       this.refuse('logRetention is that of a new log group, and logGroup is given: take one of the two.');
     }
+    this.checkPlaces(props);
+    if (props.architecture === undefined) {
+      this.refuse('architecture is not given: say which processor the image was built for, CpuArchitecture.ARM64 or X86_64 (`docker image inspect` tells).');
+    }
     this.settings = props.settings ?? {};
     this.checkSettings(this.settings);
 
     this.subnetIds = subnets.subnetIds;
+    this.network = { vpc: props.vpc, subnets };
     this.cluster = props.cluster ?? this.newCluster(props.vpc);
     this.logGroup =
       props.logGroup ??
@@ -186,7 +202,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     this.artifact = resolveArtifact(this, this.node.path, props.artifact);
     this.reports = props.reports && { bucket: props.reports.bucket, prefix: props.reports.prefix ?? 'reports' };
     this.databaseNames = { instance: props.database.instance?.instanceIdentifier, cluster: props.database.cluster?.clusterIdentifier };
-    database.connect(this.securityGroup);
+    database.connect(new Connections({ securityGroups: [this.securityGroup] }));
 
     this.family = props.family ?? Names.uniqueResourceName(this, { maxLength: 100, separator: '-' });
     this.taskDefinition = new FargateTaskDefinition(this, 'Definition', {
@@ -194,7 +210,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
       cpu: props.cpu ?? 256,
       memoryLimitMiB: props.memoryLimitMiB ?? 512,
       runtimePlatform: {
-        cpuArchitecture: props.architecture ?? CpuArchitecture.ARM64,
+        cpuArchitecture: props.architecture,
         operatingSystemFamily: OperatingSystemFamily.LINUX,
       },
     });
@@ -225,14 +241,38 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
         maxBufferSize: Size.mebibytes(25),
       }),
     });
+    this.allowAgent();
+    this.endpoints = this.neededEndpoints(props, database.environment, Object.keys(database.secrets).length > 0);
+    this.node.addValidation({ validate: () => this.unreachable(props.image) });
     for (const statement of [...this.artifact.statements, ...database.statements]) {
       this.taskDefinition.addToTaskRolePolicy(statement);
     }
 
-    if (props.startOnUpload ?? true) this.uploadRule = new UploadRule(this, 'Upload', { task: this });
-    if (props.alarmTopic) new MigrateAlarms(this, 'Alarms', { task: this, topic: props.alarmTopic, uploadRule: this.uploadRule });
+    this.startsByDefault = props.startOnUpload === undefined;
+    this.alarmTopic = props.alarmTopic;
+    const { startOnUpload = true } = props;
+    if (startOnUpload) {
+      this.uploads = new UploadRule(this, 'Upload', { task: this, start: startOnUpload === 'task' ? 'task' : 'stateMachine', alarmTopic: props.alarmTopic });
+    }
+    if (props.alarmTopic) new MigrateAlarms(this, 'Alarms', { task: this, topic: props.alarmTopic });
     this.outputs(stack, props.outputPrefix ?? 'Migrate');
     this.acknowledge();
+  }
+
+  /**
+   * The rule on the upload, and its dead letters.
+   * Undefined with `startOnUpload: false`, and beside a gate.
+   */
+  get uploadRule(): UploadRule | undefined {
+    return this.uploads;
+  }
+
+  /** A gate runs the migrations at each deploy: an upload starts nothing then, unless `startOnUpload` asks for it. */
+  gateRunsIt(): void {
+    if (!this.startsByDefault || !this.uploads) return;
+    this.node.tryRemoveChild(this.uploads.node.id);
+    for (const id of this.uploadOutputs) Stack.of(this).node.tryRemoveChild(id);
+    this.uploads = undefined;
   }
 
   /** `arn:…:task-definition/family:*`: a deploy that makes a new revision while an upload arrives must not be without rights in between. */
@@ -298,8 +338,24 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
     throw new Refusal(this.node.path, sentence);
   }
 
+  /** What AWS can use from this stack's account and region alone. */
+  private checkPlaces({ vpc, cluster, securityGroup, logGroup, database, artifact, alarmTopic, startOnUpload = true }: PrismaMigrateTaskProps): void {
+    refuseElsewhere(this, 'vpc', vpc, ['region'], 'a task runs in subnets of its own region.');
+    refuseElsewhere(this, 'cluster', cluster, ['account', 'region'], 'ECS starts a task in its own account and region.');
+    refuseElsewhere(this, 'securityGroup', securityGroup, ['region'], 'a task takes security groups of its own region.');
+    refuseElsewhere(this, 'logGroup', logGroup, ['account', 'region'], 'the awslogs driver writes into the account and region of the task.');
+    for (const name of ['instance', 'cluster'] as const) {
+      const why = 'security groups and the right to log in do not reach there. Give database.endpoint with its host and resourceId, and a peered network.';
+      refuseElsewhere(this, `database.${name}`, database[name], ['account', 'region'], why);
+    }
+    refuseElsewhere(this, 'alarmTopic', alarmTopic, ['region'], 'EventBridge and CloudWatch publish to topics of their own region.');
+    if (startOnUpload === false) return;
+    const why = 'S3 tells EventBridge of an upload in the bucket\'s own account and region. Set startOnUpload to false, or forward the events and start the task there.';
+    refuseElsewhere(this, 'artifact.bucket', artifact.bucket, ['account', 'region'], why);
+  }
+
   private checkSettings(settings: Readonly<Record<string, string>>): void {
-    const managed: Record<string, string> = { STOP_WITHIN: 'stopTimeout', REPORT: 'reports', REPORT_PREFIX: 'reports' };
+    const managed: Record<string, string> = { STOP_WITHIN: 'stopTimeout', REPORT: 'reports', REPORT_PREFIX: 'reports', ROLE: 'database.databaseRole' };
     for (const [name, value] of Object.entries(settings)) {
       if (managed[name]) this.refuse(`settings.${name} is made from ${managed[name]}: set that.`);
       if (!SETTINGS.includes(name)) this.refuse(`settings.${name} stands for no flag of deploy; there are ${SETTINGS.join(', ')}.`);
@@ -313,7 +369,8 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
 
   private newSecurityGroup(vpc: IVpc): SecurityGroup {
     const group = new SecurityGroup(this, 'SecurityGroup', { vpc, allowAllOutbound: false, description: 'Prisma migrations: to the database and to AWS' });
-    group.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'S3, the registry, logs and secrets');
+    // In a dual-stack VPC the SDK and ECS may take IPv6.
+    for (const peer of [Peer.anyIpv4(), Peer.anyIpv6()]) group.addEgressRule(peer, Port.tcp(443), 'S3, the registry, logs and secrets');
     return group;
   }
 
@@ -336,18 +393,64 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
         new PolicyStatement({
           actions: ['kms:GenerateDataKey', 'kms:Decrypt'],
           resources: [bucket.encryptionKey.keyArn],
-          conditions: { StringEquals: { 'kms:ViaService': `s3.${Stack.of(this).region}.amazonaws.com` } },
+          conditions: { StringEquals: { 'kms:ViaService': `s3.${bucket.env.region}.amazonaws.com` } },
         }),
       );
     }
     return { REPORT_PREFIX: this.reportsUrl(this.reports) };
   }
 
+  /**
+   * GuardDuty's runtime monitoring puts an agent beside each task of an account, whose image the task's execution role must be able to pull. If it cannot, the
+   * whole task fails. Source: https://docs.aws.amazon.com/guardduty/latest/ug/prereq-runtime-monitoring-ecs-support.html; guardian/cdk#2703.
+   */
+  private allowAgent(): void {
+    const role = this.taskDefinition.obtainExecutionRole();
+    const { partition, region } = Stack.of(this);
+    // The account is Amazon's, another one in each region.
+    const agent = `arn:${partition}:ecr:${region}:*:repository/aws-guardduty-agent-fargate`;
+    role.addToPrincipalPolicy(new PolicyStatement({ actions: ['ecr:GetAuthorizationToken'], resources: ['*'] }));
+    const pull = ['ecr:BatchCheckLayerAvailability', 'ecr:GetDownloadUrlForLayer', 'ecr:BatchGetImage'];
+    role.addToPrincipalPolicy(new PolicyStatement({ actions: pull, resources: [agent] }));
+    acknowledgeWildcard(role, agent, 'The image of GuardDuty\'s agent, in an account of Amazon\'s that differs by region.');
+  }
+
+  /** Adds to the VPC the endpoints that the task needs in isolated subnets, and that the VPC does not have. */
+  addVpcEndpoints(): void {
+    const { vpc, subnets } = this.network;
+    addEndpoints(vpc, missingEndpoints(this, vpc, this.endpoints), subnets);
+  }
+
+  private neededEndpoints({ image, database }: PrismaMigrateTaskProps, environment: Readonly<Record<string, string>>, injects: boolean): EndpointService[] {
+    const needed: EndpointService[] = ['s3', 'logs'];
+    if ('repository' in image) needed.push('ecr.api', 'ecr.dkr');
+    const ofSecret = database.ca !== undefined && 'secretArn' in database.ca;
+    if (environment.DB_SECRET_ARN !== undefined || ofSecret) needed.push('secretsmanager');
+    if (injects && (database.login?.password !== undefined || !ofSecret)) needed.push('ssm');
+    return needed;
+  }
+
+  /** Said when the app is synthesized, since endpoints may be added after the task. */
+  private unreachable(image: MigrateImage): string[] {
+    const { vpc, subnets } = this.network;
+    if (!isIsolated(vpc, subnets)) return [];
+    if (!('repository' in image)) {
+      return [`${this.node.path}: the subnets are isolated, and image.reference is in a registry that no endpoint leads to: copy it to ECR and give image.repository.`];
+    }
+    const missing = missingEndpoints(this, vpc, this.endpoints);
+    if (missing.length === 0) return [];
+    return [
+      `${this.node.path}: the subnets are isolated, and the VPC has no endpoint for ${missing.join(', ')}: the task could not start. Call addVpcEndpoints() of the task, ` +
+        'add them yourself, or give vpcSubnets with a way out.',
+    ];
+  }
+
   private outputs(stack: Stack, prefix: string): void {
     if (!/^[A-Za-z][A-Za-z0-9]*$/.test(prefix)) this.refuse(`outputPrefix "${prefix}" takes letters and digits, a letter first.`);
     const values: Record<string, string> = {
       Cluster: this.cluster.clusterArn,
-      TaskDefinition: this.family,
+      // The revision: the newest of a family may be of another stage that shares it.
+      TaskDefinition: this.taskDefinition.taskDefinitionArn,
       Container: CONTAINER_NAME,
       Subnets: this.subnetIds.join(','),
       SecurityGroups: this.securityGroup.securityGroupId,
@@ -356,9 +459,12 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
       Artifact: `s3://${this.artifact.bucket.bucketName}/${this.artifact.key}`,
     };
     if (this.reports) values.Reports = this.reportsUrl(this.reports);
-    if (this.uploadRule) {
-      values.Rule = this.uploadRule.rule.ref;
-      values.DeadLetters = this.uploadRule.deadLetters.queueUrl;
+    if (this.uploads) {
+      const { rule, deadLetters, machine } = this.uploads;
+      const ofUploads: Record<string, string> = { Rule: rule.ref, DeadLetters: deadLetters.queueUrl };
+      if (machine) ofUploads.StateMachine = Lazy.string({ produce: () => this.uploads?.machine?.stateMachineArn });
+      Object.assign(values, ofUploads);
+      this.uploadOutputs.push(...Object.keys(ofUploads).map((name) => `${prefix}${name}`));
     }
     if (this.databaseNames.instance !== undefined) values.DatabaseInstance = this.databaseNames.instance;
     if (this.databaseNames.cluster !== undefined) values.DatabaseCluster = this.databaseNames.cluster;

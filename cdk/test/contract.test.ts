@@ -8,13 +8,13 @@ import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { StringParameter } from 'aws-cdk-lib/aws-ssm';
 import { expect, test } from 'vitest';
 import contract from '../contract.json' with { type: 'json' };
-import { EXIT_CODES, EXIT_PENDING, GATE_SUCCESS_CODES, MigrationGate, PrismaMigrateTask, type PrismaMigrateTaskProps, QUIET_EXIT_CODES } from '../lib/index.js';
+import { AGAIN_EXIT_CODES, EXIT_CODES, EXIT_PENDING, GATE_SUCCESS_CODES, MigrationGate, PrismaMigrateTask, type PrismaMigrateTaskProps, QUIET_EXIT_CODES } from '../lib/index.js';
 import { KEY, Newsroom } from './newsroom.js';
 
 function template(more: (stack: Newsroom) => Partial<PrismaMigrateTaskProps>): Template {
   const stack = new Newsroom();
-  const task = new PrismaMigrateTask(stack, 'Migrate', stack.props(more(stack)));
-  new MigrationGate(stack, 'Gate', { task });
+  const task = new PrismaMigrateTask(stack, 'Migrate', stack.props({ startOnUpload: 'task', ...more(stack) }));
+  new MigrationGate(stack, 'Gate', { task, deploymentId: '17' });
   return Template.fromStack(stack);
 }
 
@@ -32,6 +32,7 @@ const everything: ((stack: Newsroom) => Partial<PrismaMigrateTaskProps>)[] = [
   (stack) => ({
     database: {
       instance: stack.database,
+      ca: StringParameter.fromStringParameterName(stack, 'Ca', '/rds/ca'),
       login: { user: 'migrator', password: StringParameter.fromSecureStringParameterAttributes(stack, 'P', { parameterName: '/p' }) },
     },
   }),
@@ -47,6 +48,7 @@ test('every variable that the constructs set is the program\'s, and each of them
     for (const match of JSON.stringify(text.toJSON()).matchAll(/\\"name\\":\\"([A-Z_]+)\\"/g)) set.add(match[1]!);
     const [gate] = Object.values(text.findResources('Custom::PrismaMigrations'));
     for (const name of Object.keys(JSON.parse(gate!.Properties.Variables))) set.add(name);
+    expect(AGAIN_EXIT_CODES).toEqual([30, 31, 60]);
   }
   for (const match of MigrationGate.starterCode.matchAll(/\b(CFN_[A-Z_]+)\b/g)) set.add(match[1]!);
   const flags = new Set([...set].filter((name) => contract.settings.includes(name)));
@@ -122,7 +124,7 @@ test('the three grants are what the client\'s verbs call, and nothing else', () 
     if (database === 'cluster') {
       const attributes = { clusterIdentifier: 'newsroom', clusterEndpointAddress: 'c.example', port: 5432, securityGroups: [new SecurityGroup(stack, 'G', { vpc: stack.vpc })] };
       const cluster = DatabaseCluster.fromDatabaseClusterAttributes(stack, 'Cluster', attributes);
-      Object.assign(props, { database: { cluster, login: { secret: Secret.fromSecretNameV2(stack, 'S', 's') } } });
+      Object.assign(props, { database: { cluster, name: 'shop', login: { secret: Secret.fromSecretNameV2(stack, 'S', 's') } } });
     }
     const task = new PrismaMigrateTask(stack, 'Migrate', stack.props(props));
     const operator = new Role(stack, 'Operator', { assumedBy: new AccountRootPrincipal() });

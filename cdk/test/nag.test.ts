@@ -7,7 +7,7 @@ import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { StringParameter } from 'aws-cdk-lib/aws-ssm';
 import { expect, test } from 'vitest';
-import { MigrationGate, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
+import { fromRiffRaff, MigrationGate, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
 import { findings } from './checks.js';
 import { DIGEST, KEY, Newsroom } from './newsroom.js';
 
@@ -34,6 +34,7 @@ const shapes: [string, (stack: Newsroom) => Partial<PrismaMigrateTaskProps>][] =
       image: { repository: Repository.fromRepositoryName(stack, 'Repository', 'migrate'), digest: DIGEST },
       database: {
         endpoint: { host: 'db.example' },
+        name: 'shop',
         login: { user: 'migrator', password: StringParameter.fromSecureStringParameterAttributes(stack, 'P', { parameterName: '/p' }) },
       },
     }),
@@ -43,7 +44,7 @@ const shapes: [string, (stack: Newsroom) => Partial<PrismaMigrateTaskProps>][] =
 test.each(shapes)('%s', (_, props) => {
   const stack = new Newsroom();
   const task = new PrismaMigrateTask(stack, 'Migrate', stack.props(props(stack)));
-  new MigrationGate(stack, 'MigrateGate', { task });
+  new MigrationGate(stack, 'MigrateGate', { task, deploymentId: fromRiffRaff(), whenMissing: 'passOnCreate' });
   new MigrationGate(stack, 'MigrateLongGate', { task, timeout: Duration.hours(6), deploymentId: '17' });
   expect(findings(stack, 'newsroom/Migrate')).toEqual([]);
 });

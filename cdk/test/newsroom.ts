@@ -1,5 +1,6 @@
 import { App, type AppProps, Duration, LegacyStackSynthesizer, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { FlowLogDestination, IpAddresses, SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
+import { CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { DatabaseInstance, DatabaseInstanceEngine, PostgresEngineVersion } from 'aws-cdk-lib/aws-rds';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import type { PrismaMigrateTaskProps } from '../lib/index.js';
@@ -30,6 +31,7 @@ export class Newsroom extends Stack {
     this.database = new DatabaseInstance(this, 'Database', {
       engine: DatabaseInstanceEngine.postgres({ version: PostgresEngineVersion.VER_17 }),
       vpc: this.vpc,
+      databaseName: 'newsroom',
       port: 5433,
       multiAz: true,
       storageEncrypted: true,
@@ -53,6 +55,7 @@ export class Newsroom extends Stack {
     return {
       vpc: this.vpc,
       image: IMAGE,
+      architecture: CpuArchitecture.ARM64,
       database: { instance: this.database },
       artifact: { bucketParameter: '/account/services/artifact.bucket', key: KEY },
       ...more,

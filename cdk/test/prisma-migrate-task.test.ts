@@ -1,11 +1,12 @@
-import { Duration } from 'aws-cdk-lib';
+import { App, Duration, Stack } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
-import { SecurityGroup, SubnetType } from 'aws-cdk-lib/aws-ec2';
+import { GatewayVpcEndpointAwsService, InterfaceVpcEndpointAwsService, SecurityGroup, SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
+import { Repository } from 'aws-cdk-lib/aws-ecr';
 import { CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { AccountRootPrincipal, Role } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs';
-import { AuroraPostgresEngineVersion, ClusterInstance, DatabaseCluster, DatabaseClusterEngine } from 'aws-cdk-lib/aws-rds';
+import { AuroraPostgresEngineVersion, ClusterInstance, DatabaseCluster, DatabaseClusterEngine, DatabaseInstance, DatabaseInstanceEngine, PostgresEngineVersion } from 'aws-cdk-lib/aws-rds';
 import { Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Topic } from 'aws-cdk-lib/aws-sns';
@@ -66,7 +67,7 @@ describe('the task definition', () => {
   test('says the place of the artifact and the database, and when to stop', () => {
     const template = made().template();
     expect(Object.keys(variables(template)).sort()).toEqual([
-      'ARTIFACT_BUCKET', 'DB_HOST', 'DB_PORT', 'DB_SECRET_ARN', 'PRISMA_ARTIFACT_KEY', 'STOP_WITHIN',
+      'ARTIFACT_BUCKET', 'DB_HOST', 'DB_NAME', 'DB_PORT', 'DB_SECRET_ARN', 'PRISMA_ARTIFACT_KEY', 'STOP_WITHIN',
     ]);
     expect(variables(template)).toMatchObject({ PRISMA_ARTIFACT_KEY: KEY, STOP_WITHIN: '110s' });
     template.hasParameter('*', { Type: 'AWS::SSM::Parameter::Value<String>', Default: '/account/services/artifact.bucket' });
@@ -151,18 +152,76 @@ describe('the task role may do', () => {
   });
 });
 
+test('the execution role may pull the agent that GuardDuty puts beside each task', () => {
+  const rights = statements(made().template(), 'MigrateDefinitionExecutionRole');
+  const pull = rights.find(({ Action }) => Action.includes('ecr:BatchGetImage'))!;
+  expect(JSON.stringify(pull.Resource)).toContain(':*:repository/aws-guardduty-agent-fargate');
+  expect(rights.find(({ Action }) => Action === 'ecr:GetAuthorizationToken')).toMatchObject({ Resource: '*' });
+});
+
 describe('the network', () => {
   test('leads to the database at its port and by HTTPS to AWS, and nobody in', () => {
     const template = made().template();
     const port = { 'Fn::GetAtt': [Match.stringLikeRegexp('^Database'), 'Endpoint.Port'] };
     template.hasResourceProperties('AWS::EC2::SecurityGroup', {
       GroupDescription: 'Prisma migrations: to the database and to AWS',
-      SecurityGroupEgress: [Match.objectLike({ FromPort: 443, ToPort: 443 })],
+      SecurityGroupEgress: [
+        Match.objectLike({ FromPort: 443, ToPort: 443, CidrIp: '0.0.0.0/0' }),
+        Match.objectLike({ FromPort: 443, ToPort: 443, CidrIpv6: '::/0' }),
+      ],
       SecurityGroupIngress: Match.absent(),
     });
     template.hasResourceProperties('AWS::EC2::SecurityGroupIngress', { FromPort: port, ToPort: port });
     template.hasResourceProperties('AWS::EC2::SecurityGroupEgress', { FromPort: port, ToPort: port });
   });
+});
+
+describe('isolated subnets', () => {
+  const isolated = (more: (stack: Stack, vpc: Vpc) => Partial<PrismaMigrateTaskProps>, first: (vpc: Vpc) => void = () => undefined) => {
+    const app = new App({ analyticsReporting: false });
+    const stack = new Stack(app, 'isolated');
+    const vpc = new Vpc(stack, 'Vpc', { availabilityZones: ['eu-west-1a'], natGateways: 0, subnetConfiguration: [{ name: 'isolated', subnetType: SubnetType.PRIVATE_ISOLATED }] });
+    first(vpc);
+    const task = new PrismaMigrateTask(stack, 'Migrate', {
+      vpc,
+      vpcSubnets: { subnetType: SubnetType.PRIVATE_ISOLATED },
+      image: { repository: Repository.fromRepositoryName(stack, 'Repository', 'migrate'), digest: DIGEST },
+      architecture: CpuArchitecture.ARM64,
+      database: { endpoint: { host: 'db.example' }, name: 'shop', login: { secret: Secret.fromSecretNameV2(stack, 'S', 's') } },
+      artifact: { bucketParameter: '/b', key: KEY },
+      ...more(stack, vpc),
+    });
+    return { app, stack, task };
+  };
+
+  test('without endpoints are refused, with the list of those that are missing', () => {
+    expect(() => isolated(() => ({})).app.synth()).toThrow(/has no endpoint for s3, logs, ecr.api, ecr.dkr, secretsmanager: the task could not start/);
+    const iam = { database: { endpoint: { host: 'db.example', resourceId: 'db-A' }, name: 'shop', login: { iamUser: 'm' } } };
+    const some = isolated(() => iam, (vpc) => vpc.addGatewayEndpoint('S3', { service: GatewayVpcEndpointAwsService.S3 }));
+    expect(() => some.app.synth()).toThrow(/has no endpoint for logs, ecr.api, ecr.dkr:/);
+    const password = (stack: Stack) => ({
+      database: { endpoint: { host: 'db.example' }, name: 'shop', login: { user: 'm', password: StringParameter.fromSecureStringParameterAttributes(stack, 'P', { parameterName: '/p' }) } },
+    });
+    expect(() => isolated(password).app.synth()).toThrow(/ecr.dkr, ssm:/);
+  });
+
+  test('with an image of another registry are refused', () => {
+    expect(() => isolated(() => ({ image: IMAGE })).app.synth()).toThrow(/copy it to ECR/);
+  });
+
+  test('get what they need by addVpcEndpoints', () => {
+    const { app, stack, task } = isolated(() => ({}), (vpc) => vpc.addInterfaceEndpoint('Logs', { service: InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS }));
+    task.addVpcEndpoints();
+    app.synth();
+    Template.fromStack(stack).resourceCountIs('AWS::EC2::VPCEndpoint', 5);
+  });
+});
+
+test('an upload to a bucket of this app is told to EventBridge, whoever made the bucket', () => {
+  const owned = made((stack) => ({ artifact: { bucket: new Bucket(stack, 'Plain'), key: KEY } })).template();
+  owned.hasResourceProperties('Custom::S3BucketNotifications', { NotificationConfiguration: { EventBridgeConfiguration: {} } });
+  // The notifications of an imported bucket are somebody else's.
+  made((stack) => ({ artifact: { bucket: Bucket.fromBucketName(stack, 'Imported', 'artifacts'), key: KEY } })).template().resourceCountIs('Custom::S3BucketNotifications', 0);
 });
 
 describe('the database', () => {
@@ -177,22 +236,41 @@ describe('the database', () => {
         engine: DatabaseClusterEngine.auroraPostgres({ version: AuroraPostgresEngineVersion.VER_16_6 }),
         writer: ClusterInstance.serverlessV2('writer'),
         vpc: stack.vpc,
+        defaultDatabaseName: 'shop',
       }),
     }));
     expect(is.DB_HOST).toEqual({ 'Fn::GetAtt': [expect.stringMatching(/^Cluster/), 'Endpoint.Address'] });
     expect(is.DB_PORT).toEqual({ 'Fn::GetAtt': [expect.stringMatching(/^Cluster/), 'Endpoint.Port'] });
+    expect(is.DB_NAME).toBe('shop');
+  });
+
+  test('may be named by the secret, worked on as a role, and verified by authorities that ECS injects', () => {
+    const { is, template } = variablesOf((stack) => ({
+      endpoint: { host: 'db.example' },
+      databaseRole: 'app',
+      ca: StringParameter.fromStringParameterName(stack, 'Ca', '/rds/ca'),
+      login: { secret: Secret.fromSecretNameV2(stack, 'S', 's'), secretNamesDatabase: true },
+    }));
+    expect(is).not.toHaveProperty('DB_NAME');
+    expect(is.ROLE).toBe('app');
+    expect(definition(template).ContainerDefinitions[0].Secrets).toMatchObject([{ Name: 'DB_CA' }]);
+    const { template: other } = variablesOf((stack) => ({ endpoint: { host: 'db.example' }, name: 'shop', ca: new Secret(stack, 'Ca'), login: { secret: new Secret(stack, 'S') } }));
+    expect(definition(other).ContainerDefinitions[0].Secrets).toMatchObject([{ Name: 'DB_CA' }]);
   });
 
   test('may be an endpoint alone, which the task may reach', () => {
     const secret = (stack: Newsroom) => Secret.fromSecretNameV2(stack, 'S', 'newsroom/db');
     const { is, template } = variablesOf((stack) => ({ endpoint: { host: 'db.example' }, name: 'shop', schema: 'press', login: { secret: secret(stack) } }));
     expect(is).toMatchObject({ DB_HOST: 'db.example', DB_PORT: '5432', DB_NAME: 'shop', DB_SCHEMA: 'press' });
-    template.hasResourceProperties('AWS::EC2::SecurityGroup', { SecurityGroupEgress: [Match.objectLike({ FromPort: 443 }), Match.objectLike({ FromPort: 5432 })] });
+    template.hasResourceProperties('AWS::EC2::SecurityGroup', {
+      SecurityGroupEgress: [443, 443, 5432, 5432].map((FromPort) => Match.objectLike({ FromPort })),
+    });
   });
 
   test('may be an endpoint with a security group, which lets the task in', () => {
     const { template } = variablesOf((stack) => ({
       endpoint: { host: 'db.example', port: 6000, resourceId: 'db-ABC', securityGroup: SecurityGroup.fromSecurityGroupId(stack, 'G', 'sg-0123456789abcdef0') },
+      name: 'shop',
       login: { iamUser: 'migrator' },
     }));
     template.hasResourceProperties('AWS::EC2::SecurityGroupIngress', { FromPort: 6000, ToPort: 6000, GroupId: 'sg-0123456789abcdef0' });
@@ -203,8 +281,21 @@ describe('an upload', () => {
   const rule = (template: Template) =>
     Object.values(template.findResources('AWS::Events::Rule')).find(({ Properties }) => Properties.EventPattern.source[0] === 'aws.s3')!.Properties;
 
-  test('of this key starts the task, which is told the etag and the event', () => {
-    const { EventPattern, Targets } = rule(made().template());
+  test('of this key starts a state machine, which is told the etag and the event', () => {
+    const template = made().template();
+    const { EventPattern, Targets } = rule(template);
+    expect(EventPattern.detail.object).toEqual({ key: [KEY] });
+    const [target] = Targets;
+    expect(target.Arn).toEqual({ Ref: expect.stringMatching(/^MigrateUploadStateMachine/) });
+    expect(target.InputTransformer).toEqual({ InputPathsMap: { etag: '$.detail.object.etag', event: '$.id' }, InputTemplate: '{"etag":<etag>,"event":<event>}' });
+    expect(target.RetryPolicy).toEqual({ MaximumEventAgeInSeconds: 3600, MaximumRetryAttempts: 185 });
+    expect(target.DeadLetterConfig.Arn).toEqual({ 'Fn::GetAtt': [expect.stringMatching(/^MigrateUploadDeadLetters/), 'Arn'] });
+    expect(statements(template, 'MigrateUploadRoleDefault')).toMatchObject([{ Action: 'states:StartExecution', Resource: target.Arn }]);
+  });
+
+  const direct = { startOnUpload: 'task' } as const;
+  test('starts the task alone if that is said, which is told the etag and the event', () => {
+    const { EventPattern, Targets } = rule(made(() => direct).template());
     expect(EventPattern.detail.object).toEqual({ key: [KEY] });
     const [target] = Targets;
     expect(target.InputTransformer).toEqual({
@@ -220,14 +311,14 @@ describe('an upload', () => {
   });
 
   test('to a versioned bucket tells its version too', () => {
-    const template = made((stack) => ({ artifact: { bucket: stack.bucket, key: KEY, versioned: true } })).template();
+    const template = made((stack) => ({ ...direct, artifact: { bucket: stack.bucket, key: KEY, versioned: true } })).template();
     const { InputPathsMap, InputTemplate } = rule(template).Targets[0].InputTransformer;
     expect(InputPathsMap.version).toBe('$.detail.object.version-id');
     expect(InputTemplate).toContain('{"name":"PRISMA_ARTIFACT_VERSION_ID","value":<version>}');
   });
 
   test('is delivered by a role that can start this family in this cluster, and pass its two roles', () => {
-    const [run, pass, ...others] = statements(made().template(), 'MigrateUploadRole');
+    const [run, pass, ...others] = statements(made(() => direct).template(), 'MigrateUploadRole');
     expect(others).toEqual([]);
     expect(run).toMatchObject({ Action: 'ecs:RunTask', Condition: { ArnEquals: { 'ecs:cluster': { 'Fn::GetAtt': [expect.stringMatching(/^MigrateCluster/), 'Arn'] } } } });
     expect(JSON.stringify(run!.Resource)).toMatch(/task-definition\/newsroom-Migrate[\w-]*:\*/);
@@ -249,18 +340,19 @@ describe('an upload', () => {
 });
 
 describe('the topic is told', () => {
-  test('by two rules and two alarms, which alone may publish', () => {
+  test('by rules and two alarms', () => {
     const template = made((stack) => ({ alarmTopic: new Topic(stack, 'Topic', { enforceSSL: true }) })).template();
     template.resourceCountIs('AWS::CloudWatch::Alarm', 2);
-    template.resourceCountIs('AWS::Events::Rule', 3);
     template.hasResourceProperties('AWS::CloudWatch::Alarm', { Namespace: 'AWS/Events', MetricName: 'FailedInvocations', Threshold: 1 });
     template.hasResourceProperties('AWS::CloudWatch::Alarm', { Namespace: 'AWS/SQS', MetricName: 'ApproximateNumberOfMessagesVisible', Threshold: 1 });
     const [policy] = Object.values(template.findResources('AWS::SNS::TopicPolicy'));
     const allowed = policy!.Properties.PolicyDocument.Statement.filter(({ Effect }: { Effect: string }) => Effect === 'Allow');
+    // EventBridge takes no condition there.
     expect(allowed).toMatchObject([
-      { Principal: { Service: 'events.amazonaws.com' }, Condition: { ArnEquals: { 'aws:SourceArn': [{}, {}] } } },
-      { Principal: { Service: 'cloudwatch.amazonaws.com' }, Condition: { ArnEquals: { 'aws:SourceArn': [{}, {}] } } },
+      { Principal: { Service: 'events.amazonaws.com' } },
+      { Principal: { Service: 'cloudwatch.amazonaws.com' }, Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } } },
     ]);
+    expect(allowed[0].Condition).toBeUndefined();
   });
 });
 
@@ -316,35 +408,58 @@ describe('the outputs', () => {
     const outputs = Object.keys(made((stack) => ({ reports: { bucket: stack.bucket } })).template().findOutputs('*'));
     expect(outputs.filter((name) => name.startsWith('Migrate')).sort()).toEqual([
       'MigrateArtifact', 'MigrateAssignPublicIp', 'MigrateCluster', 'MigrateContainer', 'MigrateDatabaseInstance', 'MigrateDeadLetters', 'MigrateLogGroup',
-      'MigrateReports', 'MigrateRule', 'MigrateSecurityGroups', 'MigrateSubnets', 'MigrateTaskDefinition',
+      'MigrateReports', 'MigrateRule', 'MigrateSecurityGroups', 'MigrateStateMachine', 'MigrateSubnets', 'MigrateTaskDefinition',
     ]);
   });
 });
 
 describe('refused with a sentence', () => {
   const endpoint = { host: 'db.example' };
+  const name = 'shop';
   const cases: [string, (stack: Newsroom) => Partial<PrismaMigrateTaskProps>, RegExp][] = [
     ['an image by its tag', () => ({ image: { reference: 'ghcr.io/example/prisma-migrate-task:1' } }), /is not pinned/],
     ['ECR without its repository', () => ({ image: { reference: `1.dkr.ecr.eu-west-1.amazonaws.com/x@${DIGEST}` } }), /needs the right to pull/],
     ['no database', () => ({ database: {} }), /exactly one of instance, cluster and endpoint, and has none of them/],
     ['two databases', (stack) => ({ database: { instance: stack.database, endpoint } }), /and has instance and endpoint/],
     ['an RDS Proxy', () => ({ database: { endpoint: { host: 'p.proxy-abc123.eu-west-1.rds.amazonaws.com' } } }), /is an RDS Proxy/],
-    ['no login', () => ({ database: { endpoint } }), /nothing says how to log in/],
+    ['Aurora DSQL', () => ({ database: { endpoint: { host: 'abc.dsql.eu-west-1.on.aws' }, name: 'postgres', login: { iamUser: 'admin' } } }), /is Aurora DSQL/],
+    ['no login', () => ({ database: { endpoint, name } }), /nothing says how to log in/],
     [
       'two logins',
       (stack) => ({ database: { instance: stack.database, login: { iamUser: 'a', secret: Secret.fromSecretNameV2(stack, 'S', 's') } } }),
       /takes one of secret, iamUser and password, and has secret and iamUser/,
     ],
-    ['IAM without a resource id', () => ({ database: { endpoint, login: { iamUser: 'a' } } }), /needs the resource id/],
+    ['IAM without a resource id', () => ({ database: { endpoint, name, login: { iamUser: 'a' } } }), /needs the resource id/],
     ['a user without a password', (stack) => ({ database: { instance: stack.database, login: { user: 'a' } } }), /login.user belongs to password/],
     [
       'a password without a user',
       (stack) => ({
-        database: { endpoint, login: { password: StringParameter.fromSecureStringParameterAttributes(stack, 'P', { parameterName: '/p' }) } },
+        database: { endpoint, name, login: { password: StringParameter.fromSecureStringParameterAttributes(stack, 'P', { parameterName: '/p' }) } },
       }),
       /login.password needs database.login.user/,
     ],
-    ['a key without a secret', (stack) => ({ database: { endpoint, login: { secretKey: new Key(stack, 'K') } } }), /belongs to a secret/],
+    ['a key without a secret', (stack) => ({ database: { endpoint, name, login: { secretKey: new Key(stack, 'K') } } }), /belongs to a secret/],
+    [
+      'a cluster whose database nobody names',
+      (stack) => ({
+        database: {
+          cluster: DatabaseCluster.fromDatabaseClusterAttributes(stack, 'C', { clusterIdentifier: 'c', clusterEndpointAddress: 'c.example', port: 5432, securityGroups: [] }),
+          login: { secret: Secret.fromSecretNameV2(stack, 'S', 's') },
+        },
+      }),
+      /would migrate "postgres".*defaultDatabaseName.*login.secretNamesDatabase/,
+    ],
+    [
+      'an instance without a database of its own',
+      (stack) => ({
+        database: { instance: new DatabaseInstance(stack, 'D', { engine: DatabaseInstanceEngine.postgres({ version: PostgresEngineVersion.VER_17 }), vpc: stack.vpc }) },
+      }),
+      /nothing says which database/,
+    ],
+    ['an endpoint with IAM and no name', () => ({ database: { endpoint: { ...endpoint, resourceId: 'db-A' }, login: { iamUser: 'a' } } }), /nothing says which database/],
+    ['a name in a secret that is not there', () => ({ database: { endpoint, name, login: { iamUser: 'a', secretNamesDatabase: true } } }), /secretNamesDatabase is about login.secret/],
+    ['a role as a setting', () => ({ settings: { ROLE: 'app' } }), /is made from database.databaseRole/],
+    ['no processor', () => ({ architecture: undefined as never }), /architecture is not given/],
     ['no bucket', () => ({ artifact: { key: KEY } }), /exactly one of bucket and bucketParameter/],
     ['two buckets', (stack) => ({ artifact: { bucket: stack.bucket, bucketParameter: '/b', key: KEY } }), /exactly one of bucket and bucketParameter/],
     ['a key that begins with a slash', (stack) => ({ artifact: { bucket: stack.bucket, key: `/${KEY}` } }), /is no key of one object/],

@@ -4,11 +4,12 @@
  */
 import { App, CfnOutput, CfnParameter, Duration, Stack } from 'aws-cdk-lib';
 import { Vpc } from 'aws-cdk-lib/aws-ec2';
+import { CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
 import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { StringParameter } from 'aws-cdk-lib/aws-ssm';
-import { MigrationGate, type MigrationGateProps, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
+import { fromRiffRaff, MigrationGate, type MigrationGateProps, PrismaMigrateTask, type PrismaMigrateTaskProps } from '../lib/index.js';
 
 const KEY = 'newsroom/CODE/api/prisma.zip';
 
@@ -30,12 +31,15 @@ class Upload extends Stack {
     const task = new PrismaMigrateTask(this, 'Migrate', {
       vpc,
       image: { reference: `ghcr.io/example/prisma-migrate-task@sha256:${'0'.repeat(64)}` },
+      architecture: CpuArchitecture.ARM64,
       database: {
         endpoint: { host: parameter('Host').valueAsString, port: new CfnParameter(this, 'Port', { type: 'Number' }).valueAsNumber },
         name: parameter('Name').valueAsString,
         login: own.login(this, parameter('Login').valueAsString),
       },
       ...own.task(this),
+      // Beside a gate, so that one stack shows both.
+      startOnUpload: 'task',
       alarmTopic: new Topic(this, 'Alarms', { enforceSSL: true }),
     });
     const gate = new MigrationGate(this, 'Gate', { task, ...own.gate });
@@ -50,7 +54,7 @@ new Upload(app, 'versioned', {
     return { artifact: { bucket, key: KEY, versioned: true }, reports: { bucket } };
   },
   login: (stack, name) => ({ secret: Secret.fromSecretNameV2(stack, 'Secret', name) }),
-  gate: {},
+  gate: { deploymentId: fromRiffRaff(), whenMissing: 'passOnCreate' },
 });
 new Upload(app, 'unversioned', {
   task: () => ({ artifact: { bucketParameter: '/account/services/artifact.bucket', key: KEY } }),

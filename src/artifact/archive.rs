@@ -254,7 +254,7 @@ impl Found {
     fn take(&mut self, entry: Entry, folder: &str, around: &Surroundings) -> Result<(), ArchiveError> {
         let (raw, kind) = name_and_kind(&entry);
         let clean = layout::clean(&raw);
-        let is_schema = || around.schema_files.iter().any(|file| *file == clean.path);
+        let is_schema = || around.schema_files.contains(&clean.path);
         if kind == Kind::File && clean.fault.is_none() && clean.path.ends_with(".prisma") && is_schema() {
             if self.schemas.iter().any(|(path, _)| *path == clean.path) {
                 return Err(ArchiveError::Duplicate(layout::shortened(&raw)));

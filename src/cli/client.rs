@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Pass the SQL of execute through S3 (below the stack's reports) instead of the task's command, which ECS and CloudTrail show
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub sql_by_s3: bool,
+    /// How long to start the task again if it never ran: no capacity, no network interface, an image or a secret that could not be fetched
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub start_within: Duration,
     #[command(flatten, next_help_heading = "Output")]
     #[allow(missing_docs)]
     pub output: ClientOutputArgs,

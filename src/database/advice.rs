@@ -56,13 +56,15 @@ impl ConnectError {
             Self::Pooler { .. } => pooler::USE_INSTEAD,
             Self::NoTls { .. } => "turn TLS on in the server, or ask for less with sslmode",
             Self::Tls { .. } => {
-                "give the authority that signed the server's certificate in DB_CA_FILE (or sslrootcert), connect by the name that the certificate holds, \
+                "give the authority that signed the server's certificate in DB_CA_FILE or DB_CA (or sslrootcert), connect by the name that the certificate holds, \
                  or renew it"
             }
             Self::TlsSetup(TlsSetupError::NoSystemRoots | TlsSetupError::NoAmazonRoots) => {
-                "name a PEM file of trusted certificates in DB_CA_FILE (or sslrootcert)"
+                "name a PEM file of trusted certificates in DB_CA_FILE (or sslrootcert), or put its text into DB_CA"
             }
-            Self::TlsSetup(_) => "check the file that DB_CA_FILE, sslrootcert, sslcert or sslidentity names",
+            Self::TlsSetup(_) => {
+                "check what DB_CA holds, or the file that DB_CA_FILE, sslrootcert, sslcert or sslidentity names"
+            }
             Self::Refused { .. } => "see the server's own message and its log",
             Self::Protocol { .. } => "check that a PostgreSQL server listens there",
             Self::NoMaintenanceDatabase { .. } => {

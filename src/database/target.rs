@@ -95,9 +95,9 @@ pub struct Parts {
     pub password: Option<Secret>,
     /// The schema, as the URL's `schema`.
     pub schema: Option<String>,
-    /// A PEM file of certificates to trust instead of the usual ones: then the server is verified in full. `None`: an Amazon RDS host is verified in
+    /// The authorities to trust instead of the usual ones: then the server is verified in full. `None`: an Amazon RDS host is verified in
     /// full, elsewhere there is TLS where the server has it.
-    pub ca_file: Option<PathBuf>,
+    pub roots: Option<Roots>,
 }
 
 impl Target {
@@ -113,16 +113,16 @@ impl Target {
             user,
             password,
             schema,
-            ca_file,
+            roots,
         } = parts;
         let host = host.trim();
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let host = Host::new(host);
-        let tls = match ca_file {
-            Some(file) => TlsSettings {
+        let tls = match roots {
+            Some(roots) => TlsSettings {
                 mode: TlsMode::VerifyFull,
                 explicit: true,
-                roots: Roots::Files(vec![file]),
+                roots,
                 ..TlsSettings::default()
             },
             None => TlsSettings::usual(&host),
@@ -234,7 +234,7 @@ mod tests {
             user: "app".to_owned(),
             password: None,
             schema: None,
-            ca_file: None,
+            roots: None,
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_ca_file_means_full_verification() {
         let with = Parts {
-            ca_file: Some(PathBuf::from("/ca.pem")),
+            roots: Some(Roots::Files(vec![PathBuf::from("/ca.pem")])),
             ..parts("h")
         };
         let target = Target::from_parts(with).unwrap();
@@ -299,7 +299,7 @@ mod tests {
     fn an_rds_host_is_verified_in_full() {
         let tls = |host: &str, ca_file: Option<&str>| {
             let with = Parts {
-                ca_file: ca_file.map(PathBuf::from),
+                roots: ca_file.map(|file| Roots::Files(vec![PathBuf::from(file)])),
                 ..parts(host)
             };
             let tls = Target::from_parts(with).unwrap().tls;

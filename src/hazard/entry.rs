@@ -200,15 +200,14 @@ impl Entry {
             columns.for_each(|column| column.not_null = not_null);
         };
         match work {
+            Work::AddColumn(added) if self.facts.column(&added.name).is_some() => {}
             Work::AddColumn(added) => {
-                if self.facts.column(&added.name).is_none() {
-                    self.added.insert(added.name.clone());
-                    self.facts.columns.push(column.unwrap_or(ColumnFacts {
-                        name: added.name.clone(),
-                        not_null: added.not_null,
-                        ..ColumnFacts::default()
-                    }));
-                }
+                self.added.insert(added.name.clone());
+                self.facts.columns.push(column.unwrap_or(ColumnFacts {
+                    name: added.name.clone(),
+                    not_null: added.not_null,
+                    ..ColumnFacts::default()
+                }));
             }
             Work::Retype { collation, .. } => {
                 let Some(new) = column else { return };

@@ -29,6 +29,15 @@ pub struct Attended<'a> {
     pub report: Option<&'a Address>,
 }
 
+/// What a task came to.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// Whether its container never ran, and nobody has stopped it: nothing was done, and another task may be placed.
+    pub never_ran: bool,
+}
+
 /// Follows it to its end, and says what it came to; `own` is for where the task says nothing, where this side is to go (82), and where ECS will not say what
 /// becomes of the task (81).
 pub async fn attend(
@@ -37,7 +46,7 @@ pub async fn attend(
     interrupt: &mut Interrupt,
     rows: Rows<'_>,
     mut own: Outcome,
-) -> Outcome {
+) -> Ended {
     let began = Instant::now();
     let mut follow = pin!(follow(clients, task.place, task.arn, rows));
     let followed = loop {
@@ -56,12 +65,17 @@ pub async fn attend(
     match followed {
         Ok(ending) => {
             own.duration_ms = millis(began.elapsed());
-            ending::outcome(ending, task.place, clients, task.report, own).await
+            let never_ran = ending.never_ran();
+            let outcome = ending::outcome(ending, task.place, clients, task.report, own).await;
+            Ended { outcome, never_ran }
         }
         Err(failure) => {
             own.task = Some(ending::task(&task.state(), task.place, &clients.region()));
             own.end(Err(failure), began.elapsed());
-            own
+            Ended {
+                outcome: own,
+                never_ran: false,
+            }
         }
     }
 }

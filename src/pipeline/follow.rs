@@ -33,6 +33,15 @@ pub struct Ending {
     pub log: Log,
 }
 
+impl Ending {
+    /// Whether its container never ran, and nobody has stopped it.
+    pub fn never_ran(&self) -> bool {
+        let task = &self.task;
+        let is_asked = task.stop_code.as_deref() == Some("UserInitiated");
+        !self.forgotten && !task.started && task.exit_code.is_none() && !is_asked
+    }
+}
+
 /// Where lines of the task go that are neither its log nor its outcome: the rows of `execute`.
 pub type Rows<'a> = &'a dyn Fn(&str);
 

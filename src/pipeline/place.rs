@@ -32,6 +32,8 @@ pub struct Place {
     pub reports: Option<String>,
     /// The URL of the queue that keeps events which started nothing.
     pub dead_letters: Option<String>,
+    /// The ARN of the state machine that an upload starts, which starts the task, and again within a bound.
+    pub state_machine: Option<String>,
     /// The EventBridge rule by which an upload starts a task.
     pub rule: Option<String>,
     /// The RDS instance.
@@ -67,12 +69,19 @@ impl Place {
     /// Nothing says where it is, what says so is ambiguous, or AWS refuses the question.
     pub async fn find(clients: &Clients, args: &PlaceArgs, need: Need) -> Result<Place, Failure> {
         let mut place = Place::of_flags(args);
+        let mut is_told = false;
         if let Some(outputs) = outputs::find(clients, args).await? {
+            is_told = place.task_definition.is_empty();
             place.fill_from_outputs(&outputs);
+            is_told &= place.task_definition.contains(':');
         } else if args.has_tags() {
             tags::fill(clients, args, need, &mut place).await?;
         }
         place.check(args, need)?;
+        let tags = args.tags();
+        if need == Need::Start && !tags.is_empty() {
+            tags::verify(clients, &tags, &mut place, is_told).await?;
+        }
         if !place.task_definition.is_empty() && (place.container.is_empty() || place.log.is_none()) {
             place.describe(clients, args).await?;
         }
@@ -156,6 +165,7 @@ impl Place {
         self.artifact = output("Artifact");
         self.dead_letters = output("DeadLetters");
         self.rule = output("Rule");
+        self.state_machine = output("StateMachine");
         self.db_instance = output("DatabaseInstance");
         self.db_cluster = output("DatabaseCluster");
     }

@@ -1,6 +1,6 @@
 //! `run`: one task, from the words behind `--` to its outcome; before a deploy perhaps a snapshot.
 
-use super::attend::{Attended, attend};
+use super::attend::{Attended, Ended, attend};
 use super::clients::Clients;
 use super::command::{Command, Sql};
 use super::interrupt::Interrupt;
@@ -19,11 +19,15 @@ use crate::report;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 /// How long a request that starts a task may still take where this side is to go: whether it was heard should be known.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
+
+/// The pause before a task that never ran is started again; twice as long each time, up to the longest.
+const PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Starts the task and follows it to its end.
 ///
@@ -69,15 +73,34 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Starts one task and follows it to its end.
+    /// Starts a task and follows it to its end. One that never ran is started again, as long as `--start-within` allows.
     async fn task(&self, command: Command, interrupt: &mut Interrupt) -> Result<Outcome, Failure> {
+        let (began, mut pause) = (Instant::now(), PAUSE);
+        loop {
+            let ended = self.once(&command, interrupt).await;
+            let why = match &ended {
+                Ok(ended) if ended.never_ran => ended.outcome.failure.as_ref().map(|failure| failure.what.clone()),
+                Err(failure) if start::passes(failure) => Some(failure.what.clone()),
+                _ => None,
+            };
+            let Some(why) = why.filter(|_| began.elapsed() + pause < self.args.start_within) else {
+                return ended.map(|ended| ended.outcome);
+            };
+            let shown = humantime::format_duration(pause);
+            tracing::warn!("{why}; nothing was changed, and it is started again in {shown}");
+            interrupt.unless(sleep(pause)).await?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn once(&self, command: &Command, interrupt: &mut Interrupt) -> Result<Ended, Failure> {
         let token = Uuid::new_v4();
         let report = match command.has_report {
             true => None,
             false => self.place.below_reports(&format!("runs/{token}.json")),
         };
         let url = report.as_ref().map(|at| format!("s3://{}/{}", at.bucket, at.key));
-        let words = interrupt.unless(self.words(&command, url.as_deref(), token)).await??;
+        let words = interrupt.unless(self.words(command, url.as_deref(), token)).await??;
         let task = self.started(&words, token, interrupt).await?;
         tracing::info!("started {} as the task {}", command.verb, task.arn);
         let rows: &dyn Fn(&str) = match command.verb.as_str() {

@@ -155,6 +155,14 @@ pub fn unknown_start(why: &str, place: &Place, token: Uuid) -> Failure {
     .state("not known; a task that was started goes on by itself")
 }
 
+/// Whether ECS may start it when it is asked again: what is not there, or not active, will not be.
+pub fn passes(failure: &Failure) -> bool {
+    let is_absent = ["MISSING", "INACTIVE"]
+        .iter()
+        .any(|reason| failure.what.contains(reason));
+    failure.exit == Exit::NeverStarted && !is_absent
+}
+
 /// Source: the ECS developer guide, "Amazon ECS API failure reasons".
 fn refused_to_start(failures: &[String]) -> Failure {
     let all = failures.join("; ");
@@ -187,6 +195,8 @@ mod tests {
         let failure = refused_to_start(&["RESOURCE:MEMORY: arn".to_owned()]);
         assert_eq!(failure.exit, Exit::NeverStarted);
         assert!(failure.next.contains("capacity"), "{failure}");
+        assert!(passes(&failure));
+        assert!(!passes(&refused_to_start(&["INACTIVE: arn".to_owned()])));
         assert!(refused_to_start(&[]).what.contains("no reason"));
     }
 

@@ -6,10 +6,11 @@ use super::place::{Need, Place, ambiguous};
 use crate::cli::PlaceArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use aws_sdk_ecs::types::TaskDefinitionField;
 use aws_sdk_resourcegroupstagging::types::TagFilter;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-type Tags = Vec<(&'static str, String)>;
+pub(super) type Tags = Vec<(&'static str, String)>;
 
 impl PlaceArgs {
     /// The tags that were given, by their keys.
@@ -43,14 +44,9 @@ pub(super) async fn fill(clients: &Clients, args: &PlaceArgs, need: Need, place:
         return Ok(());
     }
     if place.task_definition.is_empty() {
-        let revisions = tagged(clients, &tags, "ecs:task-definition").await?;
-        let families: BTreeSet<String> = revisions.iter().map(|arn| family(arn).to_owned()).collect();
-        place.task_definition = only(
-            "task definition",
-            &tags,
-            families.into_iter().collect(),
-            "--task-definition",
-        )?;
+        // By its ARN: the newest of a family may carry other tags, where several stages share one.
+        let newest = newest_of_each_family(tagged(clients, &tags, "ecs:task-definition").await?);
+        place.task_definition = only("task definition", &tags, newest, "--task-definition")?;
     }
     if place.security_groups.is_empty() {
         let found = tagged_or_shared(clients, &tags, "ec2:security-group").await?;
@@ -122,10 +118,81 @@ fn words(tags: &Tags) -> String {
     words.join(", ")
 }
 
-/// `arn:…:task-definition/family:revision`.
-fn family(arn: &str) -> &str {
+/// The family and the revision of `arn:…:task-definition/family:revision`.
+fn revision(arn: &str) -> (&str, u64) {
     let name = arn.rsplit('/').next().unwrap_or(arn);
-    name.split(':').next().unwrap_or(name)
+    let (family, revision) = name.split_once(':').unwrap_or((name, ""));
+    (family, revision.parse().unwrap_or(0))
+}
+
+fn newest_of_each_family(arns: Vec<String>) -> Vec<String> {
+    let mut newest: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    for arn in arns {
+        let (family, revision) = revision(&arn);
+        let of = newest.entry(family.to_owned()).or_default();
+        if of.1.is_empty() || of.0 < revision {
+            *of = (revision, arn);
+        }
+    }
+    newest.into_values().map(|(_, arn)| arn).collect()
+}
+
+/// Makes sure that the task definition carries the tags that were asked for, and that exactly this revision is started. `is_told`: a stack with these tags
+/// names this very revision, so that nothing more has to be asked.
+///
+/// # Errors
+/// It carries other tags, or nobody may know.
+pub(super) async fn verify(clients: &Clients, tags: &Tags, place: &mut Place, is_told: bool) -> Result<(), Failure> {
+    let request = Request {
+        action: "ecs:DescribeTaskDefinition",
+        on: &place.task_definition,
+    };
+    let described = insist(clients, request, SHORT, async || {
+        let request = clients.ecs().describe_task_definition();
+        let request = request.task_definition(&place.task_definition);
+        request.include(TaskDefinitionField::Tags).send().await
+    });
+    let described = match described.await {
+        Ok(described) => described,
+        Err(refused) if is_told => {
+            tracing::debug!("{refused}: the tags of the task definition are those of its stack");
+            return Ok(());
+        }
+        Err(refused) => {
+            let failure = refused.before_start();
+            let next = format!(
+                "{}; without it nobody can tell whether the task definition carries the tags {}",
+                failure.next,
+                words(tags)
+            );
+            return Err(Failure { next, ..failure });
+        }
+    };
+    let other = tags.iter().find_map(|(key, asked)| {
+        let found = described.tags().iter().find(|tag| tag.key() == Some(key));
+        match found.and_then(|tag| tag.value()) {
+            Some(value) if value == asked => None,
+            Some(value) => Some(format!("carries {key}={value}")),
+            None if is_told => None,
+            None => Some(format!("carries no tag {key}")),
+        }
+    });
+    let arn = described
+        .task_definition()
+        .and_then(|definition| definition.task_definition_arn());
+    let arn = arn.unwrap_or(&place.task_definition).to_owned();
+    if let Some(other) = other {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "the task definition {arn} {other}, and {} was asked for: nothing is started",
+                words(tags)
+            ),
+            "give --task-definition with the ARN of a revision that carries these tags, or other tags",
+        ));
+    }
+    place.task_definition = arn;
+    Ok(())
 }
 
 async fn subnets(clients: &Clients, parameter: &str) -> Result<Vec<String>, Failure> {
@@ -180,10 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_one_family() {
-        assert_eq!(
-            family("arn:aws:ecs:eu-west-1:1:task-definition/shop-migrate:12"),
-            "shop-migrate"
-        );
+    fn of_each_family_the_newest_revision_that_was_found_counts() {
+        let arn = |name: &str| format!("arn:aws:ecs:eu-west-1:1:task-definition/{name}");
+        let found = ["shop:9", "shop:10", "other:2", "shop:2"].map(arn);
+        assert_eq!(newest_of_each_family(found.into()), ["other:2", "shop:10"].map(arn));
     }
 }

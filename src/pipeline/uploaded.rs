@@ -134,7 +134,7 @@ pub fn most_telling(outcomes: Vec<Outcome>) -> Option<Outcome> {
     outcomes.into_iter().max_by_key(|outcome| match outcome.exit_code {
         Exit::Superseded => 0,
         Exit::NeverStarted => 1,
-        Exit::MigrationLock | Exit::Interrupted => 2,
+        exit if exit.is_start_again() => 2,
         _ => 3,
     })
 }

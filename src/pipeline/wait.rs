@@ -146,6 +146,8 @@ impl Wait<'_> {
     /// None was started, or this side has lost it or let it go.
     pub async fn for_upload(&self, interrupt: &mut Interrupt) -> Result<Outcome, Failure> {
         let (began, mut spoke, mut pause) = (Instant::now(), Instant::now(), FIRST_PAUSE);
+        // Since when nothing runs that was started for it.
+        let mut idle = began;
         let (mut followed, mut failed) = (BTreeSet::new(), Vec::new());
         let mut reports = Reports::default();
         let mut patience = SHORT;
@@ -170,6 +172,7 @@ impl Wait<'_> {
                 } else {
                     failed.push(outcome);
                 }
+                idle = Instant::now();
                 continue;
             }
             let told = interrupt
@@ -180,11 +183,12 @@ impl Wait<'_> {
                 return Ok(reports.take(success));
             }
             // What was followed comes last: of equals the last counts.
-            let outcomes = reports.all().into_iter().chain(std::mem::take(&mut failed)).collect();
-            if let Some(outcome) = most_telling(outcomes) {
+            let outcomes: Vec<Outcome> = reports.all().into_iter().chain(std::mem::take(&mut failed)).collect();
+            if self.is_tried_again(&outcomes) && idle.elapsed() < self.start_within {
+                failed = outcomes;
+            } else if let Some(outcome) = most_telling(outcomes) {
                 return Ok(outcome);
-            }
-            if began.elapsed() >= self.start_within {
+            } else if began.elapsed() >= self.start_within {
                 live::clear();
                 return Err(self.none_started().await);
             }
@@ -193,6 +197,12 @@ impl Wait<'_> {
             interrupt.unless(over).await.map_err(|_| self.detached())?;
             pause = pause.mul_f64(1.25).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Whether the state machine that an upload starts will start another task: nothing but ends after which it does so.
+    fn is_tried_again(&self, outcomes: &[Outcome]) -> bool {
+        let again = |outcome: &Outcome| outcome.exit_code == Exit::NeverStarted || outcome.exit_code.is_start_again();
+        self.place.state_machine.is_some() && !outcomes.is_empty() && outcomes.iter().all(again)
     }
 
     async fn follow(
@@ -208,7 +218,9 @@ impl Wait<'_> {
             report: None,
         };
         let own = Outcome::new("wait", self.own.run_id.clone());
-        let outcome = attend(self.clients, attended, interrupt, &log::relay, own).await;
+        let outcome = attend(self.clients, attended, interrupt, &log::relay, own)
+            .await
+            .outcome;
         if outcome.verb != "wait" || outcome.exit_code == Exit::Detached {
             return Ok(outcome);
         }
@@ -308,6 +320,11 @@ impl Wait<'_> {
             Some(rule) => format!("the rule is {rule}: see that it is enabled, and its FailedInvocations"),
             None => "no output of the stack names the rule: see that one matches this bucket and key".to_owned(),
         });
+        if let Some(machine) = &self.place.state_machine {
+            details.push(format!(
+                "an upload starts the state machine {machine}: see its executions"
+            ));
+        }
         if let Some(queue) = &self.place.dead_letters {
             details.push(format!(
                 "an event whose task could not be started lies in the queue {queue}, with the reason"

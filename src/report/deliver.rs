@@ -36,7 +36,16 @@ pub async fn deliver(outcome: &mut Outcome, output: &Output, stop: &Stop) {
         Some(Place::Below(prefix)) => Some(prefix.object(outcome)),
         Some(Place::File(_)) | None => None,
     };
-    if !waits(output) {
+    // Whoever waits is told by the last run alone.
+    let is_last = output.retries == 0 || !outcome.exit_code.is_start_again();
+    let answers = if is_last { output.answers.as_slice() } else { &[] };
+    if !is_last && !output.answers.is_empty() {
+        tracing::warn!(
+            "CloudFormation is not answered yet: its gate starts the task again, {} more at most",
+            times(output.retries)
+        );
+    }
+    if object.is_none() && answers.is_empty() {
         return;
     }
     let over = async || tokio::select! { () = sleep(LIMIT) => {}, () = stop.over() => {} };
@@ -48,13 +57,17 @@ pub async fn deliver(outcome: &mut Outcome, output: &Output, stop: &Stop) {
             None => None,
         }
     };
-    let answers = output
-        .answers
-        .iter()
-        .map(|answer| put_answer(answer, &http, told, over()));
+    let answers = answers.iter().map(|answer| put_answer(answer, &http, told, over()));
     let (report, answers) = tokio::join!(report, join_all(answers));
     for what in report.into_iter().chain(answers.into_iter().filter_map(Result::err)) {
         undelivered(outcome, what);
+    }
+}
+
+fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
     }
 }
 

@@ -4,11 +4,11 @@ use super::usage;
 use crate::artifact::decide::DIRECT_URL;
 use crate::database::credentials::secret::SecretId;
 use crate::database::credentials::{Place, Way};
-use crate::database::target::{Parts, Target};
+use crate::database::target::{DEFAULT_DATABASE, Parts, Target};
+use crate::database::tls::Roots;
 use crate::database::url::UrlError;
 use crate::failure::Failure;
 use crate::secret::Secret;
-use std::path::PathBuf;
 
 /// What is to be mentioned of the way: a warning, or not.
 pub(super) type Notes = Vec<(bool, String)>;
@@ -28,7 +28,7 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
         variable(DIRECT_URL).filter(|_| is_alone).map(|url| (DIRECT_URL, url))
     };
     if let Some((name, url)) = url.or_else(direct) {
-        let (target, notes) = of_url(name, &Secret::new(url), variable("DB_CA_FILE"))?;
+        let (target, notes) = of_url(name, &Secret::new(url), authorities(variable)?)?;
         return Ok((Way::Url(target), notes));
     }
     for name in ["DB_PASSWORD", "DB_USERNAME"] {
@@ -64,6 +64,11 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
             ));
         }
     };
+    let mut notes = Vec::new();
+    if place.database.is_none() {
+        let why = format!("the database is {DEFAULT_DATABASE}, because DB_NAME is not set");
+        notes.push((false, why));
+    }
     let parts = Parts {
         host,
         port: place.port,
@@ -71,31 +76,30 @@ pub(super) fn way(variable: &dyn Fn(&str) -> Option<String>) -> Result<(Way, Not
         user,
         password: variable("DB_PASSWORD").map(Secret::new),
         schema: place.schema,
-        ca_file: place.ca_file,
+        roots: place.roots,
     };
     let target = Target::from_parts(parts).map_err(|error| invalid("the DB_* variables cannot be used", &error))?;
     if !iam {
-        let notes = line_break(&target, "DB_PASSWORD").into_iter().collect();
+        notes.extend(line_break(&target, "DB_PASSWORD"));
         return Ok((Way::Parts(target), notes));
     }
     let way = Way::iam(target).map_err(|error| usage(&error.to_string(), &error.next_step()))?;
-    let mut notes = Vec::new();
     if matches!(&way, Way::Iam(target) if !target.tls.mode.verifies()) {
-        let unverified = "IAM tokens are sent to a server that is not verified, and whoever answers in its place can log in with one: set DB_CA_FILE";
+        let unverified = "IAM tokens are sent to a server that is not verified, and whoever answers in its place can log in with one: set DB_CA_FILE or DB_CA";
         notes.push((true, unverified.to_owned()));
     }
     Ok((way, notes))
 }
 
 /// The target of a URL in this variable.
-pub(super) fn of_url(name: &str, url: &Secret, ca_file: Option<String>) -> Result<(Target, Notes), Failure> {
+pub(super) fn of_url(name: &str, url: &Secret, roots: Option<Roots>) -> Result<(Target, Notes), Failure> {
     let (mut target, notes) =
         Target::from_url(url).map_err(|error| invalid(&format!("{name} cannot be used"), &error))?;
     let mut notes: Notes = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
-    if let Some(file) = ca_file
-        && !target.tls.trust(PathBuf::from(file))
+    if let Some(roots) = roots
+        && !target.tls.trust(roots)
     {
-        let ignored = format!("DB_CA_FILE is not read, since {name} has an sslrootcert of its own");
+        let ignored = format!("DB_CA_FILE or DB_CA is not read, because {name} has an sslrootcert of its own");
         notes.push((true, ignored));
     }
     notes.extend(line_break(&target, &format!("the password in {name}")));
@@ -178,8 +182,33 @@ fn place(variable: &dyn Fn(&str) -> Option<String>) -> Result<Place, Failure> {
         port: port.transpose()?,
         database: variable("DB_NAME"),
         schema: variable("DB_SCHEMA"),
-        ca_file: variable("DB_CA_FILE").map(PathBuf::from),
+        roots: authorities(variable)?,
     })
+}
+
+/// The authorities that `DB_CA_FILE` (a file, or `s3://bucket/key`) or `DB_CA` (the PEM text itself) gives.
+pub(super) fn authorities(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Roots>, Failure> {
+    match (variable("DB_CA_FILE"), variable("DB_CA")) {
+        (Some(_), Some(_)) => Err(usage(
+            "DB_CA is set beside DB_CA_FILE: both give the certificate authorities",
+            "unset DB_CA, or DB_CA_FILE",
+        )),
+        (Some(place), None) => {
+            let roots = Roots::of_place(&place);
+            let roots = roots.map_err(|_| {
+                usage(
+                    "DB_CA_FILE is no file and not of the form s3://bucket/key",
+                    "give one of them, or the PEM text in DB_CA",
+                )
+            })?;
+            Ok(Some(roots))
+        }
+        (None, Some(pem)) => Ok(Some(Roots::Text {
+            pem,
+            origin: "DB_CA".to_owned(),
+        })),
+        (None, None) => Ok(None),
+    }
 }
 
 /// As clap reads the variable of a switch.

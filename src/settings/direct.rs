@@ -1,12 +1,13 @@
 //! `DIRECT_URL`: by Prisma's convention the way to the server itself, beside a `DATABASE_URL` that leads to a pooler. It is used only if the artifact
 //! says so in plain words, as Prisma would use it; no other variable is read because an artifact names it.
 
-use super::database::of_url;
+use super::database::{authorities, of_url};
 use super::usage;
 use crate::artifact::decide::DIRECT_URL;
 use crate::artifact::project::Datasource;
 use crate::database::credentials::Way;
 use crate::database::target::Target;
+use crate::database::tls::Roots;
 use crate::failure::Failure;
 use crate::secret::Secret;
 
@@ -18,7 +19,7 @@ const SAY_SO: &str =
 #[derive(Debug)]
 pub(super) struct Direct {
     url: Secret,
-    ca_file: Option<String>,
+    roots: Option<Roots>,
     /// Whether there is no other way to the database.
     is_only: bool,
     /// Whether the database is given by a URL: beside other ways `DIRECT_URL` is not read.
@@ -30,7 +31,7 @@ impl Direct {
     pub(super) fn of(way: &Way, variable: &dyn Fn(&str) -> Option<String>) -> Option<Direct> {
         Some(Direct {
             url: Secret::new(variable(DIRECT_URL)?),
-            ca_file: variable("DB_CA_FILE"),
+            roots: authorities(variable).ok().flatten(),
             is_only: variable("DATABASE_URL").is_none(),
             beside_url: matches!(way, Way::Url(_)),
         })
@@ -60,7 +61,7 @@ impl Direct {
             tracing::info!("credentials for the database: those of DATABASE_URL; DIRECT_URL is not used: {why}");
             return Ok(database);
         };
-        let (direct, notes) = of_url(DIRECT_URL, &self.url, self.ca_file.clone())?;
+        let (direct, notes) = of_url(DIRECT_URL, &self.url, self.roots.clone())?;
         for (is_warning, note) in notes {
             match is_warning {
                 true => tracing::warn!("DIRECT_URL: {note}"),

@@ -41,6 +41,8 @@ pub struct Output {
     pub max_duration: Option<Duration>,
     /// How long the run may take to stop, its report and its answers included.
     pub stop_within: Duration,
+    /// How often whoever started the task will start it again if that is all that it takes.
+    pub retries: u32,
 }
 
 impl Output {
@@ -96,7 +98,12 @@ impl Output {
             level: LogLevel::Info,
             max_duration: None,
             stop_within: DEFAULT_STOP_WITHIN,
+            retries: 0,
         };
+        match retries(variable) {
+            Ok(retries) => output.retries = retries,
+            Err(failure) => output.refused = Some(failure),
+        }
         for answer in [custom_resource(variable), wait_condition(variable)] {
             match answer {
                 Ok(answer) => output.answers.extend(answer),
@@ -151,6 +158,18 @@ fn custom_resource(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<A
             .unwrap_or_else(|| format!("prisma-migrate-task-{logical_resource_id}")),
         logical_resource_id,
     }))
+}
+
+fn retries(variable: &dyn Fn(&str) -> Option<String>) -> Result<u32, Failure> {
+    let Some(text) = variable("CFN_RETRIES") else {
+        return Ok(0);
+    };
+    text.parse().map_err(|_| {
+        usage(
+            "CFN_RETRIES is no whole number",
+            "set it to how often the task will be started again",
+        )
+    })
 }
 
 fn wait_condition(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Answer>, Failure> {

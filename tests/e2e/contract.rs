@@ -35,6 +35,16 @@ fn its_exit_codes_are_those_of_the_program() {
 }
 
 #[test]
+fn it_starts_again_after_the_codes_of_which_the_program_says_so() {
+    let codes: Vec<u8> = serde_json::from_value(contract()["startAgain"].clone()).unwrap();
+    let again = Exit::TABLE
+        .iter()
+        .map(|(exit, _)| *exit)
+        .filter(|exit| exit.is_start_again());
+    assert_eq!(codes, again.map(Exit::code).collect::<Vec<_>>());
+}
+
+#[test]
 fn its_settings_are_the_flags_of_deploy_that_have_a_variable() {
     let help = help(&["deploy", "--help"]);
     let named = help.split("[env:").skip(1).map(|rest| {

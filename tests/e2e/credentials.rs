@@ -7,6 +7,7 @@ use harness::ldap::Ldap;
 use harness::postgres::{Database, Options, Server};
 use harness::process::Run;
 use harness::proxy::Proxy;
+use harness::s3::S3;
 use harness::secrets_manager::SecretsManager;
 use harness::task_role::{TaskRole, Temporary};
 use harness::tool::Call;
@@ -460,4 +461,56 @@ fn what_contradicts_itself_is_refused_by_name() {
         assert!(names.iter().all(|name| word(&run, "what").contains(name)), "{run}");
     }
     assert!(!database.has_ledger());
+}
+
+#[test]
+fn the_authorities_may_be_the_text_of_a_variable_or_an_object_in_s3() {
+    let ldap = Ldap::start(|_, _| true);
+    let (server, folder) = tls_server(&ldap);
+    let (database, history, s3) = (server.database(), init(), S3::start());
+    let pem = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
+    s3.put("settings", "ca.pem", pem.clone());
+    let call = || {
+        let call = migrate().deploy(history.folder()).s3(&s3);
+        let call = call
+            .env("DB_HOST", "localhost")
+            .env("DB_PORT", server.port().to_string())
+            .env("DB_NAME", database.name());
+        call.env("DB_USERNAME", database.user()).env("DB_PASSWORD", "any")
+    };
+    for (name, value, origin) in [
+        ("DB_CA", pem.as_str(), "against DB_CA"),
+        ("DB_CA_FILE", "s3://settings/ca.pem", "against s3://settings/ca.pem"),
+    ] {
+        let run = call().env(name, value).run().expect(0);
+        assert!(
+            run.stderr.contains("server verified (verify-full)") && run.stderr.contains(origin),
+            "{run}"
+        );
+    }
+    let refused = [
+        (
+            vec![("DB_CA", "no certificate")],
+            "the certificates of DB_CA cannot be used: it holds no certificate",
+        ),
+        (
+            vec![("DB_CA_FILE", "s3://settings/other.pem")],
+            "s3://settings/other.pem of DB_CA_FILE could not be read",
+        ),
+        (
+            vec![("DB_CA_FILE", "s3://settings")],
+            "DB_CA_FILE is no file and not of the form s3://bucket/key",
+        ),
+        (
+            vec![("DB_CA", pem.as_str()), ("DB_CA_FILE", "/ca.pem")],
+            "DB_CA is set beside DB_CA_FILE",
+        ),
+    ];
+    for (variables, says) in refused {
+        let call = variables
+            .iter()
+            .fold(call(), |call, (name, value)| call.env(name, *value));
+        let run = call.run().expect(2);
+        assert!(word(&run, "what").contains(says), "{says}\n{run}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Hosts of Amazon RDS: verified in full unless the URL asks for less, and what the run says of it. Their names lead to a server of our own by
 //! `hostaddr`, as through a tunnel; Amazon's keys nobody has here, so that what Amazon signed is never seen: what others signed is refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use harness::history::History;
 use harness::postgres::{Database, Options, Server};
@@ -9,6 +9,7 @@ use harness::process::Run;
 use prisma_migrate_task::database::connect::Startup;
 use prisma_migrate_task::database::error::ConnectError;
 use prisma_migrate_task::database::target::{Parts, Target};
+use prisma_migrate_task::database::tls::Roots;
 use prisma_migrate_task::secret::Secret;
 use tempfile::TempDir;
 
@@ -173,7 +174,7 @@ fn the_single_values_too_and_db_ca_file_takes_the_place_of_amazons_roots() {
     let database = server.database();
     let files = Files(TempDir::new().unwrap());
     let ca = files.write("ca.pem", ours.pair.certificate.pem());
-    let open = |ca_file| {
+    let open = |ca_file: Option<PathBuf>| {
         let mut target = Target::from_parts(Parts {
             host: INSTANCE.to_owned(),
             port: Some(database.port()),
@@ -181,7 +182,7 @@ fn the_single_values_too_and_db_ca_file_takes_the_place_of_amazons_roots() {
             user: database.user().to_owned(),
             password: Some(Secret::new(database.password())),
             schema: None,
-            ca_file,
+            roots: ca_file.map(|file| Roots::Files(vec![file])),
         })
         .unwrap();
         target.hostaddr = Some(std::net::Ipv4Addr::LOCALHOST.into());

@@ -140,6 +140,42 @@ fn a_wait_condition_is_signalled() {
 }
 
 #[test]
+fn an_end_after_which_the_gate_starts_the_task_again_is_answered_by_the_last_run_alone() {
+    let (database, bucket) = (Server::shared().database(), Endpoint::start());
+    let history = good();
+    let call = || gate(deploy(&history, &database), &bucket).arg("--lock-wait=0");
+    let mut holder = database.client();
+    holder.batch_execute("SELECT pg_advisory_lock(72707369)").unwrap();
+    let run = call().env("CFN_RETRIES", "2").run().expect(30);
+    assert!(
+        run.stderr.contains("its gate starts the task again, 2 times more"),
+        "{run}"
+    );
+    assert_eq!(bucket.requests().len(), 0);
+    call().env("CFN_RETRIES", "0").run().expect(30);
+    assert_eq!(only(&bucket).1["Status"], "FAILED");
+    drop(holder);
+    // What nobody tries again is answered whatever is left.
+    let (other, bucket) = (Server::shared().database(), Endpoint::start());
+    gate(deploy(&bad(), &other), &bucket)
+        .env("CFN_RETRIES", "2")
+        .run()
+        .expect(20);
+    assert_eq!(only(&bucket).1["Status"], "FAILED");
+    let bucket = Endpoint::start();
+    gate(deploy(&history, &database), &bucket)
+        .env("CFN_RETRIES", "2")
+        .run()
+        .expect(0);
+    assert_eq!(only(&bucket).1["Status"], "SUCCESS");
+    let run = gate(deploy(&history, &database), &Endpoint::start())
+        .env("CFN_RETRIES", "some")
+        .run()
+        .expect(2);
+    assert!(run.stdout.contains("CFN_RETRIES is no whole number"), "{run}");
+}
+
+#[test]
 fn an_answer_that_is_not_taken_is_sent_again() {
     let (database, bucket) = (Server::shared().database(), Endpoint::start());
     bucket.reply([Reply::Status(500), Reply::Close, Reply::Status(503)]);

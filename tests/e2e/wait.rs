@@ -106,6 +106,44 @@ fn an_upload_whose_tasks_never_start_is_told_why() {
 }
 
 #[test]
+fn where_a_state_machine_starts_the_task_again_the_next_one_counts() {
+    let (newsroom, account) = (Newsroom::new(), Account::new());
+    let cluster = newsroom.ecs.cluster_arn();
+    let outputs = [
+        ("MigrateCluster", cluster.as_str()),
+        ("MigrateTaskDefinition", crate::newsroom::FAMILY),
+        ("MigrateContainer", "migrate"),
+        ("MigrateArtifact", ARTIFACT),
+        (
+            "MigrateStateMachine",
+            "arn:aws:states:eu-west-1:123456789012:stateMachine:upload",
+        ),
+    ];
+    let stack = account.stack("newsroom", None, &outputs);
+    let stored = newsroom.put(&good());
+    newsroom
+        .ecs
+        .never_starts("Timeout waiting for network interface provisioning to complete.");
+    let first = newsroom.event(&stored, Tells::Version);
+    newsroom.ecs.stopped(&first);
+    let wait = newsroom
+        .bare(&["wait", "--cfn-stack", &stack])
+        .envs(account.environment());
+    let mut waiting = wait.clone().spawn();
+    waiting.wait_for_stderr("following the task");
+    let second = newsroom.event(&stored, Tells::Version);
+    let run = waiting.wait().expect(0);
+    assert_eq!(outcome(&run)["task"]["arn"], json!(second));
+    // It does not wait for ever.
+    let stored = newsroom.put(&good());
+    newsroom
+        .ecs
+        .never_starts("Timeout waiting for network interface provisioning to complete.");
+    newsroom.ecs.stopped(&newsroom.event(&stored, Tells::Version));
+    wait.arg("--start-within=0").run().expect(80);
+}
+
+#[test]
 fn an_upload_that_a_newer_one_has_replaced_is_superseded() {
     let newsroom = Newsroom::new();
     newsroom.s3.unversioned(BUCKET);

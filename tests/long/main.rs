@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::ecs::{Definition, Ecs};
+use harness::ecs::{Definition, Ecs, named};
 use harness::gateway::Gateway;
 use harness::history::History;
 use harness::postgres::{Options, Server};
@@ -69,7 +69,10 @@ fn a_migration_gets_through_a_network_that_forgets_idle_connections() {
     assert_eq!(run.status.code(), Some(0));
     assert!(started.elapsed() >= Duration::from_secs(seconds));
     assert!(database.ledger()[0].finished);
-    assert_eq!(ecs.stopped(&ecs.tasks()[0])["containers"][0]["exitCode"], 0);
+    assert_eq!(
+        named(&ecs.stopped(&ecs.tasks()[0])["containers"], "migrate")["exitCode"],
+        0
+    );
 
     let control_ended = control.try_wait().unwrap();
     control.kill().unwrap();

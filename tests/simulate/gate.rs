@@ -17,19 +17,20 @@ struct Gate {
     bucket: Endpoint,
     /// What CloudFormation asked when the stack was made.
     asked: Value,
-    code: String,
+    /// The function.
+    arn: String,
 }
 
 impl Gate {
     fn of(site: Site) -> Gate {
         let asked = site.stack.gate();
-        let code = site.stack.code(asked["ServiceToken"].as_str().unwrap());
+        let arn = asked["ServiceToken"].as_str().unwrap().to_owned();
         site.ecs.secret(SIGNATURE);
         Gate {
             site,
             bucket: Endpoint::start(),
             asked,
-            code,
+            arn,
         }
     }
 
@@ -48,7 +49,7 @@ impl Gate {
     fn ask(&self, request: &Value, status: &str) -> Vec<String> {
         moto().set_status(&self.site.stack.id, status);
         let before = self.site.ecs.tasks();
-        invoke(&self.site, &self.code, request);
+        invoke(&self.site, &self.site.stack, &self.arn, request);
         let tasks = self.site.ecs.tasks();
         tasks.into_iter().filter(|task| !before.contains(task)).collect()
     }
@@ -69,7 +70,7 @@ impl Gate {
         let matches = rules[0].matches(&event);
         if matches {
             assert_eq!(rules[0].target["Arn"], self.asked["ServiceToken"]);
-            invoke(&self.site, &self.code, &event);
+            invoke(&self.site, &self.site.stack, &self.arn, &event);
         }
         matches
     }
@@ -184,7 +185,10 @@ fn a_request_that_comes_twice_starts_one_task() {
 #[test]
 fn what_ecs_does_not_place_fails_the_stack() {
     let gate = Gate::of(Site::versioned());
-    gate.site.ecs.refuses("RESOURCE:MEMORY", "no room");
+    gate.site.upload(&good());
+    for _ in 0..5 {
+        gate.site.ecs.refuses("RESOURCE:MEMORY", "no room");
+    }
     let request = gate.request("Create");
     assert_eq!(gate.ask(&request, "CREATE_IN_PROGRESS"), Vec::<String>::new());
     let (status, reason) = gate.answer(&request);
@@ -198,13 +202,25 @@ fn what_ecs_does_not_place_fails_the_stack() {
 #[test]
 fn a_task_that_never_starts_is_answered_for() {
     let gate = Gate::of(Site::versioned());
-    gate.site
-        .ecs
-        .never_starts("CannotPullContainerError: pull image manifest has been retried 7 time(s)");
-    let (request, task) = gate.start("Create");
+    gate.site.upload(&good());
+    for _ in 0..4 {
+        gate.site
+            .ecs
+            .never_starts("CannotPullContainerError: pull image manifest has been retried 7 time(s)");
+    }
+    let (request, mut task) = gate.start("Create");
+    // It is started again, three times at most.
+    for tries in 2..=4 {
+        gate.site.ecs.stopped(&task);
+        assert_eq!(gate.answers(), Vec::<Value>::new());
+        assert!(gate.tell(&task));
+        let tasks = gate.site.ecs.tasks();
+        assert_eq!(tasks.len(), tries);
+        task.clone_from(&tasks[tries - 1]);
+    }
     gate.site.ecs.stopped(&task);
-    assert_eq!(gate.answers(), Vec::<Value>::new());
     assert!(gate.tell(&task));
+    assert_eq!(gate.site.ecs.tasks().len(), 4);
     let (status, reason) = gate.answer(&request);
     assert_eq!(status, "FAILED");
     for part in ["no exit code", "TaskFailedToStart", "CannotPullContainerError", &task] {
@@ -269,9 +285,15 @@ fn beyond_an_hour_a_wait_condition_is_signalled() {
     }
     let mut gate = Gate::of(Site::unversioned());
     gate.asked["ResourceProperties"]["SignalUrl"] = gate.bucket.url(&format!("/handle?{SIGNATURE}")).into();
-    gate.site.ecs.never_starts("CannotPullContainerError: not found");
-    let (_, task) = gate.start("Create");
-    assert!(gate.tell(&task));
+    for _ in 0..4 {
+        gate.site.ecs.never_starts("CannotPullContainerError: not found");
+    }
+    gate.start("Create");
+    for tries in 1..=4 {
+        let tasks = gate.site.ecs.tasks();
+        assert_eq!(tasks.len(), tries);
+        assert!(gate.tell(&tasks[tries - 1]));
+    }
     let last = gate.answers().pop().unwrap();
     assert_eq!(
         (&last["Status"], &last["UniqueId"]),
@@ -281,4 +303,133 @@ fn beyond_an_hour_a_wait_condition_is_signalled() {
         last["Reason"].as_str().unwrap().contains("CannotPullContainerError"),
         "{last}"
     );
+}
+
+/// Answers of the custom resource by themselves: status, reason and the attribute `Result`.
+fn says(answer: &Value) -> (&str, &str, &str) {
+    (
+        answer["Status"].as_str().unwrap(),
+        answer["Reason"].as_str().unwrap(),
+        answer["Data"]["Result"].as_str().unwrap_or_default(),
+    )
+}
+
+#[test]
+fn a_stack_that_makes_its_own_bucket_is_created_without_an_artifact() {
+    let gate = Gate::of(Site::versioned());
+    gate.site.s3.put(
+        &gate.site.bucket,
+        "newsroom/CODE/api/prisma.zip.sha256",
+        b"beside it".to_vec(),
+    );
+    let request = gate.request("Create");
+    assert_eq!(gate.ask(&request, "CREATE_IN_PROGRESS"), Vec::<String>::new());
+    let answers = gate.answers();
+    let (status, reason, result) = says(&answers[0]);
+    assert_eq!((status, result), ("SUCCESS", "no artifact yet"), "{answers:#?}");
+    assert!(
+        reason.contains(&format!("s3://{}/{}", gate.site.bucket, gate.site.key)),
+        "{reason}"
+    );
+    assert!(!gate.site.database.has_ledger());
+
+    // The next deploy needs one.
+    let (request, task) = gate.start("Update");
+    assert_eq!(gate.site.exit_code(&task), Some(40), "{}", gate.site.ecs.log(&task));
+    let last = gate.answers().pop().unwrap();
+    assert_eq!((&last["RequestId"], says(&last).0), (&request["RequestId"], "FAILED"));
+    gate.site.upload(&good());
+    let (_, task) = gate.start("Update");
+    assert_eq!(gate.site.exit_code(&task), Some(0));
+    assert_eq!(says(&gate.answers().pop().unwrap()).0, "SUCCESS");
+}
+
+#[test]
+fn creating_a_stack_fails_if_the_artifact_is_damaged() {
+    let gate = Gate::of(Site::versioned());
+    gate.site.s3.put(&gate.site.bucket, &gate.site.key, b"no zip".to_vec());
+    let (_, task) = gate.start("Create");
+    assert_eq!(gate.site.exit_code(&task), Some(40));
+    assert_eq!(says(&gate.answers()[0]).0, "FAILED");
+}
+
+#[test]
+fn a_run_that_waits_for_the_lock_in_vain_is_started_again_and_the_last_one_answers() {
+    let gate = Gate::of(Site::versioned());
+    gate.site.upload(&good());
+    gate.site
+        .ecs
+        .never_starts("Timeout waiting for network interface provisioning to complete.");
+    let (request, task) = gate.start("Update");
+    gate.site.ecs.stopped(&task);
+    assert!(gate.tell(&task));
+    let tasks = gate.site.ecs.tasks();
+    assert_eq!(tasks.len(), 2);
+    // The same event once more starts nothing.
+    assert!(gate.tell(&task));
+    assert_eq!(gate.site.ecs.tasks().len(), 2);
+    assert_eq!(
+        gate.site.exit_code(&tasks[1]),
+        Some(0),
+        "{}",
+        gate.site.ecs.log(&tasks[1])
+    );
+    assert_eq!(gate.answer(&request).0, "SUCCESS");
+}
+
+#[test]
+fn an_interrupted_run_is_started_again() {
+    let gate = Gate::of(Site::versioned());
+    let slow = History::new().migration(
+        "20240101000000_init",
+        "CREATE TABLE a (id int); SELECT pg_sleep(CASE WHEN to_regclass('public.calm') IS NULL THEN 300 ELSE 0 END);",
+    );
+    gate.site.upload(&slow);
+    let (request, task) = gate.start("Update");
+    gate.site.until_it_sleeps();
+    // Fargate retires the host.
+    gate.site.ecs.retire(&task);
+    assert_eq!(gate.site.exit_code(&task), Some(60));
+    assert_eq!(gate.answers(), Vec::<Value>::new());
+    gate.site.database.execute("CREATE TABLE calm ()");
+    assert!(gate.tell(&task));
+    let tasks = gate.site.ecs.tasks();
+    assert_eq!(tasks.len(), 2);
+    assert_eq!(
+        gate.site.exit_code(&tasks[1]),
+        Some(0),
+        "{}",
+        gate.site.ecs.log(&tasks[1])
+    );
+    assert_eq!(gate.answer(&request).0, "SUCCESS");
+}
+
+#[test]
+fn a_stack_that_rolls_back_stops_the_task_that_still_runs() {
+    for (kind, status) in [
+        ("Update", "UPDATE_ROLLBACK_IN_PROGRESS"),
+        ("Delete", "ROLLBACK_IN_PROGRESS"),
+    ] {
+        let gate = Gate::of(Site::versioned());
+        let history = History::new().migration("20240101000000_init", "CREATE TABLE a (id int); SELECT pg_sleep(300);");
+        gate.site.upload(&history);
+        let (_, task) = gate.start("Update");
+        gate.site.until_it_sleeps();
+        // Another resource has failed, and CloudFormation takes the gate back to its old properties, or away.
+        let rollback = gate.request(kind);
+        assert_eq!(gate.ask(&rollback, status), Vec::<String>::new());
+        let last = gate.answers().pop().unwrap();
+        assert_eq!(says(&last).0, "SUCCESS");
+        assert!(says(&last).1.contains(&task), "{last}");
+        assert_eq!(gate.site.exit_code(&task), Some(60));
+        // It is not started again.
+        assert!(gate.tell(&task));
+        assert_eq!(gate.site.ecs.tasks().len(), 1);
+        assert_eq!(
+            gate.site
+                .database
+                .scalar("SELECT count(*) FROM pg_tables WHERE tablename = 'a'"),
+            "0"
+        );
+    }
 }

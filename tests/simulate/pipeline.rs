@@ -58,7 +58,7 @@ fn run_says_that_a_task_never_started() {
     site.upload(&good());
     site.ecs
         .never_starts("CannotPullContainerError: pull image manifest has been retried 7 time(s)");
-    let run = call(&site, &["run", "--confirm"]).run().expect(80);
+    let run = call(&site, &["run", "--confirm", "--start-within=0s"]).run().expect(80);
     assert!(
         outcome(&run)["failure"]["what"]
             .as_str()
@@ -67,7 +67,7 @@ fn run_says_that_a_task_never_started() {
         "{run}"
     );
     site.ecs.refuses("RESOURCE:MEMORY", "");
-    call(&site, &["run", "--confirm"]).run().expect(80);
+    call(&site, &["run", "--confirm", "--start-within=0s"]).run().expect(80);
 }
 
 #[test]

@@ -156,6 +156,13 @@ impl Site {
         outcomes.next().unwrap_or_else(|| panic!("no outcome in\n{log}"))
     }
 
+    /// The family of its task definition.
+    pub fn family(&self) -> String {
+        let definition = self.stack.output("MigrateTaskDefinition");
+        let name = definition.rsplit('/').next().unwrap();
+        name.split(':').next().unwrap().to_owned()
+    }
+
     /// The names in the ledger of what is applied.
     pub fn applied(&self) -> Vec<String> {
         let rows = self.database.ledger();
@@ -174,7 +181,11 @@ impl Site {
     /// The messages that the alarms publish of an event.
     pub fn alarms(&self, event: &Value) -> Vec<Value> {
         let rules = self.stack.rules("sns");
-        assert_eq!(rules.len(), 2, "failed, and never started");
+        assert_eq!(
+            rules.len(),
+            4,
+            "failed, to be started again, never started, and no exit code"
+        );
         let rung = rules.into_iter().filter(|rule| rule.matches(event));
         rung.map(|rule| rule.input(event).expect("EventBridge can make the message"))
             .collect()

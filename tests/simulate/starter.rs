@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::cloud::moto;
+use crate::cloud::{Stack, moto};
 use crate::site::Site;
 
 /// Reads the code and the event, and calls the handler.
@@ -20,15 +20,24 @@ process.stdin.on('data', (chunk) => chunks.push(chunk)).on('end', async () => {
 });
 ";
 
-/// Invokes the function; its failure is a panic.
-pub fn invoke(site: &Site, code: &str, event: &Value) {
+/// Invokes the function of the stack, with the variables that its configuration has; its failure is a panic.
+pub fn invoke(site: &Site, stack: &Stack, arn: &str, event: &Value) {
+    let code = stack.code(arn);
+    let configuration = moto().call("lambda", "get_function_configuration", &json!({ "FunctionName": arn }));
+    let variables = configuration["Environment"]["Variables"].as_object().cloned();
+    let variables = variables.into_iter().flatten();
+    let variables = variables.map(|(name, value)| (name, value.as_str().unwrap().to_owned()));
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("cdk/package.json");
     let mut child = Command::new("node")
         .args(["-e", RUNTIME, "--"])
         .arg(packages)
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(variables)
         .envs(site.ecs.environment())
+        .envs(site.s3.environment())
+        // Its pauses are for AWS.
+        .env("PACE", "0")
         .env("AWS_ENDPOINT_URL_CLOUDFORMATION", moto().endpoint())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harness::ecs::named;
 use harness::history::History;
 use serde_json::{Value, json};
 
@@ -39,7 +40,8 @@ fn an_upload_is_applied() {
         assert_eq!(outcome["task"]["arn"], json!(task));
         assert_eq!(site.alarms(&site.ecs.stopped_event(&task)), Vec::<Value>::new());
         // What the rule told it, and nothing else.
-        let told = &site.ecs.task(&task)["overrides"]["containerOverrides"][0]["environment"];
+        let shown = site.ecs.task(&task);
+        let told = &named(&shown["overrides"]["containerOverrides"], "migrate")["environment"];
         let mut expected = vec![
             json!({ "name": "PRISMA_ARTIFACT_ETAG", "value": created.stored.etag.trim_matches('"') }),
             json!({ "name": "EVENT_ID", "value": event["id"] }),
@@ -91,7 +93,7 @@ fn a_migration_that_fails_leaves_nothing_and_rings() {
     assert_eq!(tables(&site), "");
     let rung = site.alarms(&site.ecs.stopped_event(&task));
     assert_eq!(rung.len(), 1, "{rung:?}");
-    assert_eq!(rung[0]["containers"][0]["exitCode"], 20);
+    assert_eq!(named(&rung[0]["containers"], "migrate")["exitCode"], 20);
     assert_eq!(rung[0]["task"], json!(task));
     // The next upload mends it.
     let (_, code) = site.deploy(&good());

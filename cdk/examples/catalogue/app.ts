@@ -5,10 +5,10 @@
 import { GuStack, type GuStackProps } from '@guardian/cdk/lib/constructs/core/index.js';
 import { App } from 'aws-cdk-lib';
 import { SecurityGroup, Vpc } from 'aws-cdk-lib/aws-ec2';
-import { Cluster } from 'aws-cdk-lib/aws-ecs';
+import { Cluster, CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 import { Topic } from 'aws-cdk-lib/aws-sns';
-import { MigrationGate, PrismaMigrateTask } from '../../lib/index.js';
+import { fromRiffRaff, MigrationGate, PrismaMigrateTask } from '../../lib/index.js';
 
 class ServiceCatalogue extends GuStack {
   readonly migrate: PrismaMigrateTask;
@@ -24,19 +24,21 @@ class ServiceCatalogue extends GuStack {
       vpc,
       cluster: Cluster.fromClusterAttributes(this, 'Cluster', { clusterName: 'service-catalogue', vpc }),
       image: { reference: `ghcr.io/example/prisma-migrate-task@sha256:${'0'.repeat(64)}` },
+      architecture: CpuArchitecture.ARM64,
       database: {
         endpoint: {
           host: 'catalogue.c9akciq32abc.eu-west-1.rds.amazonaws.com',
           securityGroup: SecurityGroup.fromSecurityGroupId(this, 'DatabaseGroup', 'sg-0123456789abcdef0'),
         },
-        login: { secret: Secret.fromSecretNameV2(this, 'Login', `/${props.stage}/${props.stack}/service-catalogue/migrator`) },
+        // The secret says which database: it holds dbname beside user and password.
+        login: { secret: Secret.fromSecretNameV2(this, 'Login', `/${props.stage}/${props.stack}/service-catalogue/migrator`), secretNamesDatabase: true },
       },
       artifact: {
         bucketParameter: '/account/services/artifact.bucket',
         key: `${props.stack}/${props.stage}/service-catalogue-prisma-migrations/prisma.zip`,
       },
       alarmTopic: new Topic(this, 'Alarms', { enforceSSL: true }),
-      // The gate runs them; without a gate leave this out, and the upload does.
+      // The gate, which is in a stack of its own, runs them; without a gate leave this out, and the upload does.
       startOnUpload: false,
     });
   }
@@ -46,11 +48,14 @@ class ServiceCatalogueGate extends GuStack {
   constructor(scope: App, id: string, props: GuStackProps & { readonly migrate: PrismaMigrateTask }) {
     super(scope, id, props);
     // RiffRaff fills in the parameter RiffRaffDeploymentId, so that each deploy asks the gate.
-    new MigrationGate(this, 'Gate', { task: props.migrate });
+    new MigrationGate(this, 'Gate', { task: props.migrate, deploymentId: fromRiffRaff() });
   }
 }
 
 const app = new App({ analyticsReporting: false });
-const props = { stack: 'deploy', stage: 'CODE', app: 'service-catalogue', env: { region: 'eu-west-1' }, withoutMetadata: true };
-const { migrate } = new ServiceCatalogue(app, 'ServiceCatalogue', props);
-new ServiceCatalogueGate(app, 'ServiceCatalogueGate', { ...props, migrate });
+// One template for each stage, as riff-raff.yaml names them. RiffRaff finds a stack by its tags Stack, Stage and App, so that each of the two has an App.
+for (const [stage, suffix] of [['CODE', ''], ['PROD', '-PROD']] as const) {
+  const props = { stack: 'deploy', stage, env: { region: 'eu-west-1' }, withoutMetadata: true };
+  const { migrate } = new ServiceCatalogue(app, `ServiceCatalogue${suffix}`, { ...props, app: 'service-catalogue' });
+  new ServiceCatalogueGate(app, `ServiceCatalogueGate${suffix}`, { ...props, app: 'service-catalogue-gate', migrate });
+}

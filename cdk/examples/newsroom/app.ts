@@ -1,6 +1,7 @@
 /** One stack with everything: the network, a database, the bucket, the task, and a gate that the API stands behind. */
 import { App, CfnOutput, CfnParameter, Duration, Stack, type StackProps } from 'aws-cdk-lib';
 import { SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
+import { CpuArchitecture } from 'aws-cdk-lib/aws-ecs';
 import { DatabaseInstance, DatabaseInstanceEngine, PostgresEngineVersion } from 'aws-cdk-lib/aws-rds';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
 import { Topic } from 'aws-cdk-lib/aws-sns';
@@ -34,16 +35,20 @@ export class NewsroomStack extends Stack {
       vpc,
       // What `docker buildx imagetools inspect` says of the release that you have looked at.
       image: { reference: `ghcr.io/example/prisma-migrate-task@sha256:${'0'.repeat(64)}` },
+      architecture: CpuArchitecture.ARM64,
       database: { instance: database, name: 'newsroom' },
       artifact: { bucket: artifacts, key: 'newsroom/CODE/api/prisma.zip', versioned: true },
       reports: { bucket: artifacts, prefix: 'reports' },
       alarmTopic: new Topic(this, 'Alarms', { enforceSSL: true }),
-      // The gate below runs the migrations at each deploy, which an upload would do a second time.
-      startOnUpload: false,
       settings: { LOCK_WAIT: '20m', FAIL_ON: 'drop' },
     });
     const deployment = new CfnParameter(this, 'Deployment', { type: 'String', description: 'Another one at each deploy, such as the build number' });
-    const gate = new MigrationGate(this, 'Gate', { task: migrate, deploymentId: deployment.valueAsString });
+    const gate = new MigrationGate(this, 'Gate', {
+      task: migrate,
+      deploymentId: deployment.valueAsString,
+      // The first deploy makes the bucket, so there is nothing to apply yet: upload, and deploy again.
+      whenMissing: 'passOnCreate',
+    });
 
     // In the place of the API's service: it is changed only when the migrations are in.
     const api = new CfnOutput(this, 'Api', { value: 'what is deployed behind the gate' });

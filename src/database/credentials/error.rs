@@ -1,7 +1,9 @@
 //! Why there are no credentials for the database: pure, from what AWS says to what is wrong and what to do.
 
 use super::secret::{ContentError, SecretId};
-use crate::artifact::s3::failure::Failure;
+use crate::artifact::Source;
+use crate::artifact::s3::Address;
+use crate::artifact::s3::failure::{Failure, S3Error};
 use crate::database::tls::TlsMode;
 use crate::database::url::UrlError;
 use crate::exit::Exit;
@@ -47,6 +49,14 @@ pub enum CredentialsError {
     NoAwsCredentials {
         /// The provider's own words.
         reason: String,
+    },
+    /// The authorities that verify the server are in S3, and cannot be had.
+    #[error("the certificate authorities {} of DB_CA_FILE could not be read: {error}", Source::S3(address.clone()))]
+    Authorities {
+        /// Where they are.
+        address: Address,
+        /// Why.
+        error: S3Error,
     },
     /// An IAM token would travel unencrypted.
     #[error(
@@ -203,6 +213,7 @@ impl CredentialsError {
             | Self::Parts { .. }
             | Self::NoRegion
             | Self::IamWithoutTls { .. }
+            | Self::Authorities { .. }
             | Self::IamOverSocket => Exit::Usage,
             Self::NotHad { .. } | Self::NoAwsCredentials { .. } | Self::Sign(_) => Exit::Database,
         }
@@ -212,6 +223,7 @@ impl CredentialsError {
     pub fn next_step(&self) -> String {
         match self {
             Self::NotHad { error, .. } => return error.next_step(),
+            Self::Authorities { error, .. } => return error.next_step(),
             Self::Content {
                 cause: ContentError::Engine { .. },
                 ..

@@ -9,11 +9,10 @@ pub mod secret;
 mod store;
 
 use std::fmt;
-use std::path::PathBuf;
 
 use super::error::ConnectError;
 use super::target::Target;
-use super::tls::TlsMode;
+use super::tls::{Roots, TlsMode};
 pub use error::CredentialsError;
 use secret::SecretId;
 pub use store::StoredSecret;
@@ -74,8 +73,8 @@ pub struct Place {
     pub database: Option<String>,
     /// `DB_SCHEMA`.
     pub schema: Option<String>,
-    /// `DB_CA_FILE`.
-    pub ca_file: Option<PathBuf>,
+    /// `DB_CA_FILE` or `DB_CA`.
+    pub roots: Option<Roots>,
 }
 
 /// The one way by which the database and the credentials for it were given.
@@ -120,15 +119,18 @@ impl Way {
         }
     }
 
-    /// The target; a secret is fetched for it.
+    /// The target; a secret is fetched for it, and the authorities that verify the server, if they are in S3.
     ///
     /// # Errors
-    /// The secret cannot be had or used.
+    /// The secret or the authorities cannot be had or used.
     pub async fn target(self) -> Result<Target, CredentialsError> {
-        match self {
-            Way::Url(target) | Way::Parts(target) | Way::Iam(target) => Ok(target),
-            Way::Secret(id, place) => store::open(id, place).await,
-        }
+        let mut target = match self {
+            Way::Url(target) | Way::Parts(target) | Way::Iam(target) => target,
+            Way::Secret(id, place) => store::open(id, place).await?,
+        };
+        let loaded = target.tls.load().await;
+        loaded.map_err(|(address, error)| CredentialsError::Authorities { address, error })?;
+        Ok(target)
     }
 }
 
@@ -159,7 +161,7 @@ mod tests {
             user: "app".into(),
             password: None,
             schema: None,
-            ca_file: None,
+            roots: None,
         })
         .unwrap();
         target.tls = TlsSettings {

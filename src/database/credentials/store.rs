@@ -14,7 +14,7 @@ use crate::artifact::s3::Attempts;
 use crate::artifact::s3::failure::{Failure, innermost};
 use crate::aws;
 use crate::database::error::ConnectError;
-use crate::database::target::{Parts, Target};
+use crate::database::target::{DEFAULT_DATABASE, Parts, Target};
 use crate::secret::Secret;
 
 /// How long one attempt to fetch the secret may take to connect, and until the answer begins. The SDK makes three.
@@ -69,6 +69,11 @@ pub(super) async fn open(id: SecretId, place: Place) -> Result<Target, Credentia
             _ => {}
         }
     }
+    if place.database.is_none() && content.dbname.is_none() {
+        tracing::warn!(
+            "the database is {DEFAULT_DATABASE}, because neither DB_NAME nor the secret {id} says which one"
+        );
+    }
     let login = Mutex::new(Login::of(content.clone(), version));
     let host = place.host.or(content.host);
     let parts = Parts {
@@ -78,7 +83,7 @@ pub(super) async fn open(id: SecretId, place: Place) -> Result<Target, Credentia
         user: content.username,
         password: Some(content.password),
         schema: place.schema,
-        ca_file: place.ca_file,
+        roots: place.roots,
     };
     let mut target = Target::from_parts(parts).map_err(|cause| CredentialsError::Parts { id: id.clone(), cause })?;
     tracing::info!("the database is {}, the user {}", target.describe(), target.user);

@@ -20,7 +20,13 @@ pub use self::connector::{Connector, Handshake};
 use self::verifier::Verifier;
 pub(super) use self::verifier::explain;
 use super::target::Host;
+use crate::artifact::s3::failure::S3Error;
+use crate::artifact::s3::{self, Address};
+use crate::artifact::{Source, SourceError};
 use crate::secret::Secret;
+
+/// The largest file of authorities that is read from S3: Amazon's global bundle has 170 kB.
+const LARGEST_BUNDLE: u64 = 1 << 20;
 
 /// How far the connection is protected: libpq's `sslmode`, with `allow` taken as `prefer`.
 ///
@@ -69,6 +75,31 @@ pub enum Roots {
     Amazon,
     /// Those of these PEM files.
     Files(Vec<PathBuf>),
+    /// Those of this PEM text.
+    Text {
+        /// The text.
+        pem: String,
+        /// Where it is from: a variable, or an object in S3.
+        origin: String,
+    },
+    /// Those of a PEM file in S3, which is not read yet: [`TlsSettings::load`].
+    Object(Address),
+}
+
+impl Roots {
+    /// What a place of authorities names: a file, or an object as `s3://bucket/key`.
+    ///
+    /// # Errors
+    /// It begins with `s3://` and goes on otherwise.
+    pub fn of_place(place: &str) -> Result<Roots, SourceError> {
+        if !place.starts_with("s3://") {
+            return Ok(Roots::Files(vec![PathBuf::from(place)]));
+        }
+        match Source::parse(place)? {
+            Source::S3(address) => Ok(Roots::Object(address)),
+            _ => Ok(Roots::Files(vec![PathBuf::from(place)])),
+        }
+    }
 }
 
 impl fmt::Display for Roots {
@@ -80,6 +111,8 @@ impl fmt::Display for Roots {
                 let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
                 f.write_str(&files.join(" and "))
             }
+            Self::Text { origin, .. } => f.write_str(origin),
+            Self::Object(address) => write!(f, "{}", Source::S3(address.clone())),
         }
     }
 }
@@ -130,6 +163,14 @@ pub enum TlsSetupError {
     NoCertificate {
         /// The file.
         file: PathBuf,
+    },
+    /// A PEM text of trusted certificates cannot be used.
+    #[error("the certificates of {origin} cannot be used: {cause}")]
+    Text {
+        /// Where it is from.
+        origin: String,
+        /// Why.
+        cause: String,
     },
     /// The system (a bare container) has no trusted certificates.
     #[error("no trusted certificates were found on this system to verify the server with")]
@@ -189,13 +230,13 @@ impl TlsSettings {
         }
     }
 
-    /// Trusts the authorities of a file, and verifies the server in full by them where nobody asked for another mode. False, and nothing changed,
-    /// where files were named already.
-    pub fn trust(&mut self, file: PathBuf) -> bool {
+    /// Trusts these authorities, and verifies the server in full by them where nobody asked for another mode. False, and nothing changed, where files were
+    /// named already.
+    pub fn trust(&mut self, roots: Roots) -> bool {
         if matches!(self.roots, Roots::Files(_)) {
             return false;
         }
-        self.roots = Roots::Files(vec![file]);
+        self.roots = roots;
         self.mode = match (self.explicit, self.mode) {
             (false, _) => TlsMode::VerifyFull,
             // As libpq has it where there is a file of roots.
@@ -204,6 +245,23 @@ impl TlsSettings {
         };
         self.explicit = true;
         true
+    }
+
+    /// Reads the authorities that are in S3, once: every connection is verified by the same ones.
+    ///
+    /// # Errors
+    /// The object cannot be had.
+    pub async fn load(&mut self) -> Result<(), (Address, S3Error)> {
+        let Roots::Object(address) = &self.roots else {
+            return Ok(());
+        };
+        let read = s3::whole(address, LARGEST_BUNDLE).await;
+        let bytes = read.map_err(|error| (address.clone(), error))?;
+        self.roots = Roots::Text {
+            pem: String::from_utf8_lossy(&bytes).into_owned(),
+            origin: Source::S3(address.clone()).to_string(),
+        };
+        Ok(())
     }
 
     /// Whether a connection over TCP is encrypted in any case: else a server, or whoever poses as one, can have it in clear.
@@ -272,6 +330,11 @@ impl TlsSettings {
                     Ok(roots)
                 };
             }
+            Roots::Text { pem, origin } => return of_text(pem, origin),
+            Roots::Object(address) => {
+                let origin = Source::S3(address.clone()).to_string();
+                return of_text("", &origin);
+            }
             Roots::Files(files) => files,
         };
         for file in files {
@@ -293,6 +356,22 @@ impl TlsSettings {
         }
         Ok(store)
     }
+}
+
+fn of_text(pem: &str, origin: &str) -> Result<RootCertStore, TlsSetupError> {
+    let unusable = |cause: String| TlsSetupError::Text {
+        origin: origin.to_owned(),
+        cause,
+    };
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| unusable(format!("it is no PEM: {error}")))?;
+        store.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(unusable("it holds no certificate".to_owned()));
+    }
+    Ok(store)
 }
 
 impl Identity {

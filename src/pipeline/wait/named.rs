@@ -45,7 +45,7 @@ pub(super) async fn follow(
         report: report.as_ref(),
     };
     let own = Outcome::new("wait", own.run_id.clone());
-    Ok(attend(clients, attended, interrupt, rows, own).await)
+    Ok(attend(clients, attended, interrupt, rows, own).await.outcome)
 }
 
 /// The flags, and what the task's ARN and its description add where they say nothing: `arn:…:task/cluster/id`.

@@ -88,6 +88,16 @@ impl Account {
 
     /// A revision of a family of task definitions; its family.
     pub fn definition(&self, name: &str, app: Option<&str>) -> String {
+        self.definition_of(name, self.tags(app))
+    }
+
+    /// A revision of that family for another stage.
+    pub fn definition_of_stage(&self, name: &str, stage: &str, app: &str) -> String {
+        let tag = |key: &str, value: &str| ecs::Tag::builder().key(key).value(value).build();
+        self.definition_of(name, vec![tag("Stage", stage), tag("App", app)])
+    }
+
+    fn definition_of(&self, name: &str, tags: Vec<ecs::Tag>) -> String {
         let family = self.name(name);
         let container = ecs::ContainerDefinition::builder()
             .name("migrate")
@@ -95,9 +105,7 @@ impl Account {
             .memory(64);
         let request = aws_sdk_ecs::Client::new(&self.sdk).register_task_definition();
         let request = request.family(&family).container_definitions(container.build());
-        self.runtime
-            .block_on(request.set_tags(Some(self.tags(app))).send())
-            .unwrap();
+        self.runtime.block_on(request.set_tags(Some(tags)).send()).unwrap();
         family
     }
 

@@ -147,7 +147,7 @@ fn a_typo_starts_no_task() {
 fn a_container_by_another_name_is_found() {
     let history = History::new().migration(INIT, "CREATE TABLE a (id int);");
     let world = World::of(&history, |definition: Definition| {
-        definition.container("prisma").log("/shop/db", "x/y").with_agent()
+        definition.container("prisma").log("/shop/db", "x/y")
     });
     let run = world.run(&["--confirm"]).run().expect(0);
     assert_eq!(
@@ -170,7 +170,7 @@ fn a_task_that_never_starts_is_exit_80_with_what_to_check() {
     world
         .ecs
         .never_starts("CannotPullContainerError: pull image manifest has been retried 5 time(s)");
-    let run = world.run(&["--confirm"]).run().expect(80);
+    let run = world.run(&["--confirm", "--start-within=0s"]).run().expect(80);
     let said = outcome(&run);
     assert_eq!((&said["verb"], &said["result"]), (&json!("run"), &json!("failed")));
     let what = said["failure"]["what"].as_str().unwrap();
@@ -199,7 +199,7 @@ fn a_request_that_is_answered_with_failures_is_exit_80() {
     world
         .ecs
         .refuses("RESOURCE:MEMORY", "no container instance has 512 MiB left");
-    let run = world.run(&["--confirm"]).run().expect(80);
+    let run = world.run(&["--confirm", "--start-within=0s"]).run().expect(80);
     let said = outcome(&run);
     assert!(
         said["failure"]["what"].as_str().unwrap().contains("RESOURCE:MEMORY"),
@@ -349,4 +349,39 @@ fn what_is_too_long_for_a_line_of_the_log_is_left_to_the_report() {
         .run()
         .expect(10);
     assert_eq!(outcome(&run)["migrations"].as_array().unwrap().len(), 400, "{run}");
+}
+
+#[test]
+fn a_task_that_never_ran_is_started_again() {
+    let world = World::simple();
+    world.ecs.refuses(
+        "Capacity is unavailable at this time. Please try again later or in a different availability zone",
+        "",
+    );
+    world.ecs.never_starts(
+        "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed",
+    );
+    let run = world.run(&["--confirm"]).run().expect(0);
+    assert_eq!(outcome(&run)["result"], "applied", "{run}");
+    assert_eq!(world.tasks(), 2);
+    assert!(
+        run.stderr
+            .contains("nothing was changed, and it is started again in 5s"),
+        "{run}"
+    );
+    let tokens: Vec<_> = world
+        .ecs
+        .requests("RunTask")
+        .iter()
+        .map(|request| request["clientToken"].clone())
+        .collect();
+    assert!(tokens[0] != tokens[1] && tokens[1] != tokens[2], "{tokens:?}");
+}
+
+#[test]
+fn what_ecs_does_not_know_is_not_asked_for_again() {
+    let world = World::simple();
+    world.ecs.refuses("MISSING", "");
+    world.run(&["--confirm"]).run().expect(80);
+    assert_eq!(world.ecs.requests("RunTask").len(), 1);
 }

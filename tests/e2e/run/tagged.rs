@@ -1,13 +1,18 @@
 //! The task is found by its stack's outputs, and by what carries its tags.
 
 use harness::ecs::Fault;
+use harness::history::History;
 
 use super::account::Account;
-use super::world::{World, outcome};
+use super::world::{INIT, World, outcome};
 
 #[test]
 fn a_stacks_outputs_say_all_of_it() {
-    let (world, account) = (World::simple(), Account::new());
+    let account = Account::new();
+    let history = History::new().migration(INIT, "CREATE TABLE a (id int);");
+    let world = World::of(&history, |definition| {
+        definition.tag("Stage", account.stage()).tag("App", "db")
+    });
     let cluster = world.ecs.cluster_arn();
     let name = account.stack(
         "shop",
@@ -55,7 +60,7 @@ fn where_no_stack_has_outputs_the_tags_say_all_of_it() {
     let cluster = account.cluster("c", None);
     world.ecs.add_cluster(&cluster);
     let family = account.definition("migrate", Some("db"));
-    world.register_as(&family);
+    world.register_as(&family, &[("Stage", account.stage()), ("App", "db")]);
     account.security_group("sg");
     let parameter = account.parameter("subnet-7,subnet-8");
     let words = [
@@ -76,4 +81,112 @@ fn where_no_stack_has_outputs_the_tags_say_all_of_it() {
         network["securityGroups"][0].as_str().unwrap().starts_with("sg-"),
         "{network}"
     );
+}
+
+/// A cluster, a security group and subnets that carry the stage; the flags that find the task by its tags.
+fn tagged(world: &World, account: &Account) -> Vec<String> {
+    let cluster = account.cluster("c", None);
+    world.ecs.add_cluster(&cluster);
+    account.security_group("sg");
+    let parameter = account.parameter("subnet-7");
+    let words = [
+        "run",
+        "--confirm",
+        "--stage",
+        account.stage(),
+        "--app",
+        "db",
+        "--subnets-parameter",
+        &parameter,
+    ];
+    words.map(str::to_owned).into()
+}
+
+fn run(world: &World, account: &Account, words: &[String]) -> harness::tool::Call {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    world.anywhere(words.iter()).envs(account.environment())
+}
+
+#[test]
+fn of_a_family_that_two_stages_share_the_newest_revision_of_this_stage_is_started() {
+    let (world, account) = (World::simple(), Account::new());
+    let words = tagged(&world, &account);
+    for stage in [account.stage(), account.stage(), "PROD"] {
+        let family = account.definition_of_stage("migrate", stage, "db");
+        world.register_as(&family, &[("Stage", stage), ("App", "db")]);
+    }
+    let done = run(&world, &account, &words).run().expect(0);
+    let request = world.ecs.requests("RunTask").pop().unwrap();
+    let asked = request["taskDefinition"].as_str().unwrap();
+    assert!(
+        asked.starts_with("arn:aws:ecs:") && asked.ends_with(":2"),
+        "{asked}\n{done}"
+    );
+}
+
+#[test]
+fn a_task_definition_with_other_tags_than_were_asked_for_is_not_started() {
+    let (world, account) = (World::simple(), Account::new());
+    let words = tagged(&world, &account);
+    let family = account.definition_of_stage("migrate", account.stage(), "db");
+    // Whatever the tagging API knows: ECS says that this revision is of PROD, or has no stage.
+    for (tags, said) in [
+        (&[("Stage", "PROD"), ("App", "db")][..], "carries Stage=PROD"),
+        (&[("App", "db")], "carries no tag Stage"),
+    ] {
+        let world = World::simple();
+        world.ecs.add_cluster(&account.name("c"));
+        world.register_as(&family, tags);
+        let refused = run(&world, &account, &words).run().expect(2);
+        let what = outcome(&refused)["failure"]["what"].as_str().unwrap().to_owned();
+        assert!(what.contains(said) && what.contains("nothing is started"), "{refused}");
+        assert!(world.ecs.requests("RunTask").is_empty());
+    }
+    // A family that is named, beside the tags: its newest revision is looked at too.
+    let named = [
+        "run",
+        "--confirm",
+        "--stage",
+        account.stage(),
+        "--cluster",
+        world.ecs.cluster(),
+        "--task-definition",
+        "shop-migrate",
+        "--subnets",
+        "s",
+        "--security-groups",
+        "sg",
+    ];
+    let refused = world.anywhere(named.iter()).envs(account.environment()).run().expect(2);
+    assert!(
+        outcome(&refused)["failure"]["what"]
+            .as_str()
+            .unwrap()
+            .contains("carries no tag Stage"),
+        "{refused}"
+    );
+    // Nobody may know: nothing is started either.
+    world.register_as(&family, &[("Stage", account.stage()), ("App", "db")]);
+    world.ecs.fault("DescribeTaskDefinition", Fault::AccessDenied, 1);
+    let refused = run(&world, &account, &words).run().expect(2);
+    assert!(
+        outcome(&refused)["failure"]["next"]
+            .as_str()
+            .unwrap()
+            .contains("carries the tags"),
+        "{refused}"
+    );
+    assert!(world.ecs.requests("RunTask").is_empty());
+}
+
+#[test]
+fn what_is_offered_where_several_families_carry_the_tags_are_revisions() {
+    let (world, account) = (World::simple(), Account::new());
+    let words = tagged(&world, &account);
+    let families = ["one", "two"].map(|name| account.definition(name, Some("db")));
+    let refused = run(&world, &account, &words).run().expect(2);
+    let what = outcome(&refused)["failure"]["what"].as_str().unwrap().to_owned();
+    for family in families {
+        assert!(what.contains(&format!("task-definition/{family}:1")), "{refused}");
+    }
 }

@@ -118,11 +118,15 @@ impl World {
         ));
     }
 
-    /// Registers the task definition under another family too.
-    pub fn register_as(&self, family: &str) {
+    /// Registers the task definition under another family too, with these tags.
+    pub fn register_as(&self, family: &str, tags: &[(&str, &str)]) -> String {
         let definition = Definition::new(family).database(&self.database);
         let definition = definition.env("ARTIFACT_BUCKET", "artifacts");
-        self.ecs.register(definition.env("PRISMA_ARTIFACT_KEY", KEY));
+        let definition = definition.env("PRISMA_ARTIFACT_KEY", KEY);
+        let tagged = tags
+            .iter()
+            .fold(definition, |definition, (key, value)| definition.tag(key, value));
+        self.ecs.register(tagged)
     }
 
     /// The command of the last task that was asked for.

@@ -6,13 +6,13 @@
 //! ("GetLogEvents"). What is not implemented is refused, never ignored.
 //!
 //! ```no_run
-//! use harness::ecs::{Definition, Ecs};
+//! use harness::ecs::{Definition, Ecs, named};
 //!
 //! let ecs = Ecs::start("target/debug/prisma-migrate-task");
 //! let definition = ecs.register(Definition::new("newsroom-migrate").env("LOCK_WAIT", "20m"));
 //! let task = ecs.run_task(serde_json::json!({ "cluster": ecs.cluster(), "taskDefinition": definition }));
 //!
-//! assert_eq!(ecs.stopped(&task)["containers"][0]["exitCode"], 0);
+//! assert_eq!(named(&ecs.stopped(&task)["containers"], "migrate")["exitCode"], 0);
 //! assert!(ecs.log(&task).contains("applied"));
 //! ```
 
@@ -46,6 +46,15 @@ use task::Task;
 pub const ACCOUNT: &str = "123456789012";
 /// The region of everything here.
 pub const REGION: &str = "eu-west-1";
+
+/// The entry of this name in what ECS lists of a task: its containers, its overrides. ECS promises no order.
+#[track_caller]
+pub fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let mut entries = list.as_array().into_iter().flatten();
+    entries
+        .find(|entry| entry["name"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {list:#}"))
+}
 
 /// What becomes of the next task that is asked for.
 #[derive(Clone, Debug)]
@@ -258,6 +267,13 @@ impl Ecs {
     /// ListTasks and GetLogEvents answer with at most so many at once, whatever the request allows.
     pub fn page(&self, most: usize) {
         self.shared.lock().page = Some(most);
+    }
+
+    /// Fargate retires the task: it stops as with [`Ecs::stop_task`], and nobody has asked for it.
+    ///
+    /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-maintenance.html>; the API reference, "Task", `stopCode`.
+    pub fn retire(&self, task: &str) {
+        self.shared.lock().task(task).stop(Stop::Retired);
     }
 
     /// The kernel kills the container, as if it had used up its memory.

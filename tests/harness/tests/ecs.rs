@@ -14,7 +14,7 @@ use aws_sdk_ecs::types::{
     AwsVpcConfiguration, ContainerOverride, DesiredStatus, KeyValuePair, LaunchType, NetworkConfiguration, Tag,
     TaskField, TaskOverride, TaskStopCode,
 };
-use harness::ecs::{Definition, Ecs, Fault};
+use harness::ecs::{Definition, Ecs, Fault, named};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -168,10 +168,9 @@ fn a_task_is_a_process_with_its_exit_code_and_its_log() {
             .ends_with(":task-definition/newsroom-migrate:2"),
         "{shown:?}"
     );
-    assert_eq!(
-        shown.overrides().unwrap().container_overrides()[0].environment(),
-        [variable("C", "overridden")]
-    );
+    let all = shown.overrides().unwrap().container_overrides();
+    let ours = all.iter().find(|one| one.name() == Some("migrate")).unwrap();
+    assert_eq!(ours.environment(), [variable("C", "overridden")]);
     let times = [
         shown.created_at(),
         shown.started_at(),
@@ -197,7 +196,7 @@ fn a_container_sees_its_definition_and_nothing_of_the_test() {
         .command("set; pwd")
         .build();
     let task = s.start(s.run().overrides(overrides(container)));
-    assert_eq!(s.ecs.stopped(&task)["containers"][0]["exitCode"], 0);
+    assert_eq!(named(&s.ecs.stopped(&task)["containers"], "migrate")["exitCode"], 0);
     let log = s.ecs.log(&task);
     for expected in ["AWS_EXECUTION_ENV='AWS_ECS_FARGATE'", "AWS_REGION='eu-west-1'"] {
         assert!(log.contains(expected), "{log}");
@@ -332,7 +331,7 @@ fn a_task_that_never_starts_has_no_exit_code_and_no_log() {
     assert_eq!(log(), "ResourceNotFoundException");
     // Only that one, and another's stream does not help.
     let next = s.start(s.run());
-    assert_eq!(s.ecs.stopped(&next)["containers"][0]["exitCode"], 0);
+    assert_eq!(named(&s.ecs.stopped(&next)["containers"], "migrate")["exitCode"], 0);
     assert_eq!(log(), "ResourceNotFoundException");
 }
 
@@ -386,7 +385,7 @@ fn a_task_that_is_stopped_before_it_starts_has_no_exit_code() {
     );
     let other = s.start(s.run());
     s.ecs.release();
-    assert_eq!(s.ecs.stopped(&other)["containers"][0]["exitCode"], 0);
+    assert_eq!(named(&s.ecs.stopped(&other)["containers"], "migrate")["exitCode"], 0);
     let stop = s
         .client
         .stop_task()
@@ -398,8 +397,7 @@ fn a_task_that_is_stopped_before_it_starts_has_no_exit_code() {
 #[test]
 fn a_container_out_of_memory_is_killed() {
     let s = setting("");
-    s.ecs
-        .register(shell("echo ready; while :; do sleep 0.05; done").with_agent());
+    s.ecs.register(shell("echo ready; while :; do sleep 0.05; done"));
     let task = s.start(s.run());
     s.ecs.says(&task, "ready");
     s.ecs.out_of_memory(&task);
@@ -640,9 +638,16 @@ fn each_stop_is_an_event() {
         (&json!("gate"), &json!("STOPPED"), &json!("EssentialContainerExited"))
     );
     assert_eq!(
-        (&detail["containers"][0]["name"], &detail["containers"][0]["exitCode"]),
-        (&json!("migrate"), &json!(3))
+        (
+            &named(&detail["containers"], "migrate")["exitCode"],
+            &named(&detail["overrides"]["containerOverrides"], "migrate")["name"]
+        ),
+        (&json!(3), &json!("migrate"))
     );
+    // Another container comes first, in both.
+    for list in [&detail["containers"], &detail["overrides"]["containerOverrides"]] {
+        assert_ne!(list[0]["name"], "migrate", "{list:#}");
+    }
     let stopped_at = detail["stoppedAt"].as_str().unwrap();
     assert!(
         stopped_at.starts_with("20") && stopped_at.ends_with('Z'),

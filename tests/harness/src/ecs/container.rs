@@ -22,6 +22,8 @@ use super::{Shared, State};
 pub(super) enum Stop {
     /// StopTask: SIGTERM, and SIGKILL after stopTimeout.
     Asked,
+    /// Fargate takes the host away: the same, and nobody has asked for it.
+    Retired,
     /// SIGKILL.
     OutOfMemory,
 }
@@ -123,6 +125,14 @@ impl Shared {
                 reason: None,
                 exit_code: Some(exit_code(status)),
             },
+            Some(Stop::Retired) => End {
+                stop_code: "TerminationNotice",
+                stopped_reason: Some(
+                    "ECS is performing maintenance on the underlying infrastructure hosting the task.".to_owned(),
+                ),
+                reason: None,
+                exit_code: Some(exit_code(status)),
+            },
             stop => End {
                 stop_code: "EssentialContainerExited",
                 stopped_reason: Some("Essential container in task exited".to_owned()),
@@ -134,7 +144,7 @@ impl Shared {
     }
 
     async fn stop(&self, id: &str, child: &mut Child, stop: Stop) -> io::Result<ExitStatus> {
-        if stop == Stop::Asked {
+        if stop != Stop::OutOfMemory {
             let grace = {
                 let state = self.lock();
                 state.grace.unwrap_or(state.task(id).definition.stop_timeout)

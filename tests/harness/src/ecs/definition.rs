@@ -19,6 +19,7 @@ pub struct Definition {
     pub(super) stream_prefix: String,
     pub(super) stop_timeout: Duration,
     pub(super) has_agent: bool,
+    pub(super) tags: Vec<(String, String)>,
     /// What must not turn up in a log.
     pub(super) hushed: Vec<String>,
 }
@@ -38,7 +39,8 @@ impl Definition {
             log_group: format!("/ecs/{family}"),
             stream_prefix: "ecs".to_owned(),
             stop_timeout: Duration::from_secs(30),
-            has_agent: false,
+            has_agent: true,
+            tags: Vec::new(),
             hushed: Vec::new(),
         }
     }
@@ -98,9 +100,16 @@ impl Definition {
         self
     }
 
-    /// GuardDuty's agent runs beside the container, and comes first among the task's containers.
-    pub fn with_agent(mut self) -> Definition {
-        self.has_agent = true;
+    /// A tag of this revision.
+    pub fn tag(mut self, key: &str, value: &str) -> Definition {
+        self.tags.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// As in an account without GuardDuty's runtime monitoring: the task has the container of its definition, and no other. With the agent, which is as AWS
+    /// does it, another container comes first in all that ECS lists of a task.
+    pub fn without_agent(mut self) -> Definition {
+        self.has_agent = false;
         self
     }
 

@@ -107,5 +107,15 @@ pub(super) fn describe_task_definition(shared: &Shared, request: &Value) -> Answ
         ));
     };
     let shown: Value = definition::Definition::document(definition, revision);
-    Ok(json!({ "taskDefinition": shown, "tags": [] }))
+    // Source: the API reference, "DescribeTaskDefinition", `include`: without it there are no tags in the answer.
+    let with_tags = request["include"]
+        .as_array()
+        .is_some_and(|include| include.contains(&json!("TAGS")));
+    let tags: Vec<Value> = definition
+        .tags
+        .iter()
+        .filter(|_| with_tags)
+        .map(|(key, value)| json!({ "key": key, "value": value }))
+        .collect();
+    Ok(json!({ "taskDefinition": shown, "tags": tags }))
 }

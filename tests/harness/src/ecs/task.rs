@@ -91,7 +91,6 @@ impl Task {
     }
 
     fn shown(&self, time: Time) -> Value {
-        let overrides = &self.request["overrides"];
         let mut shown = json!({
             "taskArn": self.arn,
             "clusterArn": cluster_arn(&self.cluster),
@@ -107,7 +106,7 @@ impl Task {
             "lastStatus": self.last_status,
             "desiredStatus": self.desired_status,
             "containers": self.containers(),
-            "overrides": if overrides.is_object() { overrides.clone() } else { json!({ "containerOverrides": [] }) },
+            "overrides": self.overrides(),
             "createdAt": time(self.created),
         });
         let times = [
@@ -130,6 +129,32 @@ impl Task {
                 shown[name] = text.into();
             }
         }
+        shown
+    }
+
+    /// What the request overrides. ECS lists each container of the task, whether something of it is overridden or not, and promises no order.
+    ///
+    /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html>, whose events list a container without any override.
+    fn overrides(&self) -> Value {
+        let mut shown = self.request["overrides"].clone();
+        if !shown.is_object() {
+            shown = json!({});
+        }
+        let asked = shown["containerOverrides"].as_array().cloned().unwrap_or_default();
+        let own = json!({ "name": self.definition.container });
+        let agent = json!({ "name": AGENT });
+        let mut all = if self.definition.has_agent {
+            vec![agent]
+        } else {
+            Vec::new()
+        };
+        let is_of = |container: &Value, name: &str| container["name"] == name;
+        all.retain(|one| !asked.iter().any(|asked| asked["name"] == one["name"]));
+        if !asked.iter().any(|one| is_of(one, &self.definition.container)) {
+            all.push(own);
+        }
+        all.extend(asked);
+        shown["containerOverrides"] = all.into();
         shown
     }
 

@@ -112,11 +112,38 @@ def choices(value):
     return [value]
 
 
+# {"exists": false} is about the whole event: a field that any object of a list has is there (aws/event-ruler, "Exists match").
+def has(event, path):
+    if isinstance(event, list):
+        return any(has(one, path) for one in event)
+    if not path:
+        return True
+    return isinstance(event, dict) and path[0] in event and has(event[path[0]], path[1:])
+
+
+def split_absent(pattern, path=()):
+    absent, rest = [], {}
+    for name, value in pattern.items():
+        if isinstance(value, dict):
+            more, kept = split_absent(value, (*path, name))
+            absent += more
+            if kept:
+                rest[name] = kept
+        elif value == [{"exists": False}]:
+            absent.append((*path, name))
+        else:
+            rest[name] = value
+    return absent, rest
+
+
 def match(body):
     from moto.events.models import EventPattern
 
     refuse_unknown(body["pattern"])
-    pattern = EventPattern.load(json.dumps(body["pattern"]))
+    absent, rest = split_absent(body["pattern"])
+    if any(has(body["event"], path) for path in absent):
+        return False
+    pattern = EventPattern.load(json.dumps(rest))
     return any(pattern.matches_event(choice) for choice in choices(body["event"]))
 
 
