@@ -67,6 +67,13 @@ fn variable(name: &str, value: &str) -> KeyValuePair {
     KeyValuePair::builder().name(name).value(value).build()
 }
 
+/// The container of the task definition: another one comes first.
+fn ours(task: &aws_sdk_ecs::types::Task) -> &aws_sdk_ecs::types::Container {
+    let mut all = task.containers().iter();
+    all.find(|one| one.name() == Some("migrate"))
+        .expect("the task has its container")
+}
+
 fn overrides(container: ContainerOverride) -> TaskOverride {
     TaskOverride::builder().container_overrides(container).build()
 }
@@ -151,8 +158,8 @@ fn a_task_is_a_process_with_its_exit_code_and_its_log() {
     s.ecs.stopped(&task);
 
     let shown = s.describe(&task);
-    assert_eq!(shown.containers()[0].name(), Some("migrate"));
-    assert_eq!(shown.containers()[0].exit_code(), Some(20));
+    assert_eq!(ours(&shown).name(), Some("migrate"));
+    assert_eq!(ours(&shown).exit_code(), Some(20));
     assert_eq!(shown.stop_code(), Some(&TaskStopCode::EssentialContainerExited));
     assert_eq!(shown.stopped_reason(), Some("Essential container in task exited"));
     assert_eq!(
@@ -315,10 +322,7 @@ fn a_task_that_never_starts_has_no_exit_code_and_no_log() {
     let shown = s.describe(&task);
     assert_eq!(shown.stop_code(), Some(&TaskStopCode::TaskFailedToStart));
     assert_eq!(shown.stopped_reason(), Some(reason));
-    assert_eq!(
-        (shown.containers()[0].exit_code(), shown.containers()[0].reason()),
-        (None, Some(reason))
-    );
+    assert_eq!((ours(&shown).exit_code(), ours(&shown).reason()), (None, Some(reason)));
     assert_eq!(shown.started_at(), None);
     let id = task.rsplit('/').next().unwrap();
     let log = || {
@@ -364,7 +368,7 @@ fn stop_task_is_sigterm_and_then_sigkill() {
         let shown = s.describe(&task);
         assert_eq!(shown.stop_code(), Some(&TaskStopCode::UserInitiated));
         assert_eq!(shown.stopped_reason(), Some("enough"));
-        assert_eq!(shown.containers()[0].exit_code(), Some(expected));
+        assert_eq!(ours(&shown).exit_code(), Some(expected));
         assert_eq!(s.ecs.log(&task).contains("stopping"), expected == 60);
     }
 }
@@ -380,7 +384,7 @@ fn a_task_that_is_stopped_before_it_starts_has_no_exit_code() {
     s.ecs.stopped(&task);
     let shown = s.describe(&task);
     assert_eq!(
-        (shown.stop_code(), shown.containers()[0].exit_code()),
+        (shown.stop_code(), ours(&shown).exit_code()),
         (Some(&TaskStopCode::UserInitiated), None)
     );
     let other = s.start(s.run());
