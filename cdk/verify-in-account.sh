@@ -8,9 +8,8 @@ architecture=${ARCHITECTURE:-ARM64}
 report=$PWD/verify-in-account.txt
 export AWS_PAGER=
 
-aws() {
-  command aws ${ENDPOINT:+--endpoint-url "$ENDPOINT"} "$@"
-}
+# moto, in place of AWS.
+[ -z "${ENDPOINT:-}" ] || export AWS_ENDPOINT_URL="$ENDPOINT"
 
 say() {
   printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*" | tee -a "$report"
@@ -84,7 +83,8 @@ aws s3 mb "s3://$upload" >/dev/null
 trap 'aws s3 rb --force "s3://$upload" >/dev/null; rm -rf "$work"' EXIT
 
 say "1  creating the stack with an empty bucket (RDS takes 15 minutes)"
-check 'the stack is created' deploy 1
+deploy 1 || { say "NOT OK  the stack is created: see its events, then $0 --delete"; exit 1; }
+say 'ok      the stack is created'
 check 'the gate says: no artifact yet' reason 'no artifact yet'
 say '2  a migration that applies'
 upload_history 'CREATE TABLE article (id int);'
