@@ -103,7 +103,10 @@ pub async fn check(opened: &Opened, wanted: Option<&str>, datasource: &Datasourc
     let shown: Vec<String> = schemas.iter().map(|(schema, names)| shown(schema, names)).collect();
     Err(Failure::new(
         Exit::History,
-        format!("the {schema} {} {are} not empty, and Prisma does not manage the database yet", shown.join(" and ")),
+        format!(
+            "the {schema} {} {are} not empty, and Prisma does not manage the database yet",
+            shown.join(" and ")
+        ),
         format!(
             "record the migrations that it holds with `{}`, the last of them, then deploy again",
             command(&["baseline", "--to", "NAME"])

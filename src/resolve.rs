@@ -58,7 +58,9 @@ pub async fn resolve(
         describe(artifact, outcome);
     }
     if dry_run {
-        return stop.unless(look(settings, resolution, artifact.as_ref(), outcome)).await?;
+        return stop
+            .unless(look(settings, resolution, artifact.as_ref(), outcome))
+            .await?;
     }
     let mut warnings = Vec::new();
     let exit = under_lock(settings, stop, outcome, async |opened, ledger, history| {

@@ -221,7 +221,7 @@ pub fn statements(ledger: &Ledger, changes: &[Change]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::history::{History, Row};
-use crate::judgement::Evidence;
+    use crate::judgement::Evidence;
     use crate::migration::{Migration, Script};
     use crate::sql::script::Strings;
 

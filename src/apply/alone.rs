@@ -435,7 +435,10 @@ async fn detach(session: &Session, before: &Before) -> Result<Detach, ServerErro
     Ok(Detach::Pending(Leaving {
         name: format!("the half detached partition {}", name(2)),
         does: "finalizes",
-        notice: format!("the half detached partition {} is there: its detach is finalized", name(2)),
+        notice: format!(
+            "the half detached partition {} is there: its detach is finalized",
+            name(2)
+        ),
         remedy: format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE", name(1), name(2)),
         tables: vec![parent, partition],
     }))

@@ -86,11 +86,7 @@ impl Context<'_> {
                 Failed::Head if is_of_the_whole(error) && !error.is_raised() => None,
                 Failed::Head => return self.unwritable(error),
                 // A deferred constraint or trigger, at the commit.
-                Failed::Tail
-                    if message.is_last(completed, &self.statements) && error.assertion.is_none() =>
-                {
-                    None
-                }
+                Failed::Tail if message.is_last(completed, &self.statements) && error.assertion.is_none() => None,
                 Failed::Tail => return self.takes_its_row(error),
                 Failed::Script(at) => self
                     .statements

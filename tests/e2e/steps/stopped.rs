@@ -354,7 +354,7 @@ fn a_lock_that_is_lost_after_several_migrations_says_how_many_were_applied() {
             for n in 1..count {
                 history = history.migration(
                     &format!("2024010100000{n}_first"),
-                    &format!("insert into t values ({n})"),
+                    format!("insert into t values ({n})"),
                 );
             }
             let history = history
