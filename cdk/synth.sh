@@ -16,8 +16,9 @@ fi
 
 sources="lib examples test/simulation.ts $* contract.json package-lock.json synth.sh"
 # shellcheck disable=SC2086 # several paths
-[ -e "$folder/.done" ] && [ -z "$(find $sources -newer "$folder/.done")" ] && exit
+[ -e "$folder/.done" ] && [ "$(cat "$folder/.done")" = "$*" ] && [ -z "$(find $sources -newer "$folder/.done")" ] && exit
 began=$(mktemp)
+echo "$*" >"$began"
 export CDK_DISABLE_CLI_TELEMETRY=1
 rm -rf "$folder"
 mkdir -p "$folder"

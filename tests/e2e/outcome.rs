@@ -254,8 +254,13 @@ fn statuses() -> [Value; 2] {
     let under_way = on(&["status"], &history).run().expect(10);
     writer.batch_execute("COMMIT").unwrap();
     running.wait().expect(20);
+    let enclosed = "BEGIN; CREATE TABLE eight (id int); COMMIT;";
+    let history = history.migration("8_interrupted", enclosed);
+    interrupt(&database, "8_interrupted", enclosed);
+    std::fs::remove_file(history.migrations().join("9_last/migration.sql")).unwrap();
     database.execute(
-        "INSERT INTO _prisma_migrations (id, checksum, migration_name, logs) VALUES ('x', '', '7_next', 'it broke')",
+        "INSERT INTO _prisma_migrations (id, checksum, migration_name, logs) VALUES ('x', '', '7_next', 'it broke'); \
+         UPDATE _prisma_migrations SET checksum = 'remote-migration' WHERE migration_name = '1_a'",
     );
     let failed = on(&["status"], &history).run().expect(22);
     [under_way.report.unwrap(), failed.report.unwrap()]
@@ -367,7 +372,7 @@ fn the_page_for_people() {
   pending  20240101_users
   pending  20240102_users_index
 
-warning: there is no migrations table yet: Prisma does not manage this database
+warning: there is no migrations table yet: Prisma does not manage this database, and deploy creates the table
 
 next:  prisma-migrate-task deploy SOURCE"
     );

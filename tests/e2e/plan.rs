@@ -387,8 +387,9 @@ nobody can read or write it meanwhile
       :1  CREATE INDEX CONCURRENTLY i ON \"Order\" (note)
           SHARE UPDATE EXCLUSIVE on \"Order\", {size}, ~4000 rows
 
-next:  prisma-migrate-task deploy
-"
+next:  prisma-migrate-task deploy {}
+",
+        history.folder().display()
     );
     assert_eq!(page, expected);
 }
