@@ -62,7 +62,7 @@ pub fn still_at_work(migration: &str, backend: Option<&Backend>) -> Failure {
     };
     Failure::new(Exit::MigrationLock, what, next)
         .of(migration)
-        .state("this run changed nothing; that backend may still commit the migration")
+        .state("that backend may still commit the migration; this run has not touched it")
 }
 
 /// What is needed to wait until nobody works on a row any more.

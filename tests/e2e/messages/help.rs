@@ -227,7 +227,7 @@ fn plurals_are_right() {
         .run()
         .expect(23);
     let what = super::failure(&run)["what"].as_str().unwrap().to_owned();
-    assert!(what.contains("is not empty (1 table: one_table)"), "{what}");
+    assert!(what.contains("public (1 table: one_table) is not empty"), "{what}");
 
     let database = Server::shared().database();
     database.execute(
