@@ -96,11 +96,15 @@ pub(super) fn of_url(name: &str, url: &Secret, roots: Option<Roots>) -> Result<(
     let (mut target, notes) =
         Target::from_url(url).map_err(|error| invalid(&format!("{name} cannot be used"), &error))?;
     let mut notes: Notes = notes.iter().map(|note| (note.is_warning(), note.to_string())).collect();
-    if let Some(roots) = roots
-        && !target.tls.trust(roots)
-    {
-        let ignored = format!("DB_CA_FILE or DB_CA is not read, because {name} has an sslrootcert of its own");
-        notes.push((true, ignored));
+    if let Some(roots) = roots {
+        let variable = match &roots {
+            Roots::Text { .. } => "DB_CA",
+            _ => "DB_CA_FILE",
+        };
+        if !target.tls.trust(roots) {
+            let ignored = format!("{variable} is not read, because {name} has an sslrootcert of its own");
+            notes.push((true, ignored));
+        }
     }
     notes.extend(line_break(&target, &format!("the password in {name}")));
     Ok((target, notes))

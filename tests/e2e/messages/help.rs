@@ -243,7 +243,11 @@ fn plurals_are_right() {
         .run()
         .expect(22);
     super::never_says(&run, &["1 things", "1 tables", "first 1 "]);
-    super::says(&run, "details", &["the one object that its script creates exists: table a"]);
+    super::says(
+        &run,
+        "details",
+        &["the one object that its script creates exists: table a"],
+    );
 }
 
 #[test]
