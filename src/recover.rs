@@ -98,7 +98,18 @@ impl Recovery<'_> {
         for row in history.unfinished() {
             self.rows.until_free(row).await?;
         }
-        let Rows { session, server, .. } = self.rows;
+        let Rows {
+            session,
+            server,
+            ledger,
+            ..
+        } = self.rows;
+        if history.unfinished().next().is_none() {
+            return Ok(Vec::new());
+        }
+        // A backend that was waited for may have finished its row meanwhile.
+        let history = open::read_history(session, ledger).await;
+        let history = &history.map_err(|failure| RecoverError::Left(Box::new(failure)))?;
         let evidence = Evidence::read(session, server, history, migrations).await?;
         let judgement = Judgement::new(migrations, history, &evidence, server.strings);
         let mut said = Vec::new();

@@ -153,7 +153,7 @@ impl<'a> Turns<'a> {
             return Err(self.not_settled());
         };
         let settled = settled.map_err(recover::not_settled)?;
-        if !settled.is_empty() {
+        if history.unfinished().next().is_some() {
             outcome.recovered.extend(settled);
             history = open::read_history_within(session, ledger, self.settings.lock_wait).await?;
         }
