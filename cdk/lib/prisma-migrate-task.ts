@@ -156,7 +156,7 @@ export class PrismaMigrateTask extends Construct implements IGrantable {
   readonly databaseNames: { readonly instance?: string; readonly cluster?: string };
   /** What was given as settings. */
   readonly settings: Readonly<Record<string, string>>;
-  /** Who is told what went wrong. */
+  /** The topic that gets a message if something fails. */
   readonly alarmTopic?: ITopic;
   private readonly network: { readonly vpc: IVpc; readonly subnets: SelectedSubnets };
   /** What a task in isolated subnets needs an endpoint for. */

@@ -214,7 +214,7 @@ export function manyStates(run: Run, targets: readonly object[] | { readonly buc
   };
   return machine(
     {
-      // A child execution has no variables of this one: each is told which upload it is.
+      // A child execution does not see the variables of this one, so each gets the upload as input.
       Begin: { Type: 'Pass', Assign: { uploaded: jsonata(EXPRESSIONS.uploaded) }, Next: 'Targets' },
       Targets: {
         Type: 'Map',

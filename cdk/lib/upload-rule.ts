@@ -22,7 +22,7 @@ export interface UploadRuleProps {
   /** By what it is started. */
   readonly start: StartOnUpload;
   /**
-   * Who is told of events that started nothing, and of a state machine that was aborted.
+   * The topic that gets a message for an event that started nothing, and for a state machine that was aborted.
    * @default - nobody
    */
   readonly alarmTopic?: ITopic;

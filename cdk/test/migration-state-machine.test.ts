@@ -205,7 +205,7 @@ describe('a run that Step Functions calls failed', () => {
     }
   });
 
-  test.each(passing)('is told once the bound is reached: %s', async (_, run) => {
+  test.each(passing)('sends one message when the limit is reached: %s', async (_, run) => {
     const done = await played(() => ({}), [run]);
     expect(done.status).toBe('FAILED');
     expect(done.told).toHaveLength(1);
@@ -221,7 +221,7 @@ describe('a run that Step Functions calls failed', () => {
     ['a person who stopped it', failing({ ...EXITED, StopCode: 'UserInitiated' }, { ExitCode: 60 })],
     ['a time that is over', () => { throw new TaskError('States.Timeout', ''); }],
   ];
-  test.each(final)('is told at once after %s', async (_, run) => {
+  test.each(final)('sends a message immediately after %s', async (_, run) => {
     const done = await played(() => ({}), [run, ok]);
     expect(done).toMatchObject({ status: 'FAILED', error: 'MigrationsFailed' });
     expect(done.asked).toHaveLength(1);
@@ -240,7 +240,7 @@ test('check, snapshot and deploy read the same upload', async () => {
   expect(nothing).toMatchObject({ status: 'SUCCEEDED', snapshots: [], asked: [{}] });
 });
 
-test('every target of a fleet reads the same upload, and one that fails is told of', async () => {
+test('every target of a fleet reads the same upload, and one that fails sends a message', async () => {
   const targets = [{ DB_SCHEMA: 'a' }, { DB_SCHEMA: 'b' }, { DB_SCHEMA: 'c' }];
   const done = await played(() => ({ targets }), [failing(EXITED, { ExitCode: 0 }), failing(NEVER), ok, failing(EXITED, { ExitCode: 20 })], { version: 'v1' });
   expect(done.status).toBe('FAILED');

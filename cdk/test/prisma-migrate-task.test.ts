@@ -217,7 +217,7 @@ describe('isolated subnets', () => {
   });
 });
 
-test('an upload to a bucket of this app is told to EventBridge, whoever made the bucket', () => {
+test('a bucket of this app sends its uploads to EventBridge, whoever made the bucket', () => {
   const owned = made((stack) => ({ artifact: { bucket: new Bucket(stack, 'Plain'), key: KEY } })).template();
   owned.hasResourceProperties('Custom::S3BucketNotifications', { NotificationConfiguration: { EventBridgeConfiguration: {} } });
   // The notifications of an imported bucket are somebody else's.
@@ -281,7 +281,7 @@ describe('an upload', () => {
   const rule = (template: Template) =>
     Object.values(template.findResources('AWS::Events::Rule')).find(({ Properties }) => Properties.EventPattern.source[0] === 'aws.s3')!.Properties;
 
-  test('of this key starts a state machine, which is told the etag and the event', () => {
+  test('of this key starts a state machine with the etag and the event', () => {
     const template = made().template();
     const { EventPattern, Targets } = rule(template);
     expect(EventPattern.detail.object).toEqual({ key: [KEY] });
@@ -294,7 +294,7 @@ describe('an upload', () => {
   });
 
   const direct = { startOnUpload: 'task' } as const;
-  test('starts the task alone if that is said, which is told the etag and the event', () => {
+  test('starts only the task if asked to, with the etag and the event', () => {
     const { EventPattern, Targets } = rule(made(() => direct).template());
     expect(EventPattern.detail.object).toEqual({ key: [KEY] });
     const [target] = Targets;
