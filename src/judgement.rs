@@ -13,6 +13,7 @@ use crate::failure::{Failure, resolve_by_hand, resolve_or_retry};
 use crate::history::{Backend, History, Mark, Marked, Prefix, Progress, Row, SessionMark, State};
 use crate::invocation::command;
 use crate::migration::Migration;
+use crate::printable::{count, first};
 use crate::sql::kind::{Alone, Kind};
 use crate::sql::script::{self, Statement, Strings};
 use crate::sql::steps::{self, Cut};
@@ -192,16 +193,9 @@ impl Standing {
                 Some(format!("{clean}{then}: {}", settlement.found))
             }
             Standing::Resumes(resume) => {
-                let unit = match (resume.cut, resume.done) {
-                    (Cut::Transactions, 1) => "transaction",
-                    (Cut::Transactions, _) => "transactions",
-                    (Cut::Statements, 1) => "statement",
-                    (Cut::Statements, _) => "statements",
-                };
-                Some(format!(
-                    "goes on after its first {} {unit} (of {})",
-                    resume.done, resume.of
-                ))
+                let (one, many) = unit(resume.cut);
+                let first = first(resume.done, one, many);
+                Some(format!("goes on after its {first} (of {})", resume.of))
             }
             _ => None,
         }
@@ -465,7 +459,7 @@ fn of_row(row: &Row, mark: &Mark, file: Option<&Migration>, found: &Found, strin
         Marked::Partial(Some(progress)) if failed => blocks(
             format!(
                 "an earlier run committed the first {} of this migration, and the next one failed",
-                counted(progress.done, "transaction")
+                count(progress.done, "transaction", "transactions")
             ),
             Some(resolve_or_retry(&row.migration, progress.done + 1)),
         ),
@@ -578,11 +572,8 @@ fn resume(
         let next = next.unwrap_or_else(|| by_hand(&row.migration, file));
         Standing::Blocked(Box::new(blocked(Some(row), &row.migration, what, next)))
     };
-    let unit = match cut_into {
-        Cut::Transactions => "transaction",
-        Cut::Statements => "statement",
-    };
-    let committed = counted(done, unit);
+    let (one, many) = unit(cut_into);
+    let committed = count(done, one, many);
     let Some(file) = file else {
         return blocks(
             format!(
@@ -683,6 +674,14 @@ fn lost_with_its_session(script: &str, statements: &[Statement], at: usize, sess
     }
 }
 
+/// What a script is committed in.
+fn unit(cut: Cut) -> (&'static str, &'static str) {
+    match cut {
+        Cut::Transactions => ("transaction", "transactions"),
+        Cut::Statements => ("statement", "statements"),
+    }
+}
+
 fn describe(alone: &Alone) -> String {
     match alone {
         Alone::CreateIndex { index, .. } => {
@@ -696,14 +695,6 @@ fn describe(alone: &Alone) -> String {
             if *database { "DATABASE" } else { "TABLESPACE" }
         ),
         Alone::Repeatable { .. } | Alone::WantsBlock | Alone::Opaque { .. } => "its statement".to_owned(),
-    }
-}
-
-/// "1 statement", "2 statements".
-fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
     }
 }
 

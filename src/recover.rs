@@ -95,21 +95,10 @@ impl Recovery<'_> {
     /// # Errors
     /// A row is still being worked on, or the server's error.
     pub async fn settle(&self, history: &History, migrations: &[Migration]) -> Result<Settled, RecoverError> {
-        for row in history.unfinished() {
-            self.rows.until_free(row).await?;
-        }
-        let Rows {
-            session,
-            server,
-            ledger,
-            ..
-        } = self.rows;
-        if history.unfinished().next().is_none() {
+        let Rows { session, server, .. } = self.rows;
+        let Some(history) = &self.rows.until_free(history, |_| true).await? else {
             return Ok(Vec::new());
-        }
-        // A backend that was waited for may have finished its row meanwhile.
-        let history = open::read_history(session, ledger).await;
-        let history = &history.map_err(|failure| RecoverError::Left(Box::new(failure)))?;
+        };
         let evidence = Evidence::read(session, server, history, migrations).await?;
         let judgement = Judgement::new(migrations, history, &evidence, server.strings);
         let mut said = Vec::new();
@@ -155,11 +144,32 @@ impl Recovery<'_> {
 }
 
 impl Rows<'_> {
+    /// Waits until nobody works on these unfinished rows any more, and reads the ledger again: a backend that was waited for may have finished its row.
+    /// None if there is no such row.
+    ///
+    /// # Errors
+    /// Somebody still works on one of them when [`Rows::wait`] is over; the ledger cannot be read; the server's.
+    pub async fn until_free(
+        &self,
+        history: &History,
+        which: impl Fn(&Row) -> bool,
+    ) -> Result<Option<History>, RecoverError> {
+        let mut rows = history.unfinished().filter(|row| which(row)).peekable();
+        if rows.peek().is_none() {
+            return Ok(None);
+        }
+        for row in rows {
+            self.until_one_is_free(row).await?;
+        }
+        let read = open::read_history(self.session, self.ledger).await;
+        read.map(Some).map_err(|failure| RecoverError::Left(Box::new(failure)))
+    }
+
     /// Waits until nobody works on the row any more: neither the backend that wrote it, which may outlive its client, nor one that holds it.
     ///
     /// # Errors
     /// Somebody still works on it when [`Rows::wait`] is over; the server's.
-    pub async fn until_free(&self, row: &Row) -> Result<(), RecoverError> {
+    async fn until_one_is_free(&self, row: &Row) -> Result<(), RecoverError> {
         let Some(mark) = row.mark() else { return Ok(()) };
         let until = Instant::now() + self.wait;
         if let Some(backend) = mark.backend.as_ref().filter(|backend| **backend != self.server.backend) {

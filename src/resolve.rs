@@ -64,7 +64,8 @@ pub async fn resolve(
     }
     let mut warnings = Vec::new();
     let exit = under_lock(settings, stop, outcome, async |opened, ledger, history| {
-        until_free(settings, (opened, ledger, history), resolution).await?;
+        let read_again = until_free(settings, (opened, ledger, history), resolution).await?;
+        let history = read_again.as_ref().unwrap_or(history);
         let change = change((settings, resolution), artifact.as_ref(), (opened, ledger, history)).await?;
         let mut sql = Vec::new();
         if opened.history.is_none() && !change.sql.is_empty() {
@@ -416,12 +417,12 @@ fn accept(names: &[String], judgement: &Judgement<'_, '_>, ledger: &Ledger) -> R
     Ok(change)
 }
 
-/// Waits until no backend works any more on what is to be corrected.
+/// Waits until no backend works any more on what is to be corrected. The ledger, if it had to be read again.
 async fn until_free(
     settings: &Settings,
     (opened, ledger, history): (&Opened, &Ledger, &History),
     resolution: &Resolution,
-) -> Result<(), Failure> {
+) -> Result<Option<History>, Failure> {
     let rows = Rows {
         session: &opened.session,
         server: &opened.server,
@@ -429,13 +430,8 @@ async fn until_free(
         wait: settings.lock_wait,
         terminate: settings.terminate_orphan,
     };
-    for row in history
-        .unfinished()
-        .filter(|row| resolution.names().contains(&row.migration))
-    {
-        rows.until_free(row).await.map_err(recover::not_settled)?;
-    }
-    Ok(())
+    let named = |row: &Row| resolution.names().contains(&row.migration);
+    rows.until_free(history, named).await.map_err(recover::not_settled)
 }
 
 /// Records migrations, given by name and checksum, as applied. The migrations table is made where it is missing.
