@@ -9,6 +9,7 @@ use crate::invocation::command;
 use crate::outcome::Outcome;
 use crate::plan::no_such_migration;
 use crate::prepare;
+use crate::printable::count;
 use crate::resolve::{record_applied, under_lock};
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -44,13 +45,10 @@ pub async fn baseline(settings: &Settings, stop: &Stop, name: &str, outcome: &mu
             return Err(Failure::new(
                 Exit::History,
                 format!(
-                    "{} has {} already ({first}{}): the database is managed",
+                    "{} has {} already, of {first}{}: the database is managed",
                     ledger.table(),
-                    match held.len() {
-                        1 => "the row of a migration".to_owned(),
-                        count => format!("the rows of {count} migrations"),
-                    },
-                    if held.len() > 1 { ", …" } else { "" }
+                    count(held.len(), "row", "rows"),
+                    if held.len() > 1 { " and others" } else { "" }
                 ),
                 format!(
                     "deploy applies what is pending; `{}` records a single migration",

@@ -4,7 +4,7 @@
 
 mod expected;
 
-pub use expected::{Expected, Object, ObjectKind, Wanted, expected, expected_of_all};
+pub use expected::{Expected, Object, ObjectKind, Wanted, expected, lives};
 
 use crate::database::server_error::ServerError;
 use crate::database::session::Session;
@@ -34,9 +34,17 @@ impl Seen<'_> {
         }
     }
 
-    /// Whether it is an INVALID index.
-    pub fn is_invalid_index(&self) -> bool {
-        self.exists && self.differs.as_deref() == Some(INVALID)
+    /// How it differs, as a sentence; none if it does not exist or is as the script says.
+    fn difference(&self) -> Option<String> {
+        let differs = self.differs.as_deref().filter(|_| self.exists)?;
+        let object = self.object;
+        Some(match differs == INVALID {
+            true => format!(
+                "{object} is INVALID: PostgreSQL does not use it; drop it with `DROP INDEX CONCURRENTLY {}`, then build it again",
+                object.name.quoted()
+            ),
+            false => format!("{object} differs: {differs}"),
+        })
     }
 }
 
@@ -91,22 +99,29 @@ pub fn sentences(expected: &Expected, seen: &[Seen<'_>]) -> Vec<String> {
                 list(&absent)
             ),
         });
-        said.extend(present.iter().filter_map(|seen| {
-            let differs = seen.differs.as_deref()?;
-            Some(match seen.is_invalid_index() {
-                true => format!(
-                    "{} is INVALID: PostgreSQL does not use it; drop it with `DROP INDEX CONCURRENTLY {}`, then build it again",
-                    seen.object,
-                    seen.object.name.quoted()
-                ),
-                false => format!("{} differs: {differs}", seen.object),
-            })
-        }));
+        said.extend(present.iter().filter_map(|seen| seen.difference()));
     }
     let (gone, left): (Vec<&Seen<'_>>, Vec<&Seen<'_>>) = removed.iter().partition(|seen| !seen.exists);
     if !gone.is_empty() {
         said.push(format!("removed, as its script does: {}", list(&gone)));
     }
+    if !left.is_empty() {
+        said.push(format!("still there, though its script removes it: {}", list(&left)));
+    }
+    said.extend(expected.not_looked_at());
+    said
+}
+
+/// Sentences on what in the database contradicts that a script has run, and on what of it cannot be seen there.
+pub fn contradictions(expected: &Expected, seen: &[Seen<'_>]) -> Vec<String> {
+    let made = |seen: &&Seen<'_>| seen.object.wanted == Wanted::Exists;
+    let missing: Vec<&Seen<'_>> = seen.iter().filter(made).filter(|seen| !seen.exists).collect();
+    let left: Vec<&Seen<'_>> = seen.iter().filter(|seen| !made(seen) && seen.exists).collect();
+    let mut said = Vec::new();
+    if !missing.is_empty() {
+        said.push(format!("its script creates what does not exist: {}", list(&missing)));
+    }
+    said.extend(seen.iter().filter(made).filter_map(Seen::difference));
     if !left.is_empty() {
         said.push(format!("still there, though its script removes it: {}", list(&left)));
     }

@@ -6,7 +6,7 @@ use crate::artifact::Artifact;
 use crate::database::lock;
 use crate::database::open::{self, Opened};
 use crate::database::server_error::ServerError;
-use crate::deploy::{deploy, describe, read_artifact, take_lock};
+use crate::deploy::{deploy, describe, read_artifact, take_lock, warn};
 use crate::existing;
 use crate::exit::Exit;
 use crate::failure::{Failure, resolve_by_hand};
@@ -85,13 +85,6 @@ pub async fn resolve(
     match resolution {
         Resolution::Retry(_) => deploy(settings, stop, outcome).await,
         _ => Ok(exit),
-    }
-}
-
-fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
-    for warning in warnings {
-        tracing::warn!("{warning}");
-        outcome.warnings.push(warning);
     }
 }
 
@@ -233,25 +226,21 @@ async fn applied(
     Ok(change)
 }
 
-/// What in the database contradicts that a migration is applied.
+/// What in the database contradicts that a migration is applied, and what of it cannot be seen there.
 async fn contradictions(opened: &Opened, name: &str, file: &Migration) -> Vec<String> {
     let Ok(script) = file.script.text() else {
         return Vec::new();
     };
     let expected = existing::expected(script, opened.server.strings);
-    let seen = match existing::look(&opened.session, &expected).await {
-        Ok(seen) => seen,
+    let sentences = match existing::look(&opened.session, &expected).await {
+        Ok(seen) => existing::contradictions(&expected, &seen),
         Err(error) => {
             tracing::debug!("what the migration left could not be looked for: {}", error.message);
-            return Vec::new();
+            Vec::new()
         }
     };
-    let wrong: Vec<existing::Seen<'_>> = seen.into_iter().filter(|seen| !seen.is_as_wanted()).collect();
-    let sentences = existing::sentences(&existing::Expected::default(), &wrong);
-    sentences
-        .into_iter()
-        .map(|sentence| format!("migration {name}: {sentence}"))
-        .collect()
+    let said = |sentence| format!("migration {name}: {sentence}");
+    sentences.into_iter().map(said).collect()
 }
 
 fn rolled_back(name: &str, judgement: &Judgement<'_, '_>, ledger: &Ledger) -> Result<Change, Failure> {

@@ -225,19 +225,24 @@ pub async fn with_existing(opened: &Opened, migrations: &[Migration], mut failur
 }
 
 /// The last migration whose end the database has, as far as the catalogue shows it: all that the migrations up to it create exists, and nothing that
-/// they remove. None if there is no such migration.
+/// they remove. None if there is no such migration. One that leaves nothing to be seen is never named: nobody can tell whether it was run.
 async fn held_up_to<'m>(opened: &Opened, migrations: &'m [Migration]) -> Option<&'m str> {
     let scripts = migrations
         .iter()
         .map(|migration| migration.script.text().unwrap_or_default());
-    let ends = existing::expected_of_all(scripts, opened.server.strings);
-    for (migration, end) in migrations.iter().zip(&ends).rev() {
-        let seen = existing::look(&opened.session, end).await.ok()?;
-        if seen.iter().any(|seen| seen.exists) && seen.iter().all(existing::Seen::is_as_wanted) {
-            return Some(&migration.name);
+    let lives = existing::lives(scripts, opened.server.strings);
+    let seen = existing::look(&opened.session, &lives.all).await.ok()?;
+    let mut ends: Vec<(usize, bool)> = vec![(0, false); migrations.len()];
+    for (seen, after) in seen.iter().zip(&lives.after) {
+        if seen.exists && seen.is_as_wanted() {
+            ends[after.start].1 = true;
+        }
+        if !seen.is_as_wanted() {
+            ends[after.clone()].iter_mut().for_each(|(wrong, _)| *wrong += 1);
         }
     }
-    None
+    let held = ends.iter().rposition(|(wrong, is_seen)| *wrong == 0 && *is_seen)?;
+    Some(&migrations[held].name)
 }
 
 /// Sentences on what of a script is in the database. They explain a failure: if they cannot be had, it stands without them.
@@ -261,7 +266,8 @@ pub async fn take_lock(session: &Session, settings: &Settings) -> Result<(), Fai
     taken.map_err(lock::not_taken)
 }
 
-fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
+/// Says these in the log and in the outcome, each once.
+pub fn warn(warnings: Vec<String>, outcome: &mut Outcome) {
     for warning in warnings {
         if !outcome.warnings.contains(&warning) {
             tracing::warn!("{warning}");

@@ -7,6 +7,7 @@ use crate::sql::script::{self, Statement, Strings};
 use squawk_syntax::SourceFile;
 use squawk_syntax::ast::{self, AlterTableAction, AstNode, Constraint, Stmt, TableArg};
 use std::fmt;
+use std::ops::Range;
 
 /// Longer statements, in bytes, are not parsed.
 const LONGEST: usize = crate::hazard::statement::LONGEST;
@@ -18,6 +19,10 @@ pub struct Expected {
     pub objects: Vec<Object>,
     /// The lines of the statements that cannot be looked for, counted from 1.
     pub unseen: Vec<usize>,
+    /// Which of several scripts is being read, counted from 0.
+    at: usize,
+    /// What earlier scripts left and a later one has changed, with the number of that.
+    past: Vec<(Object, usize)>,
 }
 
 /// Something that a script makes or removes.
@@ -31,6 +36,8 @@ pub struct Object {
     pub wanted: Wanted,
     /// Of a constraint: whether the script adds it `NOT VALID`.
     pub not_valid: bool,
+    /// Which of several scripts says so, counted from 0.
+    since: usize,
 }
 
 /// Whether the script leaves an object or removes it.
@@ -251,7 +258,9 @@ impl Expected {
                         table: table.clone(),
                         of_type: None,
                     };
-                    self.removed(kind, drop.column_name_ref().and_then(|name| name_in(name.syntax())))
+                    let name = drop.column_name_ref().and_then(|name| name_in(name.syntax()));
+                    name.iter().for_each(|name| self.forget_column(&table, name));
+                    self.removed(kind, name)
                 }
                 A::AddConstraint(add) => match add.constraint() {
                     Some(constraint) => self.of_constraint(&table, &constraint),
@@ -264,6 +273,7 @@ impl Expected {
                 A::RenameColumn(rename) => {
                     let from = rename.column_name_ref().and_then(|name| name_in(name.syntax()));
                     let to = rename.column_name().and_then(|name| name_in(name.syntax()));
+                    from.iter().for_each(|name| self.forget_column(&table, name));
                     let kind = || ObjectKind::Column {
                         table: table.clone(),
                         of_type: None,
@@ -275,6 +285,12 @@ impl Expected {
                     let to = rename.constraint_name().and_then(|name| name_in(name.syntax()));
                     let kind = || ObjectKind::Constraint(table.clone());
                     self.removed(kind(), from) & self.named(kind(), to)
+                }
+                A::AlterColumn(alter) => {
+                    // Its type may be another one now, which is not looked at.
+                    let name = alter.column_name_ref().and_then(|name| name_in(name.syntax()));
+                    name.iter().for_each(|name| self.forget_column(&table, name));
+                    false
                 }
                 A::TableRenameTo(rename) => {
                     let to = last_name(rename.syntax());
@@ -331,14 +347,15 @@ impl Expected {
         self.set(kind, name, Wanted::Exists)
     }
 
-    /// The last statement about an object counts. What is made and removed within the script leaves no trace.
+    /// The last statement about an object counts. What is made and removed within one script leaves no trace.
     fn set(&mut self, kind: ObjectKind, name: Name, wanted: Wanted) -> bool {
         let known = self.objects.iter().position(|object| object.is(&kind, &name));
-        let made_here = known
-            .map(|at| self.objects.remove(at))
-            .is_some_and(|object| object.wanted == Wanted::Exists);
+        let known = known.map(|at| self.remove(at));
+        let made_here = known.is_some_and(|object| object.wanted == Wanted::Exists && object.since == self.at);
         if wanted == Wanted::Gone && matches!(kind, ObjectKind::Table(_)) {
-            self.objects.retain(|object| object.table() != Some(&name));
+            while let Some(part) = self.objects.iter().position(|object| object.table() == Some(&name)) {
+                self.remove(part);
+            }
         }
         if !(wanted == Wanted::Gone && made_here) {
             self.objects.push(Object {
@@ -346,9 +363,42 @@ impl Expected {
                 name,
                 wanted,
                 not_valid: false,
+                since: self.at,
             });
         }
         true
+    }
+
+    /// Takes an object out. What an earlier script said of it held until this one.
+    fn remove(&mut self, at: usize) -> Object {
+        let object = self.objects.remove(at);
+        if object.since < self.at {
+            self.past.push((object.clone(), self.at));
+        }
+        object
+    }
+
+    /// The same for an object that this script says something else of.
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Object)) {
+        let mut object = self.remove(at);
+        change(&mut object);
+        object.since = self.at;
+        self.objects.insert(at, object);
+    }
+
+    /// A column that its table's CREATE TABLE lists is gone, or has another name or type.
+    fn forget_column(&mut self, table: &Name, column: &Name) {
+        let lists = |object: &Object| {
+            object.name == *table
+                && matches!(&object.kind, ObjectKind::Table(columns) if columns.iter().any(|(name, _)| *name == column.name))
+        };
+        if let Some(at) = self.objects.iter().position(lists) {
+            self.change(at, |object| {
+                if let ObjectKind::Table(columns) = &mut object.kind {
+                    columns.retain(|(name, _)| *name != column.name);
+                }
+            });
+        }
     }
 
     fn rename(&mut self, kind: &ObjectKind, from: &Name, to: &str) -> bool {
@@ -361,8 +411,10 @@ impl Expected {
             .iter()
             .position(|object| object.is(kind, from) && object.wanted == Wanted::Exists);
         let kind = known.map_or_else(|| kind.clone(), |at| self.objects[at].kind.clone());
-        for object in &mut self.objects {
-            object.move_to(from, &new);
+        for at in 0..self.objects.len() {
+            if self.objects[at].is_part_of(from) {
+                self.change(at, |object| object.move_to(&new));
+            }
         }
         self.set(kind.clone(), from.clone(), Wanted::Gone);
         self.set(kind, new, Wanted::Exists)
@@ -403,17 +455,18 @@ impl Object {
         }
     }
 
-    fn move_to(&mut self, from: &Name, to: &Name) {
+    /// Whether it belongs to the table or the type of this name.
+    fn is_part_of(&self, whole: &Name) -> bool {
+        self.table() == Some(whole) || matches!(&self.kind, ObjectKind::EnumValue(of) if of == whole)
+    }
+
+    fn move_to(&mut self, to: &Name) {
         match &mut self.kind {
-            ObjectKind::Column { table, .. }
-            | ObjectKind::Constraint(table)
-            | ObjectKind::Trigger(table)
-            | ObjectKind::Policy(table)
-            | ObjectKind::EnumValue(table)
-                if table == from =>
-            {
-                table.clone_from(to);
-            }
+            ObjectKind::Column { table: whole, .. }
+            | ObjectKind::Constraint(whole)
+            | ObjectKind::Trigger(whole)
+            | ObjectKind::Policy(whole)
+            | ObjectKind::EnumValue(whole) => whole.clone_from(to),
             _ => {}
         }
     }
@@ -426,15 +479,36 @@ pub fn expected(script: &str, strings: Strings) -> Expected {
     expected
 }
 
-/// What each of these scripts leaves, run one after the other: for each the state after it.
-pub fn expected_of_all<'s>(scripts: impl Iterator<Item = &'s str>, strings: Strings) -> Vec<Expected> {
+/// What several scripts say of an object, run one after the other: from one of them on, up to another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lives {
+    /// Everything that any of them says, as one expectation.
+    pub all: Expected,
+    /// For each object the scripts after which it is as said, counted from 0.
+    pub after: Vec<Range<usize>>,
+}
+
+/// What these scripts leave, run one after the other.
+pub fn lives<'s>(scripts: impl Iterator<Item = &'s str>, strings: Strings) -> Lives {
     let mut expected = Expected::default();
-    scripts
-        .map(|script| {
-            read_into(&mut expected, script, strings);
-            expected.clone()
+    for (at, script) in scripts.enumerate() {
+        expected.at = at;
+        read_into(&mut expected, script, strings);
+    }
+    let end = expected.at + 1;
+    let now = std::mem::take(&mut expected.objects)
+        .into_iter()
+        .map(|object| (object, end));
+    let (objects, after) = std::mem::take(&mut expected.past)
+        .into_iter()
+        .chain(now)
+        .map(|(object, until)| {
+            let after = object.since..until;
+            (object, after)
         })
-        .collect()
+        .unzip();
+    let all = Expected { objects, ..expected };
+    Lives { all, after }
 }
 
 fn read_into(expected: &mut Expected, script: &str, strings: Strings) {

@@ -417,6 +417,8 @@ exit code:  20"
         "\
 resolved  DATABASE (schema public), 5 migrations in the artifact, TIME s
 
-20240104_bad is recorded as applied; it was not run"
+20240104_bad is recorded as applied; it was not run
+
+warning: migration 20240104_bad: 2 statements were not looked at, because the catalogue cannot show what they did (lines 1, 2)"
     );
 }

@@ -98,6 +98,13 @@ impl Gate {
     }
 }
 
+/// The gate's last task has applied everything, and CloudFormation has heard so.
+#[track_caller]
+fn succeeds(gate: &Gate, task: &str, request: &Value) {
+    assert_eq!(gate.site.exit_code(task), Some(0), "{}", gate.site.ecs.log(task));
+    assert_eq!(gate.answer(request).0, "SUCCESS");
+}
+
 #[test]
 fn a_stack_goes_on_when_its_migrations_are_in() {
     let gate = Gate::of(Site::versioned());
@@ -368,13 +375,7 @@ fn a_run_that_waits_for_the_lock_in_vain_is_started_again_and_the_last_one_answe
     // The same event once more starts nothing.
     assert!(gate.tell(&task));
     assert_eq!(gate.site.ecs.tasks().len(), 2);
-    assert_eq!(
-        gate.site.exit_code(&tasks[1]),
-        Some(0),
-        "{}",
-        gate.site.ecs.log(&tasks[1])
-    );
-    assert_eq!(gate.answer(&request).0, "SUCCESS");
+    succeeds(&gate, &tasks[1], &request);
 }
 
 #[test]
@@ -395,13 +396,7 @@ fn an_interrupted_run_is_started_again() {
     assert!(gate.tell(&task));
     let tasks = gate.site.ecs.tasks();
     assert_eq!(tasks.len(), 2);
-    assert_eq!(
-        gate.site.exit_code(&tasks[1]),
-        Some(0),
-        "{}",
-        gate.site.ecs.log(&tasks[1])
-    );
-    assert_eq!(gate.answer(&request).0, "SUCCESS");
+    succeeds(&gate, &tasks[1], &request);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_ledger_with_rows_is_refused() {
         failure(&run)["what"]
             .as_str()
             .unwrap()
-            .contains("has the row of a migration already (1_init)"),
+            .contains("has 1 row already, of 1_init"),
         "{run}"
     );
     assert_eq!(ledger(&database), ["1_init applied"]);

@@ -82,7 +82,9 @@ fn the_help_of_a_failed_row_names_what_is_there_and_what_was_not_looked_at() {
     let run = state.call("resolve", &["--applied", NAME]).run().expect(0);
     let warnings = super::report(&run)["warnings"].to_string();
     assert!(
-        warnings.contains("index i is INVALID") && warnings.contains("missing: type mood"),
+        warnings.contains("index i is INVALID")
+            && warnings.contains("creates what does not exist: type mood")
+            && warnings.contains("2 statements were not looked at"),
         "{run}"
     );
 }

@@ -49,7 +49,12 @@ fn a_failure_over_tables_without_a_ledger_names_the_migration_to_baseline() {
         ("CREATE TABLE of_others (id int)".to_owned(), None),
         ("CREATE TABLE t (id int)".to_owned(), None),
     ] {
+        // Nothing of the last one can be seen, so it is never named.
         let state = without_ledger(&there);
+        let history = state
+            .history
+            .migration("20250201000000_data", "INSERT INTO t VALUES (1);");
+        let state = State { history, ..state };
         let run = state.call("status", &[]).run().expect(23);
         let next = super::text(&run, "next");
         assert_eq!(super::text(&run, "prisma_code"), "P3005", "{run}");
@@ -57,6 +62,34 @@ fn a_failure_over_tables_without_a_ledger_names_the_migration_to_baseline() {
             Some(name) => assert!(next.contains(&format!("baseline --to {name}")), "{there}: {run}"),
             None => assert!(!next.contains(BEFORE) && !next.contains(LATER), "{there}: {run}"),
         }
+    }
+}
+
+#[test]
+fn the_migration_to_baseline_is_found_behind_changes_of_what_earlier_ones_made() {
+    let before = "CREATE TABLE a (id int, old text, kind varchar(3)); CREATE INDEX i ON a (old); CREATE TYPE mood AS ENUM ('ok')";
+    let after = "ALTER TABLE a RENAME TO b; ALTER TABLE b RENAME COLUMN old TO new; ALTER TABLE b ALTER kind TYPE text; \
+                 DROP INDEX i; ALTER TYPE mood ADD VALUE 'fine'";
+    for (there, fits) in [
+        (before.to_owned(), "1_before"),
+        (format!("{before}; {after}"), "2_after"),
+        (
+            format!("{before}; {after}; DROP TABLE b; CREATE TABLE c (id int)"),
+            "3_again",
+        ),
+    ] {
+        let history = History::new()
+            .migration("1_before", before)
+            .migration("2_after", after)
+            .migration("3_again", "DROP TABLE b; CREATE TABLE c (id int);")
+            .migration("4_not_yet", "CREATE TABLE d (id int);");
+        let state = State {
+            history,
+            ..without_ledger(&there)
+        };
+        let run = state.call("status", &[]).run().expect(23);
+        let next = super::text(&run, "next");
+        assert!(next.contains(&format!("baseline --to {fits}")), "{there}\n{run}");
     }
 }
 
