@@ -6,7 +6,7 @@ use crate::database::server_error::ServerError;
 use crate::database::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::history::{Ledger, TABLE};
+use crate::history::{Ledger, TABLE, TABLE_ONLY, WHOLE};
 use crate::invocation::command;
 use crate::printable::count;
 use crate::sql::quote;
@@ -206,10 +206,12 @@ async fn not_prisma8s(session: &Session, datasource: &Datasource) -> Result<(), 
     let Some(folder) = &datasource.prisma8 else {
         return Ok(());
     };
-    let signed = match session.rows("SELECT EXISTS (SELECT FROM prisma_contract.marker)").await {
+    // Anybody who may create a schema can have made something of this name: only a table is read, so nothing of theirs is called.
+    let sql = format!("{WHOLE}; SELECT EXISTS (SELECT FROM prisma_contract.marker {TABLE_ONLY})");
+    let signed = match session.rows(&sql).await {
         Ok(rows) => rows.first().and_then(|row| row.get(0)) == Some("t"),
-        // No such table, no such schema.
-        Err(error) if error.is(&["42P01", "3F000"]) => false,
+        // No such table, no such schema, or not a table.
+        Err(error) if error.is(&["42P01", "3F000", "0A000"]) => false,
         // It is there, and not for this user's eyes.
         Err(error) if error.is(&["42501"]) => true,
         Err(error) => return Err(open::unusable("Prisma 8's marker could not be read", &error)),

@@ -396,7 +396,7 @@ fn unreachable(error: ConnectError) -> Failure {
 async fn unexamined(session: &Session, error: &ServerError) -> Failure {
     const OTHERS: [&str; 4] = ["CockroachDB", "DSQL", "YugabyteDB", "Redshift"];
     if !error.closed
-        && let Ok(rows) = session.send("SELECT version()").await
+        && let Ok(rows) = session.send("SELECT pg_catalog.version()").await
         && let Some(version) = rows.first().and_then(|row| row.get(0))
         && OTHERS.iter().any(|other| version.contains(other))
     {
