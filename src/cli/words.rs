@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The flags that ask for a text where there is no verb.
+/// The flags that ask for a text where there is not a command.
 const ASKS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 /// The verbs of the program on a laptop or in a pipeline, which the container's build has not.
 pub(super) const CLIENT_VERBS: [&str; 4] = ["run", "wait", "upload", "completions"];
@@ -75,7 +75,7 @@ fn flags_with_value(command: &Command) -> BTreeSet<String> {
         .collect()
 }
 
-/// The error for a word that is no verb.
+/// The error for a word that is not a command.
 pub(super) fn no_verb(word: &str, command: &mut Command) -> clap::Error {
     let verbs: Vec<String> = command
         .get_subcommands()
@@ -89,20 +89,20 @@ pub(super) fn no_verb(word: &str, command: &mut Command) -> clap::Error {
 fn explain(word: &str, verbs: &[String], exists: bool) -> String {
     if CLIENT_VERBS.contains(&word) {
         return format!(
-            "{word} is no verb of this program: it is the container's build. `cargo build --release` in a checkout builds the program for a laptop \
+            "{word} is not a command of this program: it is the container's build. `cargo build --release` in a checkout builds the program for a laptop \
              or a pipeline, which has run, wait, upload and completions"
         );
     }
     if exists {
         return format!(
-            "{word:?} is no verb; to deploy what is there under that name: `prisma-migrate-task deploy {word}`"
+            "{word:?} is not a command; to deploy what is there under that name: `prisma-migrate-task deploy {word}`"
         );
     }
     let nearest = verbs.iter().map(|verb| (distance(word, verb), verb)).min();
     match nearest.filter(|(distance, verb)| *distance * 2 <= verb.len()) {
-        Some((_, verb)) => format!("{word:?} is no verb; did you mean `prisma-migrate-task {verb}`?"),
+        Some((_, verb)) => format!("{word:?} is not a command; did you mean `prisma-migrate-task {verb}`?"),
         None => format!(
-            "{word:?} is no verb: give one of {}. Without a verb, SOURCE is s3://bucket/key, ., .., or a path with a / or .zip in it",
+            "{word:?} is not a command: give one of {}. Without a verb, SOURCE is s3://bucket/key, ., .., or a path with a / or .zip in it",
             verbs.join(", ")
         ),
     }

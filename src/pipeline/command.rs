@@ -188,7 +188,7 @@ fn parse(words: &[String]) -> Result<Cli, Failure> {
         .collect();
     if !verbs.contains(&words[0]) {
         return Err(usage(
-            &format!("{:?} is no verb of the task", words[0]),
+            &format!("{:?} is not a command of the task", words[0]),
             &format!("begin what stands behind -- with one of {}", verbs.join(", ")),
         ));
     }
@@ -300,9 +300,9 @@ mod tests {
     #[test]
     fn what_the_container_would_refuse_starts_nothing() {
         let table: [(&[&str], &str); 8] = [
-            (&["--", "stauts"], "\"stauts\" is no verb of the task"),
-            (&["--", "--strict"], "\"--strict\" is no verb of the task"),
-            (&["--", "run"], "\"run\" is no verb of the task"),
+            (&["--", "stauts"], "\"stauts\" is not a command of the task"),
+            (&["--", "--strict"], "\"--strict\" is not a command of the task"),
+            (&["--", "run"], "\"run\" is not a command of the task"),
             (
                 &["--", "status", "--chek"],
                 "behind --: unexpected argument '--chek' found",

@@ -787,7 +787,7 @@ fn a_word_that_is_no_verb_deploys_nothing() {
         ("statsu", "`prisma-migrate-task status`"),
         ("delpoy", "`prisma-migrate-task deploy`"),
         ("--strict plna", "`prisma-migrate-task plan`"),
-        ("migrate deploy", "\"migrate\" is no verb"),
+        ("migrate deploy", "\"migrate\" is not a command"),
         ("prisma", "`prisma-migrate-task deploy prisma`"),
         ("dir", "`prisma-migrate-task deploy dir`"),
         ("./prisma statsu", "`prisma-migrate-task status`"),

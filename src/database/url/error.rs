@@ -39,7 +39,7 @@ pub enum UrlError {
     #[error("the host is not a host name, an IP address or a socket's directory")]
     Host,
     /// `host:port` where only a host belongs. An IPv6 address has several colons and is a host.
-    #[error("the host has a port behind it")]
+    #[error("the host contains a port")]
     HostWithPort,
     /// The JSON of a secret, whole.
     #[error("the connection string is the JSON of a whole secret")]

@@ -25,7 +25,7 @@ fn a_host_with_a_port_is_refused_at_once() {
             .env("DB_PASSWORD", "sesame")
             .secret("sesame");
         let run = refused(call);
-        says(&run, "what", &["the host has a port behind it"]);
+        says(&run, "what", &["the host contains a port"]);
         says(&run, "next", &["DB_PORT"]);
     }
     let call = migrate()
@@ -35,7 +35,7 @@ fn a_host_with_a_port_is_refused_at_once() {
             "postgresql://app:sesame@h/shop?host=db.example.com:5432",
         )
         .secret("sesame");
-    says(&refused(call), "what", &["the host has a port behind it"]);
+    says(&refused(call), "what", &["the host contains a port"]);
     // An IPv6 address has colons and no port.
     let database = Server::shared().database();
     let run = migrate()
